@@ -1,0 +1,10 @@
+# fattn_add_benchmark(<name> <source>...)
+# A Google Benchmark program, fattn_bench_<name>, against the library's object files. Lands in <build>/bench.
+function(fattn_add_benchmark name)
+  set(target fattn_bench_${name})
+  add_executable(${target} ${ARGN})
+  fattn_compile_options(${target})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/native")
+  target_link_libraries(${target} PRIVATE fattn_internal benchmark::benchmark_main)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")
+endfunction()

@@ -1,0 +1,37 @@
+# fattn_add_cpu_target(<isa> ARCHITECTURES <cpu>... [FLAGS <flag>...])
+# Compiles native/cpu/target_<isa>.cpp with its own instruction-set flags and adds it to the library, when the processor
+# architecture fits and FATTN_CPU_TARGETS asks for it. The dispatcher then sees FATTN_HAS_TARGET_<ISA>.
+#
+# Only these files get -m flags. Each is an object library of its own, so that cmake/check_target_symbols.sh can prove
+# that nothing but its one table leaves the file: a weak symbol could make the linker pick an AVX-512 copy for everybody.
+function(fattn_add_cpu_target isa)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ARCHITECTURES;FLAGS")
+  if(NOT "any" IN_LIST arg_ARCHITECTURES AND NOT CMAKE_SYSTEM_PROCESSOR IN_LIST arg_ARCHITECTURES)
+    return()
+  endif()
+  if(NOT "all" IN_LIST FATTN_CPU_TARGETS AND NOT isa IN_LIST FATTN_CPU_TARGETS)
+    return()
+  endif()
+
+  if(NOT EXISTS "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
+    return()
+  endif()
+
+  set(target fattn_target_${isa})
+  add_library(${target} OBJECT "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
+  fattn_compile_options(${target})
+  fattn_hide_symbols(${target})
+  target_compile_options(${target} PRIVATE
+    ${arg_FLAGS}
+    $<$<CONFIG:Release>:-O3>
+    -fno-exceptions -fno-rtti -fno-math-errno
+    # A product and a sum fuse only where the source says so, in every target including scalar: the result is then the
+    # same for every compiler and optimisation level. Never -ffast-math: infinities and NaN have a meaning here.
+    -ffp-contract=off)
+
+  string(TOUPPER "FATTN_HAS_TARGET_${isa}" has_target)
+  target_compile_definitions(fattn_objects PRIVATE ${has_target})
+  target_compile_definitions(fattn_internal PUBLIC ${has_target})
+  target_sources(fused_attention PRIVATE $<TARGET_OBJECTS:${target}>)
+  target_sources(fattn_internal PRIVATE $<TARGET_OBJECTS:${target}>)
+endfunction()

@@ -1,0 +1,13 @@
+# fattn_add_fuzzer(<name> <source>...)
+# A libFuzzer program, fattn_fuzz_<name>, against the library's object files. Needs clang; lands in <build>/fuzz.
+function(fattn_add_fuzzer name)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "FATTN_BUILD_FUZZERS asks for libFuzzer; the compiler is ${CMAKE_CXX_COMPILER_ID}; use clang++")
+  endif()
+  set(target fattn_fuzz_${name})
+  add_executable(${target} ${ARGN})
+  fattn_compile_options(${target})
+  target_link_libraries(${target} PRIVATE fattn_internal)
+  target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
+endfunction()

@@ -1,0 +1,65 @@
+# fattn_add_library(): the library in its two forms, and the double-precision reference that only tests link.
+#   fattn_objects     the object files of native/{api,core,plan,backend,cpu}; fattn_add_cpu_target adds its own beside them
+#   fused_attention   the shared library that is shipped: exports only what the public header declares
+#   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
+#   fattn_reference   native/reference, part of neither
+function(fattn_add_library)
+  find_package(Threads REQUIRED)
+  include(GNUInstallDirs)
+
+  set(sources "")
+  foreach(room IN ITEMS api core plan backend cpu)
+    file(GLOB_RECURSE room_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/${room}/*.cpp")
+    list(APPEND sources ${room_sources})
+  endforeach()
+  list(FILTER sources EXCLUDE REGEX "/native/cpu/target_[a-z0-9_]+\\.cpp$")
+
+  # Rooms may still be empty.
+  file(WRITE "${PROJECT_BINARY_DIR}/empty.cpp" "")
+  if(NOT sources)
+    list(APPEND sources "${PROJECT_BINARY_DIR}/empty.cpp")
+  endif()
+
+  add_library(fattn_objects OBJECT ${sources})
+  fattn_compile_options(fattn_objects)
+  fattn_hide_symbols(fattn_objects)
+
+  add_library(fused_attention SHARED $<TARGET_OBJECTS:fattn_objects>)
+  target_link_libraries(fused_attention PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+  set(exports "${PROJECT_SOURCE_DIR}/cmake/exports.map")
+  set_target_properties(fused_attention PROPERTIES LINKER_LANGUAGE CXX LINK_DEPENDS "${exports}")
+  target_include_directories(fused_attention PUBLIC "${PROJECT_SOURCE_DIR}/native/include")
+  target_link_options(fused_attention PRIVATE
+    "LINKER:--version-script=${exports}"
+    # Worker threads run this library's code for as long as the process lives, so dlclose must not unmap it.
+    "LINKER:-z,nodelete")
+  if(FATTN_SANITIZE)
+    target_link_options(fused_attention PRIVATE -fsanitize=${FATTN_SANITIZE})
+  else()
+    # One file that loads wherever the C library is at least as new as the one it was built with.
+    target_link_options(fused_attention PRIVATE -static-libstdc++ -static-libgcc "LINKER:-z,defs")
+  endif()
+  install(TARGETS fused_attention LIBRARY DESTINATION lib RUNTIME DESTINATION bin)
+  install(DIRECTORY "${PROJECT_SOURCE_DIR}/native/include/" DESTINATION include FILES_MATCHING PATTERN "*.h")
+
+  add_library(fattn_internal STATIC $<TARGET_OBJECTS:fattn_objects>)
+  target_link_libraries(fattn_internal PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
+  set_target_properties(fattn_internal PROPERTIES LINKER_LANGUAGE CXX)
+  target_include_directories(fattn_internal PUBLIC
+    "${PROJECT_SOURCE_DIR}/native/include" "${PROJECT_SOURCE_DIR}/native")
+
+  file(GLOB_RECURSE reference_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/reference/*.cpp")
+  if(NOT reference_sources)
+    list(APPEND reference_sources "${PROJECT_BINARY_DIR}/empty.cpp")
+  endif()
+  add_library(fattn_reference STATIC EXCLUDE_FROM_ALL ${reference_sources})
+  fattn_compile_options(fattn_reference)
+endfunction()
+
+# fattn_hide_symbols(<target>): internal symbols stay out of the shared library's export table.
+function(fattn_hide_symbols target)
+  set_target_properties(${target} PROPERTIES
+    CXX_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON)
+  target_compile_definitions(${target} PRIVATE FATTN_BUILDING_LIBRARY)
+endfunction()

@@ -1,0 +1,25 @@
+# fattn_add_test(<room>)
+# One GoogleTest program per room, fattn_test_<room>: every tests/native/<room>/**/*_test.cpp and what the room keeps
+# beside it. Programs link the library's object files, the reference and tests/native/support; the room "include", where
+# the public door is tested, links the shared library instead. Programs land in <build>/tests.
+function(fattn_add_test room)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS
+    "${PROJECT_SOURCE_DIR}/tests/native/${room}/*.cpp"
+    "${PROJECT_SOURCE_DIR}/tests/native/${room}/*.c")
+  set(tests ${sources})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  if(NOT tests)
+    return()
+  endif()
+
+  set(target fattn_test_${room})
+  add_executable(${target} ${sources})
+  fattn_compile_options(${target})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/native")
+  if(room STREQUAL "include")
+    target_link_libraries(${target} PRIVATE fused_attention GTest::gtest_main)
+  else()
+    target_link_libraries(${target} PRIVATE fattn_test_support fattn_reference fattn_internal GTest::gtest_main)
+  endif()
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+endfunction()
