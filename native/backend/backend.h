@@ -1,0 +1,53 @@
+// The contract a device fills: say what it supports, make kernels for problems, run them; implemented by cpu/ and
+// cuda/host, called by api/.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/status.h"
+#include "core/problem.h"
+
+namespace fattn {
+
+/// How one run is carried out; fields as in fattn_run.
+struct RunOptions {
+    int max_threads = 0;  // 0: the device's own number
+    void* stream = nullptr;
+    void* workspace = nullptr;
+    uint64 workspace_bytes = 0;
+    const int32* cancel = nullptr;
+};
+
+struct WorkspaceSize {
+    uint64 host = 0;
+    uint64 device = 0;
+};
+
+/// A dense problem bound to a device. Immutable; runs may be concurrent; a run allocates nothing beyond the pool.
+class DenseKernel {
+   public:
+    virtual ~DenseKernel() = default;
+    virtual WorkspaceSize workspace(Pass pass, int max_threads) const = 0;
+    /// Name of the kernel a pass uses, static text.
+    virtual const char* name(Pass pass) const = 0;
+    /// Index contents (cu_seqlens, kv_len, block_table) are validated by the caller.
+    virtual Status forward(const DenseForwardArgs& args, const RunOptions& run) const = 0;
+    virtual Status backward(const DenseBackwardArgs& args, const RunOptions& run) const = 0;
+};
+
+enum class Peak : unsigned { kF32 = 0, kBF16 = 1, kRead = 2 };
+
+/// A device. Outlives its kernels.
+class Backend {
+   public:
+    virtual ~Backend() = default;
+    /// Not ok with the reason when the problem cannot run here.
+    virtual Status supports(const DenseProblem& problem) const = 0;
+    virtual Status make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) = 0;
+    virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
+    virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
+    virtual void trim() = 0;
+};
+
+}  // namespace fattn

@@ -1,0 +1,59 @@
+// Scratch memory of CPU runs: the caller's block, or one from a grow-only pool; used by the CPU kernels' host code.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/status.h"
+
+namespace fattn::cpu {
+
+constexpr std::size_t kWorkspaceAlignment = 64;
+
+/// Blocks kept between runs: one per concurrent run, each as large as any run asked. Thread-safe.
+class WorkspacePool {
+   public:
+    struct Block {
+        void* data = nullptr;
+        uint64 bytes = 0;
+    };
+
+    WorkspacePool() = default;
+    ~WorkspacePool();
+    WorkspacePool(const WorkspacePool&) = delete;
+    WorkspacePool& operator=(const WorkspacePool&) = delete;
+
+    /// Returns null memory when the system has none.
+    Block take(uint64 bytes);
+    void give_back(Block block);
+    /// Frees idle blocks.
+    void trim();
+
+   private:
+    std::mutex mutex_;
+    std::vector<Block> idle_;
+};
+
+/// The workspace of one run for its duration.
+class ScopedWorkspace {
+   public:
+    /// Uses run.workspace when given (checking size and alignment), else takes a block from the pool.
+    ScopedWorkspace(WorkspacePool& pool, const RunOptions& run, uint64 bytes);
+    ~ScopedWorkspace();
+    ScopedWorkspace(const ScopedWorkspace&) = delete;
+    ScopedWorkspace& operator=(const ScopedWorkspace&) = delete;
+
+    const Status& status() const { return status_; }
+    std::byte* data() const { return data_; }
+
+   private:
+    WorkspacePool& pool_;
+    WorkspacePool::Block block_;
+    std::byte* data_ = nullptr;
+    Status status_;
+};
+
+}  // namespace fattn::cpu
