@@ -1,0 +1,74 @@
+# The same verbs as build.sh, for PowerShell. Tools are not installed: what is missing is named in one line.
+param(
+    [Parameter(Position = 0)] [string] $Verb = "help",
+    [Parameter(ValueFromRemainingArguments = $true)] [string[]] $Rest = @()
+)
+$ErrorActionPreference = "Stop"
+Set-Location $PSScriptRoot
+$env:DOTNET_CLI_TELEMETRY_OPTOUT = "1"
+$env:TESTINGPLATFORM_TELEMETRY_OPTOUT = "1"
+$env:DOTNET_NOLOGO = "1"
+$tool = @("run", "--project", "src/FusedAttention.Cli", "-c", "Release", "--no-build", "--")
+
+function Assert-Tool([string[]] $Names) {
+    $missing = $Names | Where-Object { -not (Get-Command $_ -ErrorAction SilentlyContinue) }
+    if ($missing) { [Console]::Error.WriteLine("missing: $($missing -join ', '); install them and run again"); exit 1 }
+}
+
+# Runs a program and stops the script when it fails.
+function Invoke-Step([string] $Program, [string[]] $Arguments) {
+    & $Program @Arguments
+    if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
+}
+
+function Build-Native([string[]] $Options = @()) {
+    Assert-Tool cmake, ninja
+    Invoke-Step cmake (@("-S", ".", "-B", ".build/native/release", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+            "-DCMAKE_INSTALL_PREFIX=$PSScriptRoot/.build/native/out") + $Options)
+    Invoke-Step cmake @("--build", ".build/native/release")
+    Invoke-Step cmake @("--install", ".build/native/release")
+}
+
+switch ($Verb) {
+    "run" {
+        Assert-Tool dotnet
+        Build-Native
+        Invoke-Step dotnet @("build", "src/FusedAttention.Cli", "-c", "Release", "-v", "quiet")
+        Invoke-Step dotnet ($tool + "demo" + $Rest)
+    }
+    "test" {
+        Assert-Tool dotnet
+        Build-Native @("-DFATTN_BUILD_TESTS=ON")
+        Invoke-Step dotnet @("build", "Interop.sln", "-c", "Release", "-v", "quiet")
+        if (Get-Command bash -ErrorAction SilentlyContinue) {
+            Invoke-Step bash (@("tests/legs/run.sh") + $Rest)
+        } else {
+            Get-ChildItem .build/native/release/tests/fattn_test_* | ForEach-Object { Invoke-Step $_.FullName @() }
+            Invoke-Step dotnet @("test", "--solution", "Interop.sln", "-c", "Release", "--no-build")
+        }
+    }
+    "bench" {
+        Assert-Tool dotnet
+        Build-Native @("-DFATTN_BUILD_BENCHMARKS=ON")
+        Invoke-Step dotnet @("build", "Interop.sln", "-c", "Release", "-v", "quiet")
+        Get-ChildItem .build/native/release/bench/fattn_bench_* | ForEach-Object { Invoke-Step $_.FullName @() }
+        Invoke-Step dotnet @("run", "--project", "tests/FusedAttention.Benchmarks", "-c", "Release", "--no-build", "--",
+            "--filter", "*")
+        Invoke-Step dotnet ($tool + "bench" + $Rest)
+    }
+    "pack" {
+        Assert-Tool dotnet
+        Build-Native
+        Invoke-Step dotnet @("pack", "src/FusedAttention", "-c", "Release", "-v", "quiet")
+    }
+    "native" { Build-Native }
+    "cuda-toolkit" {
+        Assert-Tool bash
+        Invoke-Step bash @("cmake/cuda_toolkit.sh", ".build/cuda-toolkit")
+    }
+    "clean" { if (Test-Path .build) { Remove-Item -Recurse -Force .build } }
+    default {
+        "./build.ps1 VERB: run, test [--quick|--full], bench, pack, native, cuda-toolkit, clean"
+        if ($Verb -ne "help") { exit 2 }
+    }
+}

@@ -1,0 +1,85 @@
+# What every test leg uses: where things are, how programs are run, how results are counted. Sourced by each leg.
+# A leg is a program: exit 0 when all passed, 1 when something failed, 77 when it could not run (its last line says why).
+# It adds lines "passed failed skipped" to the file LEG_COUNTS, which run.sh sums.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source cmake/need.sh
+
+root=$PWD
+work=$root/.build/test/$(basename "$0" .sh)
+mkdir -p "$work"
+: "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
+export FATTN_TEST_MODE
+
+count() { echo "$1 $2 ${3:-0}" >> "$LEG_COUNTS"; }
+not_run() { echo "not run: $*"; exit 77; }
+
+# check <name> <command>...: one test that passes when the command does; its output is shown when it does not.
+check() {
+    local name=$1 log
+    shift
+    log=$work/${name//[^A-Za-z0-9_.-]/_}.log
+    if "$@" > "$log" 2>&1; then
+        echo "ok    $name"
+        count 1 0
+    else
+        echo "FAIL  $name (exit $?): $*"
+        tail -n 60 "$log" | sed 's/^/      /'
+        count 0 1
+        leg_failed=1
+    fi
+}
+
+# gtest <launcher and program>...: runs one GoogleTest program and counts its tests; a crash counts as one failure.
+gtest() {
+    local program=${*: -1} name log xml passed failed skipped
+    name=$(basename "$program")
+    log=$work/$name.log xml=$work/$name.xml
+    rm -f "$xml"
+    "$@" --gtest_brief=1 --gtest_output="xml:$xml" ${GTEST_ARGUMENTS:-} > "$log" 2>&1 || true
+    if [[ -s $xml ]]; then
+        read -r passed failed skipped < <(awk '
+            /<testsuite / {
+                for (i = 1; i <= NF; ++i) {
+                    split($i, pair, "\"")
+                    if ($i ~ /^tests=/) tests += pair[2]
+                    if ($i ~ /^failures=/) failures += pair[2]
+                    if ($i ~ /^skipped=/) skipped += pair[2]
+                    if ($i ~ /^disabled=/) disabled += pair[2]
+                }
+            }
+            END { print tests - failures - skipped - disabled, failures + 0, skipped + disabled }' "$xml")
+    else
+        passed=0 failed=1 skipped=0
+        echo "$name ended without a result" >> "$log"
+    fi
+    count "$passed" "$failed" "$skipped"
+    if ((failed)); then
+        tail -n 150 "$log"
+        leg_failed=1
+    fi
+    echo "$name: $passed passed, $failed failed, $skipped skipped"
+}
+
+# dotnet_tests <label> <command>...: runs the managed suite and counts its tests.
+dotnet_tests() {
+    local label=$1 log passed failed skipped
+    shift
+    log=$work/$label.log
+    "$@" > "$log" 2>&1 || true
+    passed=$(awk '$1 == "succeeded:" { n = $2 } END { print n + 0 }' "$log")
+    failed=$(awk '$1 == "failed:" { n = $2 } END { print n + 0 }' "$log")
+    skipped=$(awk '$1 == "skipped:" { n = $2 } END { print n + 0 }' "$log")
+    if ! grep -q '^Test run summary' "$log" || ((passed + failed == 0)); then
+        failed=$((failed + 1))
+    fi
+    count "$passed" "$failed" "$skipped"
+    if ((failed)); then
+        tail -n 150 "$log"
+        leg_failed=1
+    fi
+    echo "$label: $passed passed, $failed failed, $skipped skipped"
+}
+
+leg_failed=0
+finish() { exit "$leg_failed"; }
