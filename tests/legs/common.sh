@@ -81,5 +81,12 @@ dotnet_tests() {
     echo "$label: $passed passed, $failed failed, $skipped skipped"
 }
 
+# native_build <preset> <cmake option>...: a build tree of its own in .build/native/<preset>.
+native_build() {
+    local preset=$1
+    shift
+    cmake -S . -B ".build/native/$preset" -G Ninja "$@" && cmake --build ".build/native/$preset"
+}
+
 leg_failed=0
 finish() { exit "$leg_failed"; }

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Leg: the native tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under ThreadSanitizer, each with the
+# scalar target and one vector target. Asserts are on.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+case $(uname -m) in
+    x86_64) targets='scalar;avx2' ;;
+    *) targets='scalar;neon' ;;
+esac
+options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" "-DCMAKE_C_FLAGS_DEBUG=-O1 -g1" -DFATTN_BUILD_TESTS=ON
+    "-DFATTN_CPU_TARGETS=$targets")
+
+# ThreadSanitizer cannot place its shadow memory under much address randomisation; some kernels randomise that much.
+fixed_addresses=(setarch "$(uname -m)" -R)
+"${fixed_addresses[@]}" true 2> /dev/null || fixed_addresses=()
+
+export UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+check "build with address and undefined" native_build asan "${options[@]}" -DFATTN_SANITIZE=address,undefined
+for program in .build/native/asan/tests/fattn_test_*; do gtest "$program"; done
+
+check "build with thread" native_build tsan "${options[@]}" -DFATTN_SANITIZE=thread
+for program in .build/native/tsan/tests/fattn_test_*; do gtest "${fixed_addresses[@]}" "$program"; done
+finish
