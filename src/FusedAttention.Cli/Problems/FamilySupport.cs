@@ -1,0 +1,11 @@
+// The one place that says which families this version can run; asked by every verb that takes a problem file.
+namespace FusedAttention.Cli.Problems;
+
+internal static class FamilySupport
+{
+    /// <summary>Gives the problem back as dense, the family this version computes.</summary>
+    /// <exception cref="UnsupportedException">The problem belongs to another family.</exception>
+    internal static DenseProblem RequireAvailable(Problem problem) =>
+        problem as DenseProblem ?? throw new UnsupportedException(
+            $"family {ProblemReader.NameOf(problem.Family)} is not available yet in this version; available: dense");
+}
