@@ -20,8 +20,8 @@ internal sealed class ReaderFuzzTests
     private static readonly string[] Tokens =
     [
         "{", "}", "[", "]", ",", ":", "\"", "null", "true", "-1", "1e999", "0.5", "18446744073709551616",
-        "\\u0000", "\\ud800", "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"F16\"", X
-        "/**/", "\uFEFF", "\"causal\"", "\"family\"", "\"window\"", "[1,2,3]", "00",
+        "\\u0000", "\\ud800", "\"dtype\"", "\"shape\"", "\"data_offsets\"", "\"F16\"", "\"__metadata__\"",
+        "9223372036854775807", "/**/", "\uFEFF", "\"causal\"", "\"family\"", "\"window\"", "[1,2,3]", "00",
     ];
 
     [Test]
