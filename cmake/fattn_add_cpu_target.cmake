@@ -2,7 +2,7 @@
 # Compiles native/cpu/target_<isa>.cpp with its own instruction-set flags and adds it to the library, when the processor
 # architecture fits and FATTN_CPU_TARGETS asks for it. The dispatcher then sees FATTN_HAS_TARGET_<ISA>.
 #
-# Only these files get -m flags. Each is an object library of its own, so that cmake/check_target_symbols.sh can prove
+# Only these files get -m flags. Each is an object library of its own, so that tests/checks/target_symbols.sh can prove
 # that nothing but its one table leaves the file: a weak symbol could make the linker pick an AVX-512 copy for everybody.
 function(fattn_add_cpu_target isa)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "ARCHITECTURES;FLAGS")

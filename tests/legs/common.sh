@@ -1,7 +1,7 @@
 # What every test leg uses: where things are, how programs are run, how results are counted. Sourced by each leg.
 # A leg is a program: exit 0 when all passed, 1 when something failed, 77 when it could not run (its last line says why).
 # It adds lines "passed failed skipped" to the file LEG_COUNTS, which run.sh sums.
-set -euo pipefail
+set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source cmake/need.sh
 
@@ -27,6 +27,7 @@ check() {
         tail -n 60 "$log" | sed 's/^/      /'
         count 0 1
         leg_failed=1
+        return 1
     fi
 }
 
@@ -81,11 +82,12 @@ dotnet_tests() {
     echo "$label: $passed passed, $failed failed, $skipped skipped"
 }
 
-# native_build <preset> <cmake option>...: a build tree of its own in .build/native/<preset>.
+# native_build <preset> <cmake option>...: one test that a build tree of its own, .build/native/<preset>, can be made. The leg
+# ends here when it cannot.
 native_build() {
-    local preset=$1
+    local tree=.build/native/$1
     shift
-    cmake -S . -B ".build/native/$preset" -G Ninja "$@" && cmake --build ".build/native/$preset"
+    check "configure ${tree##*/}" cmake -S . -B "$tree" -G Ninja "$@" && check "build ${tree##*/}" cmake --build "$tree" || finish
 }
 
 leg_failed=0

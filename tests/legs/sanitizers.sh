@@ -14,9 +14,9 @@ fixed_addresses=(setarch "$(uname -m)" -R)
 "${fixed_addresses[@]}" true 2> /dev/null || fixed_addresses=()
 
 export UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
-check "build with address and undefined" native_build asan "${options[@]}" -DFATTN_SANITIZE=address,undefined
+native_build asan "${options[@]}" -DFATTN_SANITIZE=address,undefined
 for program in .build/native/asan/tests/fattn_test_*; do gtest "$program"; done
 
-check "build with thread" native_build tsan "${options[@]}" -DFATTN_SANITIZE=thread
+native_build tsan "${options[@]}" -DFATTN_SANITIZE=thread
 for program in .build/native/tsan/tests/fattn_test_*; do gtest "${fixed_addresses[@]}" "$program"; done
 finish
