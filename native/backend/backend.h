@@ -1,5 +1,5 @@
-// The contract a device fills: say what it supports, make kernels for problems, run them; implemented by cpu/ and
-// cuda/host, called by api/.
+// The contract a device fills: say what it supports, make kernels for problems, run them;
+// implemented by cpu/ and cuda/host, called by api/.
 #pragma once
 
 #include <memory>
@@ -24,9 +24,10 @@ struct WorkspaceSize {
     uint64 device = 0;
 };
 
-/// A dense problem bound to a device. Immutable; runs may be concurrent; a run allocates nothing beyond the pool.
+/// A dense problem bound to a device. Immutable; runs may be concurrent; a run allocates nothing
+/// beyond the pool.
 class DenseKernel {
-   public:
+  public:
     virtual ~DenseKernel() = default;
     virtual WorkspaceSize workspace(Pass pass, int max_threads) const = 0;
     /// Name of the kernel a pass uses, static text.
@@ -40,11 +41,12 @@ enum class Peak : unsigned { kF32 = 0, kBF16 = 1, kRead = 2 };
 
 /// A device. Outlives its kernels.
 class Backend {
-   public:
+  public:
     virtual ~Backend() = default;
     /// Not ok with the reason when the problem cannot run here.
     virtual Status supports(const DenseProblem& problem) const = 0;
-    virtual Status make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) = 0;
+    virtual Status make_dense(const DenseProblem& problem,
+                              std::unique_ptr<DenseKernel>* kernel) = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;

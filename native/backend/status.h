@@ -1,5 +1,5 @@
-// Result of an operation inside the library, a code with a sentence; made everywhere below api/, turned into C status and
-// text by api/.
+// Result of an operation inside the library, a code with a sentence; made everywhere below api/,
+// turned into C status and text by api/.
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ enum class StatusCode : unsigned {
 };
 
 class [[nodiscard]] Status {
-   public:
+  public:
     Status() = default;
     Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
@@ -29,7 +29,7 @@ class [[nodiscard]] Status {
     StatusCode code() const { return code_; }
     const std::string& message() const { return message_; }
 
-   private:
+  private:
     StatusCode code_ = StatusCode::kOk;
     std::string message_;  // no allocation while empty
 };

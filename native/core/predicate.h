@@ -1,5 +1,5 @@
-// Which keys a query of dense attention may see, in token coordinates: causal, window and chunk as one interval; used by
-// planners and kernels.
+// Which keys a query of dense attention may see, in token coordinates: causal, window and chunk as
+// one interval; used by planners and kernels.
 #pragma once
 
 #include "core/problem.h"
@@ -16,7 +16,8 @@ struct KeyInterval {
     FATTN_HD constexpr int64 size() const { return empty() ? 0 : end - begin; }
 };
 
-/// Interval predicate of one sequence. Both bounds of visible() are non-decreasing in the query index.
+/// Interval predicate of one sequence. Both bounds of visible() are non-decreasing in the query
+/// index.
 struct RangePredicate {
     int64 kv_len;
     int64 shift;         // position of query i relative to key 0 is i + shift
@@ -44,13 +45,15 @@ struct RangePredicate {
     }
 };
 
-/// Offset of the query's position against the key's for a sequence: 0 for top-left, Lk - Lq for bottom-right.
+/// Offset of the query's position against the key's for a sequence: 0 for top-left, Lk - Lq for
+/// bottom-right.
 FATTN_HD constexpr int64 alignment_shift(Alignment alignment, int64 q_len, int64 kv_len) {
     return alignment == Alignment::kBottomRight ? kv_len - q_len : 0;
 }
 
-FATTN_HD constexpr RangePredicate range_predicate(const DenseProblem& problem, const Sequence& sequence,
-                                                  int64 q_position_offset, int64 k_position_offset) {
+FATTN_HD constexpr RangePredicate range_predicate(const DenseProblem& problem,
+                                                  const Sequence& sequence, int64 q_position_offset,
+                                                  int64 k_position_offset) {
     const int64 shift = alignment_shift(problem.alignment, sequence.q_len, sequence.kv_len) +
                         q_position_offset - k_position_offset;
     return {sequence.kv_len,      shift,

@@ -1,5 +1,5 @@
-// A validated dense attention problem and the data of its runs, as plain structs; made by api/, consumed by backends,
-// planners and the reference.
+// A validated dense attention problem and the data of its runs, as plain structs; made by api/,
+// consumed by backends, planners and the reference.
 #pragma once
 
 #include "core/tensor_view.h"
@@ -11,15 +11,17 @@ enum class Alignment : uint32 { kBottomRight = 0, kTopLeft = 1 };
 enum class Weights : uint32 { kSoftmax = 0, kSigmoid = 1 };
 enum class Pass : uint32 { kForward = 0, kBackward = 1 };
 
-/// Every default is resolved: all layouts that are present have rank 4, and what is absent has rank 0.
+/// Every default is resolved: all layouts that are present have rank 4, and what is absent has rank
+/// 0.
 struct DenseProblem {
-    TensorLayout q;       // [B, Hq, Lq, D]; varlen: [1, Hq, total_q, D]
-    TensorLayout k;       // [B, Hk, Lk, D]; varlen: [1, Hk, total_k, D]; paged: [num_pages, page_size, Hk, D]
-    TensorLayout v;       // as k with Hv, Dv
-    TensorLayout o;       // [B, Hq, Lq, Dv], f32 or dtype of q
-    TensorLayout bias;    // [B, Hq, Lq, Lk] with stride 0 where it broadcasts
-    TensorLayout mask;    // [B, Hq, Lq, Lk] u8 or bits, stride 0 where it broadcasts
-    TensorLayout d_o;     // gradients: layouts of the tensors they belong to unless given
+    TensorLayout q;  // [B, Hq, Lq, D]; varlen: [1, Hq, total_q, D]
+    TensorLayout
+        k;  // [B, Hk, Lk, D]; varlen: [1, Hk, total_k, D]; paged: [num_pages, page_size, Hk, D]
+    TensorLayout v;     // as k with Hv, Dv
+    TensorLayout o;     // [B, Hq, Lq, Dv], f32 or dtype of q
+    TensorLayout bias;  // [B, Hq, Lq, Lk] with stride 0 where it broadcasts
+    TensorLayout mask;  // [B, Hq, Lq, Lk] u8 or bits, stride 0 where it broadcasts
+    TensorLayout d_o;   // gradients: layouts of the tensors they belong to unless given
     TensorLayout d_q;
     TensorLayout d_k;
     TensorLayout d_v;
@@ -39,9 +41,9 @@ struct DenseProblem {
     int64 num_pages;
     int64 max_pages_per_seq;
     float scale;
-    float softcap;       // 0: off
+    float softcap;  // 0: off
     float sigmoid_bias;
-    float dropout_p;     // 0: off
+    float dropout_p;  // 0: off
     Alignment alignment;
     Weights weights;
     bool has_bias;
@@ -54,8 +56,12 @@ struct DenseProblem {
     bool backward;
 
     /// Key head and value head of a query head: floor(h * Hk / Hq), floor(h * Hv / Hq).
-    FATTN_HD constexpr int64 k_head(int64 q_head) const { return q_head * num_k_heads / num_q_heads; }
-    FATTN_HD constexpr int64 v_head(int64 q_head) const { return q_head * num_v_heads / num_q_heads; }
+    FATTN_HD constexpr int64 k_head(int64 q_head) const {
+        return q_head * num_k_heads / num_q_heads;
+    }
+    FATTN_HD constexpr int64 v_head(int64 q_head) const {
+        return q_head * num_v_heads / num_q_heads;
+    }
 };
 
 /// Pointers and run-time values of one forward run; fields as in fattn_dense_forward_args.

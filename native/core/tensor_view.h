@@ -1,4 +1,5 @@
-// Element types and strided tensor layouts in the logical order [B, H, L, D]; used by every room below the C interface.
+// Element types and strided tensor layouts in the logical order [B, H, L, D]; used by every room
+// below the C interface.
 #pragma once
 
 #include "core/types.h"

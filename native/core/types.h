@@ -1,8 +1,14 @@
-// Fixed-width types and markers for code that compiles as plain C++, under nvcc and under NVRTC; included by all of core.
+// Fixed-width types and markers for code that compiles as plain C++, under nvcc and under NVRTC;
+// included by all of core.
 #pragma once
 
+// FATTN_HD marks functions usable on host and device. Inside a CPU target's translation unit they
+// are always inlined, so that no copy compiled for a newer instruction set can be linked into code
+// that runs everywhere.
 #if defined(__CUDACC__)
 #define FATTN_HD __host__ __device__
+#elif defined(FATTN_CPU_TARGET_NAMESPACE)
+#define FATTN_HD [[gnu::always_inline]]
 #else
 #define FATTN_HD
 #endif

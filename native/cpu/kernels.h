@@ -1,5 +1,5 @@
-// The table of kernels that one instruction-set target exports, and the plain task structs they take; filled by
-// target_*.cpp, called by the CPU backend's host code.
+// The table of kernels that one instruction-set target exports, and the plain task structs they
+// take; filled by target_*.cpp, called by the CPU backend's host code.
 #pragma once
 
 #include "core/problem.h"
@@ -7,8 +7,9 @@
 
 namespace fattn::cpu {
 
-/// One share of a forward run: consecutive query heads of one sequence that use the same key and value head, a range
-/// of their rows, and a range of keys. Rows are folded: row r is query r % q_len of head first_head + r / q_len.
+/// One share of a forward run: consecutive query heads of one sequence that use the same key and
+/// value head, a range of their rows, and a range of keys. Rows are folded: row r is query r %
+/// q_len of head first_head + r / q_len.
 struct ForwardTask {
     const DenseProblem* problem;
     const DenseForwardArgs* args;
@@ -19,8 +20,9 @@ struct ForwardTask {
     int64 row_end;
     int64 key_begin;  // keys [key_begin, key_end); all of them unless the keys are split
     int64 key_end;
-    /// Null: write o and lse. Otherwise the unnormalised state of every row goes here, for merge_partials:
-    /// [num_rows] max in base 2, [num_rows] sum, [num_rows, round_up(head_dim_v, 16)] weighted values, all f32.
+    /// Null: write o and lse. Otherwise the unnormalised state of every row goes here, for
+    /// merge_partials: [num_rows] max in base 2, [num_rows] sum, [num_rows, round_up(head_dim_v,
+    /// 16)] weighted values, all f32.
     float* partial;
     void* scratch;  // at least forward_scratch bytes, 64-byte aligned
     const int32* cancel;

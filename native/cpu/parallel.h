@@ -1,4 +1,5 @@
-// The process-wide worker pool that CPU runs share; used by the CPU kernels' host code and by measurements.
+// The process-wide worker pool that CPU runs share; used by the CPU kernels' host code and by
+// measurements.
 #pragma once
 
 #include "backend/status.h"
@@ -8,7 +9,7 @@ namespace fattn::cpu {
 
 /// A borrowed callable: body(task, slot). Never owns, never allocates.
 class TaskBody {
-   public:
+  public:
     template <class F>
     TaskBody(const F& f)  // NOLINT: implicit by design
         : object_(&f), call_([](const void* object, int64 task, int slot) {
@@ -17,7 +18,7 @@ class TaskBody {
 
     void operator()(int64 task, int slot) const { call_(object_, task, slot); }
 
-   private:
+  private:
     const void* object_;
     void (*call_)(const void*, int64, int);
 };
@@ -25,10 +26,11 @@ class TaskBody {
 /// Threads a run uses when it does not say: processors this process may run on.
 int default_num_threads();
 
-/// Runs body(task, slot) for every task in [0, num_tasks), each exactly once, on at most max_threads threads of which
-/// the caller is one. A slot in [0, max_threads) is used by one thread at a time, so it may index scratch memory. Tasks
-/// of concurrent jobs are taken round-robin, so a small job does not wait for a large one. Polls cancel between tasks.
-/// An exception of a body ends the job and is rethrown on the caller's thread.
+/// Runs body(task, slot) for every task in [0, num_tasks), each exactly once, on at most
+/// max_threads threads of which the caller is one. A slot in [0, max_threads) is used by one thread
+/// at a time, so it may index scratch memory. Tasks of concurrent jobs are taken round-robin, so a
+/// small job does not wait for a large one. Polls cancel between tasks. An exception of a body ends
+/// the job and is rethrown on the caller's thread.
 Status parallel_for(int64 num_tasks, int max_threads, const int32* cancel, TaskBody body);
 
 }  // namespace fattn::cpu

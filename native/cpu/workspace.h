@@ -1,4 +1,5 @@
-// Scratch memory of CPU runs: the caller's block, or one from a grow-only pool; used by the CPU kernels' host code.
+// Scratch memory of CPU runs: the caller's block, or one from a grow-only pool; used by the CPU
+// kernels' host code.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,7 @@ constexpr std::size_t kWorkspaceAlignment = 64;
 
 /// Blocks kept between runs: one per concurrent run, each as large as any run asked. Thread-safe.
 class WorkspacePool {
-   public:
+  public:
     struct Block {
         void* data = nullptr;
         uint64 bytes = 0;
@@ -32,15 +33,16 @@ class WorkspacePool {
     /// Frees idle blocks.
     void trim();
 
-   private:
+  private:
     std::mutex mutex_;
     std::vector<Block> idle_;
 };
 
 /// The workspace of one run for its duration.
 class ScopedWorkspace {
-   public:
-    /// Uses run.workspace when given (checking size and alignment), else takes a block from the pool.
+  public:
+    /// Uses run.workspace when given (checking size and alignment), else takes a block from the
+    /// pool.
     ScopedWorkspace(WorkspacePool& pool, const RunOptions& run, uint64 bytes);
     ~ScopedWorkspace();
     ScopedWorkspace(const ScopedWorkspace&) = delete;
@@ -49,7 +51,7 @@ class ScopedWorkspace {
     const Status& status() const { return status_; }
     std::byte* data() const { return data_; }
 
-   private:
+  private:
     WorkspacePool& pool_;
     WorkspacePool::Block block_;
     std::byte* data_ = nullptr;

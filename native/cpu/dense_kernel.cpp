@@ -1,0 +1,59 @@
+// Dense attention on the CPU: cuts a problem into tasks by the problem alone where results could
+// depend on the cut, and runs them on the pool; made by the CPU backend.
+#include "cpu/dense_kernel.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "cpu/dense_forward.h"
+
+namespace fattn::cpu {
+namespace {
+
+class CpuDenseKernel final : public DenseKernel {
+  public:
+    CpuDenseKernel(const DenseProblem& problem, const KernelTable& table, WorkspacePool& pool,
+                   int default_threads)
+        : problem_(problem),
+          table_(table),
+          pool_(pool),
+          default_threads_(default_threads),
+          forward_(problem_, table) {}
+
+    WorkspaceSize workspace(Pass pass, int max_threads) const override {
+        if (pass == Pass::kBackward) return {0, 0};
+        return {forward_.workspace(threads(max_threads)), 0};
+    }
+
+    const char* name(Pass) const override { return table_.name; }
+
+    Status forward(const DenseForwardArgs& args, const RunOptions& run) const override {
+        const int num_threads = threads(run.max_threads);
+        ScopedWorkspace workspace(pool_, run, forward_.workspace(num_threads));
+        if (!workspace.status().ok()) return workspace.status();
+        return forward_.run(args, num_threads, run.cancel, workspace.data());
+    }
+
+    Status backward(const DenseBackwardArgs&, const RunOptions&) const override {
+        return {StatusCode::kUnsupported, "backward"};
+    }
+
+  private:
+    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+
+    DenseProblem problem_;
+    const KernelTable& table_;
+    WorkspacePool& pool_;
+    int default_threads_;
+    DenseForward forward_;
+};
+
+}  // namespace
+
+std::unique_ptr<DenseKernel> make_dense_kernel(const DenseProblem& problem,
+                                               const KernelTable& table, WorkspacePool& pool,
+                                               int default_threads) {
+    return std::make_unique<CpuDenseKernel>(problem, table, pool, default_threads);
+}
+
+}  // namespace fattn::cpu

@@ -1,0 +1,384 @@
+// The forward tile loop of dense attention: K and V tiles packed once for all rows of a task, then
+// product, row pass, product for each row tile. Instantiated per CPU target by table.h.
+#pragma once
+
+#include "core/problem.h"
+#include "core/types.h"
+#include "cpu/generic/epilogue.h"
+#include "cpu/generic/math.h"
+#include "cpu/generic/micro.h"
+#include "cpu/generic/pack.h"
+#include "cpu/generic/rows.h"
+#include "cpu/generic/scores.h"
+#include "cpu/kernels.h"
+
+namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
+namespace {
+
+static_assert(kTileQ % kMicroRows == 0 && kTileKv % kPanel == 0 && kPanel % (2 * kWidth) == 0,
+              "tiles are whole register tiles");
+
+/// Cuts scratch memory into aligned pieces.
+class Scratch {
+  public:
+    explicit Scratch(void* memory) : at_(static_cast<char*>(memory)), start_(at_) {}
+
+    template <class T>
+    T* take(int64 count) {
+        T* piece = reinterpret_cast<T*>(at_);
+        at_ += round_up<int64>(count * static_cast<int64>(sizeof(T)), 64);
+        return piece;
+    }
+    uint64 used() const { return static_cast<uint64>(at_ - start_); }
+
+  private:
+    char* at_;
+    char* start_;
+};
+
+/// Scratch of one forward task. All matrices f32 or words.
+struct ForwardScratch {
+    Row* rows;      // [padded rows]
+    float* q;       // [row groups][words][kMicroRows]
+    float* k;       // [kTileKv / kPanel][words][kPanel]
+    float* v;       // column panels of [kTileKv words]
+    float* scores;  // [kTileQ][kScoreStride]
+    float* o;       // [padded rows][padded_columns(Dv)]
+    float* max;     // [padded rows] running maximum, base 2
+    float* sum;     // [padded rows]
+    float* alpha;   // [kTileQ]
+
+    template <class Dot>
+    static uint64 layout(const DenseProblem& problem, int64 num_rows, void* memory,
+                         ForwardScratch* out) {
+        const int64 rows = round_up<int64>(num_rows, kMicroRows) + kWidth;
+        const int64 words = words_of<Dot>(problem.head_dim);
+        Scratch scratch(memory);
+        out->rows = scratch.take<Row>(rows);
+        out->q = scratch.take<float>(rows * words);
+        out->k = scratch.take<float>(kTileKv * words);
+        out->v = scratch.take<float>(kTileKv / Dot::kDepth * padded_columns(problem.head_dim_v));
+        out->scores = scratch.take<float>(kTileQ * kScoreStride);
+        out->o = scratch.take<float>(rows * padded_columns(problem.head_dim_v));
+        out->max = scratch.take<float>(rows);
+        out->sum = scratch.take<float>(rows);
+        out->alpha = scratch.take<float>(kTileQ + kWidth);
+        return scratch.used();
+    }
+};
+
+/// Keys of the current tile that a group of kMicroRows rows touches, tile-local.
+struct GroupRange {
+    int32 begin;  // multiple of kPanel
+    int32 end;    // multiple of kPanel, end of the score columns computed
+    int32 depth;  // multiple of Dot::kDepth, end of the weights used
+    bool full;    // every row sees every key of [begin, depth)
+};
+
+template <class Dot>
+class ForwardLoop {
+  public:
+    explicit ForwardLoop(const ForwardTask& task)
+        : task_(task),
+          problem_(*task.problem),
+          space_(row_space(problem_, *task.args, task.sequence, task.first_head)),
+          rule_(score_rule(problem_)),
+          num_rows_(task.row_end - task.row_begin),
+          num_groups_(ceil_div<int64>(num_rows_, kMicroRows)),
+          words_(words_of<Dot>(problem_.head_dim)),
+          columns_(padded_columns(problem_.head_dim_v)) {
+        ForwardScratch::layout<Dot>(problem_, num_rows_, task.scratch, &s_);
+    }
+
+    void run() {
+        start_rows();
+        pack_queries();
+        const TokenRows k_rows =
+            token_rows(problem_, problem_.k, task_.args->k, task_.args->block_table, task_.sequence,
+                       problem_.k_head(task_.first_head));
+        const TokenRows v_rows =
+            token_rows(problem_, problem_.v, task_.args->v, task_.args->block_table, task_.sequence,
+                       problem_.v_head(task_.first_head));
+        for (int64 key = first_key_ / kTileKv * kTileKv; key < last_key_; key += kTileKv) {
+            if (task_.cancel != nullptr && __atomic_load_n(task_.cancel, __ATOMIC_RELAXED) != 0)
+                return;
+            pack_tile(k_rows, v_rows, key);
+            for (int64 g = 0; g < num_groups_; g += kTileQ / kMicroRows) {
+                row_tile(g, min_of<int64>(num_groups_, g + kTileQ / kMicroRows), key);
+            }
+        }
+        finish();
+    }
+
+  private:
+    void start_rows() {
+        first_key_ = task_.key_end;
+        last_key_ = task_.key_begin;
+        const bool sinks = problem_.has_sink && task_.key_begin == 0;
+        for (int64 r = 0; r < num_groups_ * kMicroRows; ++r) {
+            s_.max[r] = -kInfinity;
+            s_.sum[r] = 0.0F;
+            if (r >= num_rows_) {
+                s_.rows[r] = Row{0, 0, 0, 0};
+                continue;
+            }
+            const Row row = space_.row(task_.row_begin + r, task_.key_begin, task_.key_end);
+            s_.rows[r] = row;
+            if (row.begin < row.end) {
+                first_key_ = min_of(first_key_, row.begin);
+                last_key_ = max_of(last_key_, row.end);
+            }
+            if (sinks && task_.args->sink_logits[row.head] != -kInfinity) {
+                s_.max[r] = task_.args->sink_logits[row.head] * kLog2E;
+                s_.sum[r] = 1.0F;
+            }
+        }
+        fill(s_.o, 0, num_groups_ * kMicroRows * columns_, 0.0F);
+    }
+
+    void pack_queries() {
+        for (int64 g = 0; g < num_groups_; ++g) {
+            const Row* rows = s_.rows + g * kMicroRows;
+            pack_transposed<Dot, kMicroRows>(
+                problem_.q.dtype,
+                [&](int64 r) { return space_.q_row(problem_.q, task_.args->q, rows[r]); },
+                min_of<int64>(kMicroRows, num_rows_ - g * kMicroRows), problem_.head_dim,
+                s_.q + g * kMicroRows * words_);
+        }
+    }
+
+    /// Packs the panels of keys [key, key + kTileKv) that some row sees.
+    void pack_tile(const TokenRows& k_rows, const TokenRows& v_rows, int64 key) {
+        const int64 begin = max_of<int64>(first_key_ - key, 0) / kPanel * kPanel;
+        const int64 end = min_of<int64>(last_key_ - key, kTileKv);
+        for (int64 j = begin; j < end; j += kPanel) {
+            pack_transposed<Dot, kPanel>(
+                problem_.k.dtype, [&](int64 r) { return k_rows.row(key + j + r); }, end - j,
+                problem_.head_dim, s_.k + j * words_);
+        }
+        v_begin_ = begin;
+        v_words_ = words_of<Dot>(round_up<int64>(end - begin, kPanel));
+        v_not_finite_ = pack_panels<Dot>(
+            problem_.v.dtype, [&](int64 r) { return v_rows.row(key + begin + r); }, end - begin,
+            round_up<int64>(end - begin, kPanel), problem_.head_dim_v, s_.v);
+    }
+
+    GroupRange group_range(const Row* rows, int64 key) const {
+        int64 begin = kTileKv;
+        int64 end = 0;
+        int64 common_begin = 0;
+        int64 common_end = kTileKv;
+        for (int r = 0; r < kMicroRows; ++r) {
+            const int64 b = clamp_to<int64>(rows[r].begin - key, 0, kTileKv);
+            const int64 e = clamp_to<int64>(rows[r].end - key, 0, kTileKv);
+            common_begin = max_of(common_begin, b);
+            common_end = min_of(common_end, e);
+            if (b < e) {
+                begin = min_of(begin, b);
+                end = max_of(end, e);
+            }
+        }
+        if (begin >= end) return {0, 0, 0, false};
+        const int64 first = begin / kPanel * kPanel;
+        const int64 depth = round_up<int64>(end, Dot::kDepth);
+        return {static_cast<int32>(first), static_cast<int32>(round_up<int64>(end, kPanel)),
+                static_cast<int32>(depth), common_begin <= first && common_end >= depth};
+    }
+
+    /// Row groups [group, group_end), at most kTileQ rows, against the packed tile.
+    void row_tile(int64 group, int64 group_end, int64 key) {
+        GroupRange ranges[kTileQ / kMicroRows];
+        int64 begin = kTileKv;
+        int64 end = 0;
+        for (int64 g = group; g < group_end; ++g) {
+            const GroupRange range = group_range(s_.rows + g * kMicroRows, key);
+            ranges[g - group] = range;
+            if (range.begin < range.end) {
+                begin = min_of<int64>(begin, range.begin);
+                end = max_of<int64>(end, range.end);
+            }
+        }
+        for (int64 j = begin; j < end; j += kPanel) {
+            for (int64 g = group; g < group_end; ++g) {
+                const GroupRange& range = ranges[g - group];
+                if (j < range.begin || j >= range.end) continue;
+                micro_product<Dot, PanelOrder, kMicroVecs, Start::kZero>(
+                    s_.q + g * kMicroRows * words_, s_.k + j * words_, words_,
+                    s_.scores + (g - group) * kMicroRows * kScoreStride + j, kScoreStride, nullptr);
+            }
+        }
+        for (int64 g = group; g < group_end; ++g) {
+            if (ranges[g - group].begin < ranges[g - group].end) {
+                weigh_group(g * kMicroRows, (g - group) * kMicroRows, ranges[g - group], key);
+            }
+        }
+        for (int64 c = 0; c < columns_;) {
+            const int64 width = panel_width(c, columns_);
+            for (int64 g = group; g < group_end; ++g) {
+                const GroupRange& range = ranges[g - group];
+                if (range.begin >= range.end || (v_not_finite_ && !range.full)) continue;
+                accumulate(g * kMicroRows, (g - group) * kMicroRows, range, c, width);
+            }
+            c += width;
+        }
+        if (v_not_finite_) {
+            for (int64 g = group; g < group_end; ++g) {
+                const GroupRange& range = ranges[g - group];
+                if (range.begin < range.end && !range.full) {
+                    accumulate_visible(g * kMicroRows, (g - group) * kMicroRows, range, key);
+                }
+            }
+        }
+    }
+
+    /// Scores of one group to weights; updates its rows' state and the factors of their old sums.
+    void weigh_group(int64 row, int64 tile_row, GroupRange range, int64 key) {
+        float* scores = s_.scores + tile_row * kScoreStride;
+        float tile_max[kMicroRows + kWidth];
+        const bool softmax = problem_.weights == Weights::kSoftmax;
+        for (int r = 0; r < kMicroRows; ++r) {
+            float* x = scores + r * kScoreStride;
+            const Row& info = s_.rows[row + r];
+            const int64 b = clamp_to<int64>(info.begin - key, range.begin, range.end);
+            const int64 e = clamp_to<int64>(info.end - key, b, range.end);
+            if (!rule_.plain && b < e) logits(space_, rule_, info, key + b, e - b, x + b, nullptr);
+            fill(x, range.begin, b, -kInfinity);
+            fill(x, e, range.end, -kInfinity);
+            if (softmax) tile_max[r] = row_max(x, range.begin, range.end);
+        }
+        if (!softmax) {
+            weigh_sigmoid(row, tile_row, range, key);
+            return;
+        }
+        for (int r = 0; r < kMicroRows; r += kWidth) {
+            const Vec old = load(s_.max + row + r);
+            const Vec now = max(load(tile_max + r) * Vec(rule_.fast_scale), old);
+            const Vec shift = select_equal(now, Vec(-kInfinity), Vec(0.0F), now);
+            const Vec factor = exp2(old - shift);
+            const int64 count = min_of<int64>(kWidth, kMicroRows - r);
+            store_first(s_.max + row + r, now, count);
+            store_first(s_.alpha + tile_row + r, factor, count);
+            store(tile_max + r, shift);
+            store_first(s_.sum + row + r, load(s_.sum + row + r) * factor, count);
+        }
+        const bool dropout = problem_.dropout_p > 0.0F;
+        for (int r = 0; r < kMicroRows; ++r) {
+            float* x = scores + r * kScoreStride;
+            if (!dropout) {
+                s_.sum[row + r] +=
+                    row_weights<Dot>(x, range.begin, range.end, rule_.fast_scale, tile_max[r]);
+                continue;
+            }
+            s_.sum[row + r] +=
+                row_weights<DotF32>(x, range.begin, range.end, rule_.fast_scale, tile_max[r]);
+            row_dropout(space_, s_.rows[row + r], key, range.begin, range.end, x);
+            pack_weights<Dot>(x, range.begin, range.end);
+        }
+    }
+
+    void weigh_sigmoid(int64 row, int64 tile_row, GroupRange range, int64 key) {
+        float* scores = s_.scores + tile_row * kScoreStride;
+        for (int r = 0; r < kMicroRows; ++r) {
+            float* x = scores + r * kScoreStride;
+            row_sigmoid(x, range.begin, range.end, problem_.sigmoid_bias);
+            if (problem_.dropout_p > 0.0F) {
+                row_dropout(space_, s_.rows[row + r], key, range.begin, range.end, x);
+            }
+            pack_weights<Dot>(x, range.begin, range.end);
+            s_.sum[row + r] = 1.0F;
+            s_.alpha[tile_row + r] = 1.0F;
+        }
+    }
+
+    /// O[group, columns c..] = alpha O + P V.
+    void accumulate(int64 row, int64 tile_row, GroupRange range, int64 c, int64 width) {
+        const float* p = s_.scores + tile_row * kScoreStride + range.begin / Dot::kDepth;
+        const float* v = s_.v + c * v_words_ + (range.begin - v_begin_) / Dot::kDepth * width;
+        const int64 depth = (range.depth - range.begin) / Dot::kDepth;
+        float* o = s_.o + row * columns_ + c;
+        if (width == kPanel) {
+            micro_product<Dot, ScoreRows, kMicroVecs, Start::kScaled>(p, v, depth, o, columns_,
+                                                                      s_.alpha + tile_row);
+        } else {
+            micro_product<Dot, ScoreRows, 1, Start::kScaled>(p, v, depth, o, columns_,
+                                                             s_.alpha + tile_row);
+        }
+    }
+
+    /// As accumulate, row by row, leaving out values of keys that the row does not see: a partial
+    /// group whose tile holds a value that is not finite.
+    void accumulate_visible(int64 row, int64 tile_row, GroupRange range, int64 key) {
+        for (int r = 0; r < kMicroRows; ++r) {
+            const Row& info = s_.rows[row + r];
+            const float* p = s_.scores + (tile_row + r) * kScoreStride;
+            float* o = s_.o + (row + r) * columns_;
+            for (int64 c = 0; c < columns_;) {
+                const int64 width = panel_width(c, columns_);
+                for (int64 end = c + width; c < end; c += kWidth) {
+                    const float* v = s_.v + (end - width) * v_words_ + (c - (end - width));
+                    Vec acc = load(o + c) * Vec(s_.alpha[tile_row + r]);
+                    for (int64 j = range.begin; j < range.depth; j += Dot::kDepth) {
+                        const Vec x = load(v + (j - v_begin_) / Dot::kDepth * width);
+                        acc = visible_step(info, key + j, p + j / Dot::kDepth, x, acc);
+                    }
+                    store(o + c, acc);
+                }
+            }
+        }
+    }
+
+    Vec visible_step(const Row& info, int64 key, const float* p, Vec x, Vec acc) const {
+        const bool first = sees(info, key);
+        if constexpr (Dot::kDepth == 1) {
+            return first ? Dot::step(acc, broadcast(p), x) : acc;
+        } else {
+            const bool second = sees(info, key + 1);
+            if (!first && !second) return acc;
+            if (!first || !second) {
+                x = pair_bf16(first ? low_bf16(x) : Vec(0.0F), second ? high_bf16(x) : Vec(0.0F));
+            }
+            return Dot::step(acc, broadcast(p), x);
+        }
+    }
+
+    bool sees(const Row& info, int64 key) const {
+        return key >= info.begin && key < info.end && mask_shows(space_, info, key);
+    }
+
+    void finish() {
+        if (task_.partial != nullptr) {
+            const int64 stride = round_up<int64>(problem_.head_dim_v, 16);
+            float* o = task_.partial + 2 * num_rows_;
+            for (int64 r = 0; r < num_rows_; ++r) {
+                task_.partial[r] = s_.max[r];
+                task_.partial[num_rows_ + r] = s_.sum[r];
+                for (int64 c = 0; c < problem_.head_dim_v; c += kWidth) {
+                    store_first(o + r * stride + c, load(s_.o + r * columns_ + c),
+                                min_of<int64>(kWidth, problem_.head_dim_v - c));
+                }
+            }
+            return;
+        }
+        for (int64 r = 0; r < num_rows_; ++r) {
+            write_row(space_, *task_.args, s_.rows[r], s_.max[r], s_.sum[r], s_.o + r * columns_);
+        }
+    }
+
+    const ForwardTask& task_;
+    const DenseProblem& problem_;
+    RowSpace space_;
+    ScoreRule rule_;
+    int64 num_rows_;
+    int64 num_groups_;
+    int64 words_;    // of a row of Q or K
+    int64 columns_;  // of V and O, padded
+    int64 first_key_ = 0;
+    int64 last_key_ = 0;
+    int64 v_begin_ = 0;  // tile-local key of the first packed value
+    int64 v_words_ = 0;
+    bool v_not_finite_ = false;
+    ForwardScratch s_{};
+};
+
+}  // namespace
+}  // namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE
