@@ -9,11 +9,9 @@
 namespace fattn::cpu {
 namespace {
 
-constexpr int64 kDecodeRows = 8;        // up to here the decode kernel, which packs nothing
-constexpr int64 kDecodeChunk = 512;     // keys of one decode task
-constexpr int64 kSplitRows = 64;        // up to here long key ranges are split between tasks
-constexpr int64 kSplitChunk = 2048;     // keys of one such task
-constexpr int64 kMostTilesInBlock = 6;  // row tiles that share one packing of K and V
+constexpr int64 kSplitRows = 64;           // up to here long key ranges are split between tasks
+constexpr int64 kSplitChunk = 2048;        // keys of one such task
+constexpr int64 kMostTilesInBlock = 6;     // row tiles that share one packing of K and V
 constexpr int64 kTasksPerThread = 4;
 
 constexpr uint64 kLine = 64;
@@ -50,8 +48,8 @@ DenseForward::SequencePlan DenseForward::plan_sequence(const Sequence& sequence,
     const int64 rows = most_heads_ * sequence.q_len;
     if (problem_.weights != Weights::kSoftmax || rows > kSplitRows) return plan;
     plan.block = rows;
-    plan.decode = rows <= kDecodeRows;
-    plan.chunk = plan.decode ? kDecodeChunk : kSplitChunk;
+    plan.decode = rows <= table_.decode_rows;
+    plan.chunk = plan.decode ? table_.decode_keys : kSplitChunk;
     plan.num_chunks = std::max<int64>(1, ceil_div(sequence.kv_len, plan.chunk));
     return plan;
 }
@@ -78,8 +76,8 @@ int64 partial_floats(const DenseProblem& problem, int64 rows) {
 uint64 DenseForward::workspace(int num_threads) const {
     const auto threads = static_cast<uint64>(num_threads);
     const int64 block = kMostTilesInBlock * table_.tile_q;
-    const uint64 scratch = line_up(std::max(table_.forward_scratch(problem_, block),
-                                            table_.decode_scratch(problem_, kDecodeRows)));
+    const uint64 scratch =
+        line_up(std::max(table_.forward_scratch(problem_, block), table_.decode_scratch(problem_)));
     // Prefix sums over sequences, then scratch, then partial states at capacity. Packed batches may
     // hold sequences of both kinds of split, so both are counted where they can occur.
     const auto batch = static_cast<uint64>(problem_.batch);
@@ -90,11 +88,11 @@ uint64 DenseForward::workspace(int num_threads) const {
             problem_.varlen && !problem_.paged ? std::min(capacity, problem_.k.shape[2]) : capacity;
         const int64 longest = most_heads_ * problem_.q_len;
         const int64 shortest = problem_.varlen ? most_heads_ : longest;
-        if (shortest <= kDecodeRows) {
-            partials += (ceil_div(keys, kDecodeChunk) + problem_.batch) *
-                        partial_floats(problem_, std::min(longest, kDecodeRows));
+        if (shortest <= table_.decode_rows) {
+            partials += (ceil_div(keys, table_.decode_keys) + problem_.batch) *
+                        partial_floats(problem_, std::min<int64>(longest, table_.decode_rows));
         }
-        if (longest > kDecodeRows && shortest <= kSplitRows) {
+        if (longest > table_.decode_rows && shortest <= kSplitRows) {
             partials += (ceil_div(keys, kSplitChunk) + problem_.batch) *
                         partial_floats(problem_, std::min(longest, kSplitRows));
         }
@@ -130,8 +128,8 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     first_float[batch] = floats;
 
     const int64 most_rows = kMostTilesInBlock * table_.tile_q;
-    const uint64 scratch_bytes = line_up(std::max(table_.forward_scratch(problem_, most_rows),
-                                                  table_.decode_scratch(problem_, kDecodeRows)));
+    const uint64 scratch_bytes = line_up(
+        std::max(table_.forward_scratch(problem_, most_rows), table_.decode_scratch(problem_)));
     std::byte* scratch = workspace + line_up(2 * static_cast<uint64>(batch + 1) * sizeof(int64));
     auto* partials =
         reinterpret_cast<float*>(scratch + static_cast<uint64>(num_threads) * scratch_bytes);

@@ -57,9 +57,11 @@ struct KernelTable {
     bool bf16_dot;  // products of 16-bit bf16 data stay in bf16 pairs
     uint64 (*forward_scratch)(const DenseProblem& problem, int64 num_rows);
     void (*forward)(const ForwardTask& task);
-    /// Few rows, many keys, no packing; the same contract as forward.
+    int32 decode_rows;  // most rows of a decode task
+    int64 decode_keys;  // most keys of a decode task
+    /// Few rows, few keys, no packing; the same contract as forward.
     void (*decode)(const ForwardTask& task);
-    uint64 (*decode_scratch)(const DenseProblem& problem, int64 num_rows);
+    uint64 (*decode_scratch)(const DenseProblem& problem);
     void (*merge_partials)(const MergePartialsTask& task);
     /// Rows [row_begin, row_end) of the flattened B*H*L rows of a public merge.
     void (*merge)(const MergeProblem& problem, int64 row_begin, int64 row_end);

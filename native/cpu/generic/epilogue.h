@@ -51,6 +51,20 @@ FATTN_HD inline bool mask_shows(const RowSpace& space, const Row& row, int64 key
     return ((mask[at >> 3] >> (at & 7)) & 1) != 0;
 }
 
+/// Stores the unnormalised states of a task's rows as ForwardTask::partial says.
+FATTN_HD inline void write_partial(float* partial, int64 num_rows, int64 extent, const float* max,
+                                   const float* sum, const float* o, int64 o_stride) {
+    const int64 stride = round_up<int64>(extent, 16);
+    for (int64 r = 0; r < num_rows; ++r) {
+        partial[r] = max[r];
+        partial[num_rows + r] = sum[r];
+        float* to = partial + 2 * num_rows + r * stride;
+        for (int64 c = 0; c < extent; c += kWidth) {
+            store_first(to + c, load(o + r * o_stride + c), min_of<int64>(kWidth, extent - c));
+        }
+    }
+}
+
 /// Adds one partial state to another: both unnormalised, maxima in base 2.
 inline void merge_state(float* max, float* sum, float* o, float other_max, float other_sum,
                         const float* other_o, int64 columns) {

@@ -10,6 +10,7 @@
 #include "cpu/generic/pack.h"
 #include "cpu/generic/rows.h"
 #include "cpu/generic/scores.h"
+#include "cpu/generic/scratch.h"
 #include "cpu/kernels.h"
 
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
@@ -17,24 +18,6 @@ namespace {
 
 static_assert(kTileQ % kMicroRows == 0 && kTileKv % kPanel == 0 && kPanel % (2 * kWidth) == 0,
               "tiles are whole register tiles");
-
-/// Cuts scratch memory into aligned pieces.
-class Scratch {
-  public:
-    explicit Scratch(void* memory) : at_(static_cast<char*>(memory)), start_(at_) {}
-
-    template <class T>
-    T* take(int64 count) {
-        T* piece = reinterpret_cast<T*>(at_);
-        at_ += round_up<int64>(count * static_cast<int64>(sizeof(T)), 64);
-        return piece;
-    }
-    uint64 used() const { return static_cast<uint64>(at_ - start_); }
-
-  private:
-    char* at_;
-    char* start_;
-};
 
 /// Scratch of one forward task. All matrices f32 or words.
 struct ForwardScratch {
@@ -347,16 +330,8 @@ class ForwardLoop {
 
     void finish() {
         if (task_.partial != nullptr) {
-            const int64 stride = round_up<int64>(problem_.head_dim_v, 16);
-            float* o = task_.partial + 2 * num_rows_;
-            for (int64 r = 0; r < num_rows_; ++r) {
-                task_.partial[r] = s_.max[r];
-                task_.partial[num_rows_ + r] = s_.sum[r];
-                for (int64 c = 0; c < problem_.head_dim_v; c += kWidth) {
-                    store_first(o + r * stride + c, load(s_.o + r * columns_ + c),
-                                min_of<int64>(kWidth, problem_.head_dim_v - c));
-                }
-            }
+            write_partial(task_.partial, num_rows_, problem_.head_dim_v, s_.max, s_.sum, s_.o,
+                          columns_);
             return;
         }
         for (int64 r = 0; r < num_rows_; ++r) {

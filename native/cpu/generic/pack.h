@@ -64,6 +64,17 @@ FATTN_HD inline Vec load_row_words(const char* row, int64 word, int64 extent) {
     }
 }
 
+/// The same where all of the words are inside the row.
+template <DType kType, class Dot>
+FATTN_HD inline Vec load_full_words(const char* row, int64 word) {
+    const char* at = row + word * Dot::kDepth * bytes_of(kType);
+    if constexpr (Dot::kDepth == 1) {
+        return load_as<kType>(at, kWidth);
+    } else {
+        return load_words16(at, kWidth * 2);
+    }
+}
+
 /// Transposes num_rows rows (row(r) gives the address of row r) of extent elements into a panel
 /// [words][kColumns], columns past num_rows zero.
 template <DType kType, class Dot, int kColumns, class RowOf>

@@ -1,6 +1,7 @@
 // Fills a target's kernel table; the last include of each target_*.cpp, after its Vec vocabulary.
 #pragma once
 
+#include "cpu/generic/decode.h"
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
 #include "cpu/generic/measure.h"
@@ -37,6 +38,19 @@ void forward(const ForwardTask& task) {
     }
 }
 
+uint64 decode_scratch(const DenseProblem& problem) {
+    DecodeScratch scratch;
+    return DecodeScratch::layout(problem, nullptr, &scratch);
+}
+
+void decode(const ForwardTask& task) {
+    if (uses_pairs(*task.problem)) {
+        DecodeLoop<DotPairs>(task).run();
+    } else {
+        DecodeLoop<DotF32>(task).run();
+    }
+}
+
 constexpr KernelTable make_table(const char* name) {
     return {.name = name,
             .tile_q = kTileQ,
@@ -44,8 +58,10 @@ constexpr KernelTable make_table(const char* name) {
             .bf16_dot = kHasBf16Dot,
             .forward_scratch = forward_scratch,
             .forward = forward,
-            .decode = forward,
-            .decode_scratch = forward_scratch,
+            .decode_rows = kDecodeRows,
+            .decode_keys = kDecodeKeys,
+            .decode = decode,
+            .decode_scratch = decode_scratch,
             .merge_partials = merge_partials,
             .merge = merge_rows,
             .peak_f32 = measure_dot<DotF32>,

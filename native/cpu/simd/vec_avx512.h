@@ -62,6 +62,15 @@ FATTN_HD inline Vec copysign(Vec magnitude, Vec sign) {
 }
 FATTN_HD inline float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 FATTN_HD inline float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
+/// p[i] = sum of the lanes of the i-th vector.
+FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a.v, b.v), _mm512_unpackhi_ps(a.v, b.v));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c.v, d.v), _mm512_unpackhi_ps(c.v, d.v));
+    const __m512 all =
+        _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
 FATTN_HD inline bool any_nan(Vec a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
 
 FATTN_HD inline Vec iota() {
