@@ -161,10 +161,15 @@ FATTN_HD inline void row_sigmoid(float* scores, int64 begin, int64 end, float bi
     const DropoutRule rule =
         dropout_rule(problem.dropout_p, space.dropout_seed, space.dropout_offset);
     const int64 head = space.sequence.entry * problem.num_q_heads + row.head;
-    for (int64 i = begin; i < end; ++i) {
-        const bool keep =
-            dropout_keep(rule, head, row.query + space.q_offset, key + i + space.k_offset);
-        weights[i] = keep ? weights[i] * rule.inverse_keep : 0.0F;
+    const int64 query = row.query + space.q_offset;
+    const int64 position = key + space.k_offset;
+    for (int64 i = begin; i < end;) {
+        const int64 quad = floor_div(position + i, 4);
+        const PhiloxBlock block = dropout_words(rule, head, query, quad);
+        for (const int64 stop = min_of(end, 4 * (quad + 1) - position); i < stop; ++i) {
+            const bool keep = block.word[(position + i) & 3] >= rule.threshold;
+            weights[i] = keep ? weights[i] * rule.inverse_keep : 0.0F;
+        }
     }
 }
 

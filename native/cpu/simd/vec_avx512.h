@@ -175,7 +175,7 @@ FATTN_HD inline Vec high_bf16(Vec words) {
 /// Words from f32: low halves from low, high halves from high, rounded to bf16.
 FATTN_HD inline Vec pair_bf16(Vec low, Vec high) {
 #if defined(__AVX512BF16__)
-    const __m512i packed = (__m512i)_mm512_cvtne2ps_pbh(high.v, low.v);
+    const __m512i packed = __builtin_bit_cast(__m512i, _mm512_cvtne2ps_pbh(high.v, low.v));
     const __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(packed));
     const __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(packed, 1));
 #else
@@ -187,7 +187,7 @@ FATTN_HD inline Vec pair_bf16(Vec low, Vec high) {
 /// 32 f32 rounded to 32 consecutive bf16 (16 words).
 FATTN_HD inline Vec concat_bf16(Vec first, Vec second) {
 #if defined(__AVX512BF16__)
-    return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(second.v, first.v));
+    return _mm512_castsi512_ps(__builtin_bit_cast(__m512i, _mm512_cvtne2ps_pbh(second.v, first.v)));
 #else
     return _mm512_castsi512_ps(
         _mm512_inserti64x4(_mm512_castsi256_si512(to_bf16(first)), to_bf16(second), 1));
@@ -205,7 +205,8 @@ struct DotF32 {
 struct DotBf16 {
     static constexpr int kDepth = 2;
     FATTN_HD static Vec step(Vec acc, Vec a, Vec b) {
-        return _mm512_dpbf16_ps(acc.v, (__m512bh)a.v, (__m512bh)b.v);
+        return _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v),
+                                __builtin_bit_cast(__m512bh, b.v));
     }
 };
 #endif
