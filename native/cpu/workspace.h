@@ -36,6 +36,8 @@ class WorkspacePool {
   private:
     std::mutex mutex_;
     std::vector<Block> idle_;
+    int64 num_taken_ = 0;
+    uint64 largest_ = 0;  // any request since the last trim
 };
 
 /// The workspace of one run for its duration.

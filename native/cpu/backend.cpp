@@ -1,0 +1,98 @@
+// The CPU backend; see backend.h.
+#include "cpu/backend.h"
+
+#include <atomic>
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "backend/text.h"
+#include "cpu/dense_kernel.h"
+#include "cpu/parallel.h"
+
+namespace fattn::cpu {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Calls one measured loop until the time is over; returns its rate.
+double measure_rate(double (*loop)(MeasureTask&), MeasureTask task, double seconds) {
+    loop(task);  // warms caches and clocks
+    const Clock::time_point start = Clock::now();
+    double work = 0;
+    double elapsed = 0;
+    do {
+        work += loop(task);
+        elapsed = seconds_since(start);
+    } while (elapsed < seconds);
+    return work / elapsed;
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(Choice choice, int num_threads)
+    : choice_(std::move(choice)), num_threads_(num_threads) {}
+
+Status CpuBackend::supports(const DenseProblem& problem) const {
+    if (problem.dropout_p > 0) {
+        return {StatusCode::kUnsupported, "dropout_p is given; the CPU kernels have no dropout"};
+    }
+    return {};
+}
+
+Status CpuBackend::make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) {
+    if (Status status = supports(problem); !status.ok()) return status;
+    *kernel = make_dense_kernel(problem, *choice_.kernels, pool_, num_threads_);
+    return {};
+}
+
+Status CpuBackend::merge(const MergeProblem& problem, const RunOptions& run) {
+    constexpr int64 kRowsPerTask = 256;
+    const int64 num_rows = problem.o.shape[0] * problem.o.shape[1] * problem.o.shape[2];
+    const int threads = run.max_threads > 0 ? run.max_threads : num_threads_;
+    return parallel_for(
+        ceil_div(num_rows, kRowsPerTask), threads, run.cancel, [&](int64 task, int) {
+            const int64 begin = task * kRowsPerTask;
+            choice_.kernels->merge(problem, begin, min_of(begin + kRowsPerTask, num_rows));
+        });
+}
+
+Status CpuBackend::measure(Peak peak, int num_threads, double seconds, double* result) {
+    // Together more than any cache holds; each thread reads its own part.
+    constexpr int64 kReadFloats = int64{1} << 26;
+    constexpr int64 kIterations = 100000;
+    const int threads = num_threads > 0 ? num_threads : num_threads_;
+    std::vector<float> data;
+    double (*loop)(MeasureTask&) = nullptr;
+    switch (peak) {
+        case Peak::kF32:
+            loop = choice_.kernels->peak_f32;
+            break;
+        case Peak::kBF16:
+            loop = choice_.kernels->peak_bf16;
+            break;
+        case Peak::kRead:
+            loop = choice_.kernels->peak_read;
+            data.assign(static_cast<std::size_t>(kReadFloats), 1.0f);
+            break;
+    }
+    const int64 part = static_cast<int64>(data.size()) / threads;
+    std::atomic<double> total = 0;
+    Status status = parallel_for(threads, threads, nullptr, [&](int64 task, int) {
+        const MeasureTask measured{.iterations = peak == Peak::kRead ? 1 : kIterations,
+                                   .data = data.data() + task * part,
+                                   .num_floats = part,
+                                   .sink = 0};
+        total.fetch_add(measure_rate(loop, measured, seconds));
+    });
+    *result = total.load() * 1e-9;
+    return status;
+}
+
+void CpuBackend::trim() { pool_.trim(); }
+
+}  // namespace fattn::cpu
