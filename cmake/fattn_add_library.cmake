@@ -23,6 +23,7 @@ function(fattn_add_library)
   add_library(fattn_objects OBJECT ${sources})
   fattn_compile_options(fattn_objects)
   fattn_hide_symbols(fattn_objects)
+  target_compile_definitions(fattn_objects PRIVATE FATTN_VERSION="${PROJECT_VERSION}")
 
   add_library(fused_attention SHARED $<TARGET_OBJECTS:fattn_objects>)
   target_link_libraries(fused_attention PRIVATE Threads::Threads ${CMAKE_DL_LIBS})

@@ -1,0 +1,55 @@
+// Checks that every family's runs share: how a run is carried out, and the pointers it brings; used
+// by the run checks of the families and by merge.
+#pragma once
+
+#include <array>
+
+#include "api/status.h"
+#include "api/tensor_check.h"
+#include "backend/backend.h"
+
+namespace fattn::api {
+
+/// Reads the run block of a CPU call; NULL means all defaults.
+Status read_cpu_run(const fattn_run* given, RunOptions* out);
+
+/// Collects the memory of one run, checking each pointer, then checks that what is written meets
+/// nothing else.
+class RunMemoryChecker {
+  public:
+    enum class Role { kInput, kOutput };
+
+    explicit RunMemoryChecker(uint32 pointer_alignment) : pointer_alignment_(pointer_alignment) {}
+
+    /// A tensor that the run needs, unless it has no elements.
+    Status need(const char* name, const void* data, const TensorLayout& layout, Role role);
+    /// A tensor that may be NULL.
+    Status may(const char* name, const void* data, const TensorLayout& layout, Role role);
+    /// A contiguous array of count elements of element_bytes that the run needs.
+    Status need_array(const char* name, const void* data, int64 count, Role role);
+    Status may_array(const char* name, const void* data, int64 count, Role role);
+    /// Scratch memory: written, in any order.
+    void add_workspace(const void* data, uint64 bytes);
+
+    /// No output may meet an input's address range, nor share an element with another output.
+    Status check_overlaps() const;
+
+  private:
+    struct Entry {
+        const char* name;
+        Region region;
+        Role role;
+    };
+
+    Status add(const char* name, const Region& region, int64 alignment, Role role);
+
+    static constexpr int kMaxEntries = 32;
+    const uint32 pointer_alignment_;
+    std::array<Entry, kMaxEntries> entries_{};
+    int num_entries_ = 0;
+};
+
+/// A pointer that the plan does not expect.
+Status reject(const char* name, const void* data, const char* why);
+
+}  // namespace fattn::api

@@ -1,0 +1,50 @@
+// Checks and arithmetic on tensor layouts that every family shares: extents, strides, overlap; used
+// by the *_check files.
+#pragma once
+
+#include "api/status.h"
+#include "core/tensor_view.h"
+
+namespace fattn::api {
+
+constexpr int64 kMaxExtent = 2147483647;  // tokens, pages and tiles are counted in 32 bits
+constexpr int64 kMaxHeadDim = 576;
+
+/// Reads a layout that was given: rank 4, extents, strides of an input, a known dtype (or
+/// kDefault), bytes within 63 bits.
+Status read_layout(const fattn_layout& given, const char* name, TensorLayout* out);
+
+/// Bytes, elements and their range must fit in 63 bits.
+Status check_size(const TensorLayout& layout, const char* name);
+
+/// "k.shape[0] is 3; it must be 2, the batch of q" unless the extent is as expected.
+Status check_extent(const TensorLayout& layout, const char* name, int axis, int64 expected,
+                    const char* meaning);
+
+/// No two elements may share memory.
+Status check_no_self_overlap(const TensorLayout& layout, const char* name);
+
+bool is_empty(const TensorLayout& layout);
+
+/// Bytes from the first to past the last element; 0 when empty.
+int64 byte_extent(const TensorLayout& layout);
+
+/// Whether two elements of one tensor share memory; nothing when finding out would take too long.
+enum class Overlap { kNo, kYes, kUnknown };
+Overlap self_overlap(const TensorLayout& layout);
+
+/// Bytes at an address, with the layout of what lies there (null: all of them).
+struct Region {
+    const void* data;
+    int64 bytes;
+    const TensorLayout* layout;
+};
+
+/// Whether the address ranges of two regions meet.
+bool ranges_meet(const Region& a, const Region& b);
+
+/// Whether it is certain that no element of one shares memory with one of the other, for example
+/// because both are interleaved views of one packed buffer.
+bool are_disjoint(const Region& a, const Region& b);
+
+}  // namespace fattn::api
