@@ -1,17 +1,17 @@
 /*
- * The public C interface of FusedAttention: every caller (the C# bindings, C and C++ programs, tests) includes
- * this file and nothing else.
+ * The public C interface of FusedAttention: every caller (the C# bindings, C and C++ programs,
+ * tests) includes this file and nothing else.
  *
  * Conventions that hold for every function:
- *  - Functions return a fattn_status. When it is not FATTN_STATUS_OK, fattn_last_error() gives a sentence that
- *    says what was asked, what was found and what is allowed.
- *  - Tensors are described in the logical order [B, H, L, D] (batch, heads, tokens, head dim) whatever their
- *    order in memory; strides say where things lie. Strides count elements.
- *  - Growing structs begin with struct_size and flags. Set struct_size to sizeof the struct; zero every other
- *    field you do not use. Zero is the default of every field; where zero is also a value, a flag bit says that
- *    the field was given.
- *  - A plan is immutable and thread-safe, holds no tensor pointers, and may be run many times, concurrently,
- *    with distinct outputs. Handles are reference-counted.
+ *  - Functions return a fattn_status. When it is not FATTN_STATUS_OK, fattn_last_error() gives a
+ *    sentence that says what was asked, what was found and what is allowed.
+ *  - Tensors are described in the logical order [B, H, L, D] (batch, heads, tokens, head dim)
+ *    whatever their order in memory; strides say where things lie. Strides count elements.
+ *  - Growing structs begin with struct_size and flags. Set struct_size to sizeof the struct; zero
+ *    every other field you do not use. Zero is the default of every field; where zero is also a
+ *    value, a flag bit says that the field was given.
+ *  - A plan is immutable and thread-safe, holds no tensor pointers, and may be run many times,
+ *    concurrently, with distinct outputs. Handles are reference-counted.
  */
 #ifndef FUSED_ATTENTION_H
 #define FUSED_ATTENTION_H
@@ -35,7 +35,7 @@ extern "C" {
 /** Version of this interface; fattn_abi_describe reports the one the library was built with. */
 #define FATTN_ABI_VERSION 1
 
-/* ------------------------------------------------------------------------------------------ basic values -- */
+/* --------------------------------------------------------------------------- basic values ----- */
 
 /** Result of a call; see fattn_status_values. */
 typedef uint32_t fattn_status;
@@ -75,7 +75,7 @@ enum fattn_dtype_values {
     FATTN_DTYPE_I32 = 4,
     /** Unsigned byte; in masks zero means hidden, anything else visible. */
     FATTN_DTYPE_U8 = 5,
-    /** One bit an element, least significant bit of a byte first; 1 means visible. Strides count bits. */
+    /** One bit an element, lowest bit of a byte first; 1 means visible. Strides count bits. */
     FATTN_DTYPE_BIT = 6,
     /** 8-bit float with 4 exponent bits (reserved for quantised caches). */
     FATTN_DTYPE_F8_E4M3 = 7,
@@ -175,7 +175,7 @@ typedef struct fattn_layout {
     uint32_t rank;
 } fattn_layout;
 
-/* ---------------------------------------------------------------------------------------------- a run ----- */
+/* ---------------------------------------------------------------------------------- a run ----- */
 
 /** How one run is carried out. NULL in place of a pointer to it means all defaults. */
 typedef struct fattn_run {
@@ -189,15 +189,17 @@ typedef struct fattn_run {
     uint32_t reserved;
     /** CUDA stream; must be NULL on the CPU, where the call returns when the work is done. */
     void* stream;
-    /** Memory of at least the plan's workspace size, 64-byte aligned, or NULL for the device's own pool. */
+    /** Memory of at least the plan's workspace size, 64-byte aligned, or NULL for the device's own
+     * pool. */
     void* workspace;
     /** Size of workspace in bytes. */
     uint64_t workspace_bytes;
-    /** CPU: polled between tiles; a nonzero value ends the run with FATTN_STATUS_CANCELLED. May be NULL. */
+    /** CPU: polled between tiles; a nonzero value ends the run with FATTN_STATUS_CANCELLED. May be
+     * NULL. */
     const int32_t* cancel;
 } fattn_run;
 
-/* ---------------------------------------------------------------------------------------------- dense ----- */
+/* ---------------------------------------------------------------------------------- dense ----- */
 
 /** Bits of fattn_dense_problem.flags. */
 enum fattn_dense_flags {
@@ -217,11 +219,11 @@ enum fattn_dense_flags {
     FATTN_DENSE_HAS_SINK = 64,
     /** Runs come with a visibility mask of layout mask. */
     FATTN_DENSE_HAS_MASK = 128,
-    /** Sequences are packed along the token axis (B = 1) and cut by cu_seqlens_q and cu_seqlens_k. */
+    /** Sequences are packed along the token axis (B = 1), cut by cu_seqlens_q and cu_seqlens_k. */
     FATTN_DENSE_VARLEN = 256,
     /** Runs come with kv_len: how many keys of each batch entry exist. */
     FATTN_DENSE_HAS_KV_LEN = 512,
-    /** K and V are pages [num_pages, page_size, H, D] reached through a block table; needs kv_len. */
+    /** K and V are pages [num_pages, page_size, H, D] behind a block table; needs kv_len. */
     FATTN_DENSE_PAGED = 1024,
     /** dropout_p was given. */
     FATTN_DENSE_HAS_DROPOUT = 2048,
@@ -272,7 +274,8 @@ typedef struct fattn_dense_problem {
     float sigmoid_bias;
     /** Probability that a weight is dropped, in [0, 1); see FATTN_DENSE_HAS_DROPOUT. */
     float dropout_p;
-    /** Keys to the left of the query's position that stay visible, -1 for all; see FATTN_DENSE_HAS_WINDOW. */
+    /** Keys to the left of the query's position that stay visible, -1 for all; see
+     * FATTN_DENSE_HAS_WINDOW. */
     int64_t window_left;
     /** Keys to the right of the query's position that stay visible, -1 for all. */
     int64_t window_right;
@@ -282,7 +285,7 @@ typedef struct fattn_dense_problem {
     fattn_alignment causal_alignment;
     /** Softmax or sigmoid. */
     fattn_weights weights;
-    /** Bytes every tensor pointer of a run is a multiple of; 0: one element on the CPU, 16 on CUDA. */
+    /** Bytes that every tensor pointer is a multiple of; 0: one element on the CPU, 16 on CUDA. */
     uint32_t pointer_alignment;
     /** Zero. */
     uint32_t reserved;
@@ -328,8 +331,8 @@ typedef struct fattn_dense_forward_args {
     const void* v;
     /** Output, as the plan's o; rows that see no key become 0. */
     void* o;
-    /** [B, Hq, Lq] f32 contiguous (packed: [Hq, total_q]): log of the row sum, natural; -inf for rows that see no
-     * key (the sink logit with a sink). May be NULL. */
+    /** [B, Hq, Lq] f32 contiguous (packed: [Hq, total_q]): log of the row sum, natural; -inf for
+     * rows that see no key (the sink logit with a sink). May be NULL. */
     float* lse;
     /** Bias, as the plan's bias. */
     const void* bias;
@@ -365,7 +368,8 @@ typedef struct fattn_dense_forward_args {
     uint64_t program_parameter_bytes;
 } fattn_dense_forward_args;
 
-/** The data of one backward run of a dense plan. Any gradient pointer may be NULL: its work is skipped. */
+/** The data of one backward run of a dense plan. Any gradient pointer may be NULL: its work is
+ * skipped. */
 typedef struct fattn_dense_backward_args {
     /** sizeof(fattn_dense_backward_args). */
     uint32_t struct_size;
@@ -423,7 +427,7 @@ typedef struct fattn_dense_backward_args {
     uint64_t program_parameter_bytes;
 } fattn_dense_backward_args;
 
-/* --------------------------------------------------------------------------------------- neighborhood ----- */
+/* --------------------------------------------------------------------------- neighborhood ----- */
 
 /** Bits of fattn_neighborhood_problem.flags. */
 enum fattn_neighborhood_flags {
@@ -539,7 +543,7 @@ typedef struct fattn_neighborhood_backward_args {
     void* d_additional_v;
 } fattn_neighborhood_backward_args;
 
-/* ------------------------------------------------------------------------------------------ lightning ----- */
+/* ------------------------------------------------------------------------------ lightning ----- */
 
 /** Bits of fattn_lightning_problem.flags. */
 enum fattn_lightning_flags {
@@ -570,7 +574,8 @@ enum fattn_feature_map_values {
     FATTN_FEATURE_MAP_TAYLOR2 = 4
 };
 
-/** Linear attention with a decay per head: o_t = scale * sum over u <= t of exp(-slope (t-u)) (q_t.k_u) v_u. */
+/** Linear attention with a decay per head: o_t = scale * sum over u <= t of exp(-slope (t-u))
+ * (q_t.k_u) v_u. */
 typedef struct fattn_lightning_problem {
     /** sizeof(fattn_lightning_problem). */
     uint32_t struct_size;
@@ -654,7 +659,7 @@ typedef struct fattn_lightning_backward_args {
     float* d_initial_state;
 } fattn_lightning_backward_args;
 
-/* ------------------------------------------------------------------------------------- permuted block ----- */
+/* ------------------------------------------------------------------------- permuted block ----- */
 
 /** Bits of fattn_permuted_block_problem.flags. */
 enum fattn_permuted_block_flags {
@@ -766,7 +771,7 @@ typedef struct fattn_permuted_block_backward_args {
     void* d_v;
 } fattn_permuted_block_backward_args;
 
-/* ------------------------------------------------------------------------------------------------- s2 ----- */
+/* ------------------------------------------------------------------------------------- s2 ----- */
 
 /** Bits of fattn_s2_problem.flags. */
 enum fattn_s2_flags {
@@ -784,7 +789,7 @@ enum fattn_s2_flags {
     FATTN_S2_DETERMINISTIC = 32
 };
 
-/** Sharded attention: each head sees a local band and its own strided share of the distant blocks. */
+/** Sharded attention: each head sees a local band and its own share of the distant blocks. */
 typedef struct fattn_s2_problem {
     /** sizeof(fattn_s2_problem). */
     uint32_t struct_size;
@@ -868,7 +873,7 @@ typedef struct fattn_s2_backward_args {
     void* d_v;
 } fattn_s2_backward_args;
 
-/* ---------------------------------------------------------------------------------- devices and plans ----- */
+/* ---------------------------------------------------------------------- devices and plans ----- */
 
 /** How a device is opened. NULL in place of a pointer to it means all defaults. */
 typedef struct fattn_device_options {
@@ -894,7 +899,8 @@ typedef struct fattn_device_description {
     int32_t index;
     /** Instruction set in use (CPU). */
     fattn_cpu_target cpu_target;
-    /** Instruction sets this build holds and this processor runs: bit n for value n of fattn_cpu_target (CPU). */
+    /** Instruction sets this build holds and this processor runs: bit n for value n of
+     * fattn_cpu_target (CPU). */
     uint32_t cpu_targets_available;
     /** Instruction sets this build holds: bit n for value n of fattn_cpu_target (CPU). */
     uint32_t cpu_targets_built;
@@ -931,7 +937,8 @@ typedef struct fattn_plan_description {
     uint64_t forward_workspace_bytes;
     /** Bytes of workspace of a backward run; 0 when the plan was made without FATTN_*_BACKWARD. */
     uint64_t backward_workspace_bytes;
-    /** Floating-point operations of a forward run over the visited tiles (capacities where lengths come later). */
+    /** Floating-point operations of a forward run over the visited tiles (capacities where lengths
+     * come later). */
     double forward_flops;
     /** Floating-point operations of a backward run. */
     double backward_flops;
@@ -978,7 +985,8 @@ enum fattn_tile_values {
     FATTN_TILE_FULL = 2
 };
 
-/** Text of the calling thread's last failing call, UTF-8; empty when none failed. Valid until its next failure. */
+/** Text of the calling thread's last failing call, UTF-8; empty when none failed. Valid until its
+ * next failure. */
 FATTN_API const char* fattn_last_error(void);
 
 /** Name of a status, for example "invalid argument". Never NULL. */
@@ -1010,14 +1018,17 @@ typedef struct fattn_abi_description {
     uint64_t num_entries;
 } fattn_abi_description;
 
-/** Reports version and struct layout, so that a caller can refuse a library that does not match its header. */
+/** Reports version and struct layout, so that a caller can refuse a library that does not match its
+ * header. */
 FATTN_API fattn_status fattn_abi_describe(fattn_abi_description* description);
 
 /** The process-wide CPU device with default options (environment FATTN_CPU_TARGET is honoured). */
 FATTN_API fattn_status fattn_device_cpu(fattn_device** device);
 
-/** Opens a device. options may be NULL. An absent device is FATTN_STATUS_DEVICE_UNAVAILABLE with the reason. */
-FATTN_API fattn_status fattn_device_open(fattn_device_kind kind, int32_t index, const fattn_device_options* options,
+/** Opens a device. options may be NULL. An absent device is FATTN_STATUS_DEVICE_UNAVAILABLE with
+ * the reason. */
+FATTN_API fattn_status fattn_device_open(fattn_device_kind kind, int32_t index,
+                                         const fattn_device_options* options,
                                          fattn_device** device);
 
 /** Adds a reference. */
@@ -1027,17 +1038,18 @@ FATTN_API fattn_status fattn_device_retain(fattn_device* device);
 FATTN_API void fattn_device_release(fattn_device* device);
 
 /** Describes a device. */
-FATTN_API fattn_status fattn_device_info(fattn_device* device, fattn_device_description* description);
+FATTN_API fattn_status fattn_device_info(fattn_device* device,
+                                         fattn_device_description* description);
 
 /** Returns idle workspace memory to the system. */
 FATTN_API fattn_status fattn_device_trim(fattn_device* device);
 
 /**
- * Measures a machine peak with num_threads threads (0: the device's own number) for about the given seconds, so that
- * a benchmark can state what share of the machine it reached in the same run.
+ * Measures a machine peak with num_threads threads (0: the device's own number) for about the given
+ * seconds, so that a benchmark can state what share of the machine it reached in the same run.
  */
-FATTN_API fattn_status fattn_device_measure(fattn_device* device, fattn_peak peak, int32_t num_threads, double seconds,
-                                            double* result);
+FATTN_API fattn_status fattn_device_measure(fattn_device* device, fattn_peak peak,
+                                            int32_t num_threads, double seconds, double* result);
 
 /** Adds a reference. */
 FATTN_API fattn_status fattn_plan_retain(fattn_plan* plan);
@@ -1048,7 +1060,8 @@ FATTN_API void fattn_plan_release(fattn_plan* plan);
 /** Describes a plan. */
 FATTN_API fattn_status fattn_plan_info(fattn_plan* plan, fattn_plan_description* description);
 
-/** Bytes a run needs: in host memory, and in device memory (0 on the CPU). max_threads as in fattn_run. */
+/** Bytes a run needs: in host memory, and in device memory (0 on the CPU). max_threads as in
+ * fattn_run. */
 FATTN_API fattn_status fattn_plan_workspace(fattn_plan* plan, fattn_pass pass, int32_t max_threads,
                                             uint64_t* host_bytes, uint64_t* device_bytes);
 
@@ -1056,19 +1069,23 @@ FATTN_API fattn_status fattn_plan_workspace(fattn_plan* plan, fattn_pass pass, i
 FATTN_API fattn_status fattn_plan_schedule_stats(fattn_plan* plan, fattn_schedule_stats* stats);
 
 /**
- * Tile map of one batch entry and query head, [num_q_tiles, num_kv_tiles] bytes of fattn_tile_values, row-major.
- * num_bytes is the size of tiles and must be at least num_q_tiles * num_kv_tiles of the stats.
+ * Tile map of one batch entry and query head, [num_q_tiles, num_kv_tiles] bytes of
+ * fattn_tile_values, row-major. num_bytes is the size of tiles and must be at least num_q_tiles *
+ * num_kv_tiles of the stats.
  */
-FATTN_API fattn_status fattn_plan_schedule_tiles(fattn_plan* plan, int64_t batch, int64_t head, uint8_t* tiles,
-                                                 uint64_t num_bytes);
+FATTN_API fattn_status fattn_plan_schedule_tiles(fattn_plan* plan, int64_t batch, int64_t head,
+                                                 uint8_t* tiles, uint64_t num_bytes);
 
-/* ----------------------------------------------------------------------------------------- operations ----- */
+/* ----------------------------------------------------------------------------- operations ----- */
 
 /** Makes a plan for dense attention. Checks everything that does not need the data. */
-FATTN_API fattn_status fattn_dense_plan(fattn_device* device, const fattn_dense_problem* problem, fattn_plan** plan);
+FATTN_API fattn_status fattn_dense_plan(fattn_device* device, const fattn_dense_problem* problem,
+                                        fattn_plan** plan);
 
-/** FATTN_STATUS_OK when fattn_dense_plan would succeed; otherwise its status, the reason in fattn_last_error. */
-FATTN_API fattn_status fattn_supports_dense(fattn_device* device, const fattn_dense_problem* problem);
+/** FATTN_STATUS_OK when fattn_dense_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error. */
+FATTN_API fattn_status fattn_supports_dense(fattn_device* device,
+                                            const fattn_dense_problem* problem);
 
 /** Dense attention, forward. run may be NULL. */
 FATTN_API fattn_status fattn_dense_forward(fattn_plan* plan, const fattn_dense_forward_args* args,
@@ -1101,11 +1118,13 @@ typedef struct fattn_merge_args {
 } fattn_merge_args;
 
 /**
- * LSE = log sum_r exp(LSE_r), O = sum_r exp(LSE_r - LSE) O_r. Parts with LSE -inf count as absent; a row absent
- * everywhere is O = 0, LSE = -inf. Backward: run each part's own backward with the merged O and LSE and the same d_o.
- * Outputs may be the same memory as one part when the layouts are equal.
+ * LSE = log sum_r exp(LSE_r), O = sum_r exp(LSE_r - LSE) O_r. Parts with LSE -inf count as absent;
+ * a row absent everywhere is O = 0, LSE = -inf. Backward: run each part's own backward with the
+ * merged O and LSE and the same d_o. Outputs may be the same memory as one part when the layouts
+ * are equal.
  */
-FATTN_API fattn_status fattn_merge(fattn_device* device, const fattn_merge_args* args, const fattn_run* run);
+FATTN_API fattn_status fattn_merge(fattn_device* device, const fattn_merge_args* args,
+                                   const fattn_run* run);
 
 #ifdef __cplusplus
 }

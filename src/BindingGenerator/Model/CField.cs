@@ -1,0 +1,4 @@
+// One field of a struct of the header. Made by HeaderReader, used by the writers.
+namespace FusedAttention.BindingGenerator.Model;
+
+internal sealed record CField(string Name, CType Type, string Documentation);

@@ -1,0 +1,86 @@
+// Keeps the plans of the problems asked for last. Used by the one-call methods of DenseAttention.
+using System;
+using System.Collections.Generic;
+
+namespace FusedAttention.Internal;
+
+/// <summary>The 64 plans used last, over all element types and devices.</summary>
+internal static class DensePlanCache
+{
+    /// <summary>Number of plans kept.</summary>
+    internal const int Capacity = 64;
+
+    private static readonly object Gate = new();
+    private static readonly Dictionary<Key, LinkedListNode<Entry>> Plans = new(Capacity + 1);
+    private static readonly LinkedList<Entry> ByUse = new();
+
+    /// <summary>Number of plans kept at the moment.</summary>
+    internal static int Count
+    {
+        get
+        {
+            lock (Gate)
+            {
+                return Plans.Count;
+            }
+        }
+    }
+
+    /// <summary>
+    /// The plan of a problem, with a reference to its native plan taken for the caller, who releases it: a plan that
+    /// falls out of the cache meanwhile stays usable.
+    /// </summary>
+    internal static DenseAttentionPlan<T> Rent<T>(
+        AttentionShape shape, DenseOptions options, AttentionDevice? device, bool isBackward)
+        where T : unmanaged
+    {
+        device ??= AttentionDevice.Cpu;
+        var key = new Key(typeof(T), device, shape, options, isBackward);
+        lock (Gate)
+        {
+            if (Plans.TryGetValue(key, out LinkedListNode<Entry>? node))
+            {
+                device.ThrowIfDisposed();
+                ByUse.Remove(node);
+                ByUse.AddFirst(node);
+                return Hold((DenseAttentionPlan<T>)node.Value.Plan);
+            }
+        }
+
+        // Made outside the lock; when two callers meet here, the second plan is dropped.
+        var made = new DenseAttentionPlan<T>(shape, isBackward ? options with { Backward = true } : options, device);
+        lock (Gate)
+        {
+            if (Plans.TryGetValue(key, out LinkedListNode<Entry>? node))
+            {
+                made.Dispose();
+                return Hold((DenseAttentionPlan<T>)node.Value.Plan);
+            }
+
+            Plans.Add(key, ByUse.AddFirst(new Entry(key, made)));
+            DenseAttentionPlan<T> held = Hold(made);
+            if (Plans.Count > Capacity)
+            {
+                LinkedListNode<Entry> oldest = ByUse.Last!;
+                ByUse.RemoveLast();
+                Plans.Remove(oldest.Value.Key);
+                oldest.Value.Plan.Dispose();
+            }
+
+            return held;
+        }
+    }
+
+    private static DenseAttentionPlan<T> Hold<T>(DenseAttentionPlan<T> plan)
+        where T : unmanaged
+    {
+        bool isHeld = false;
+        plan.Handle.DangerousAddRef(ref isHeld);
+        return plan;
+    }
+
+    private readonly record struct Key(
+        Type Element, AttentionDevice Device, AttentionShape Shape, DenseOptions Options, bool IsBackward);
+
+    private readonly record struct Entry(Key Key, IDisposable Plan);
+}
