@@ -141,8 +141,12 @@ internal sealed unsafe class DenseSpecs
         problem.softcap = options.SoftCap ?? 0;
         problem.sigmoid_bias = options.SigmoidBias ?? 0;
         problem.dropout_p = options.Dropout ?? 0;
-        problem.window_left = options.Window?.Left ?? -1;
-        problem.window_right = options.Window?.Right ?? -1;
+        if (options.Window is { } window)
+        {
+            problem.window_left = window.Left ?? -1;
+            problem.window_right = window.Right ?? -1;
+        }
+
         problem.attention_chunk = options.AttentionChunk ?? 0;
         problem.causal_alignment = (fattn_alignment)options.CausalAlignment;
         problem.weights = (fattn_weights)options.Weights;
