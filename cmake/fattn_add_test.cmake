@@ -1,7 +1,7 @@
 # fattn_add_test(<room>)
 # One GoogleTest program per room, fattn_test_<room>: every tests/native/<room>/**/*_test.cpp and what the room keeps
 # beside it. Programs link the library's object files, the reference and tests/native/support; the room "include", where
-# the public door is tested, links the shared library instead. Programs land in <build>/tests.
+# the public door is tested, links the shared library instead. Programs land in <build>/tests, listed in programs.txt.
 function(fattn_add_test room)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS
     "${PROJECT_SOURCE_DIR}/tests/native/${room}/*.cpp"
@@ -22,4 +22,5 @@ function(fattn_add_test room)
     target_link_libraries(${target} PRIVATE fattn_test_support fattn_reference fattn_internal GTest::gtest_main)
   endif()
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  file(APPEND "${PROJECT_BINARY_DIR}/tests/programs.txt" "${target}\n")
 endfunction()

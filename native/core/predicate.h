@@ -45,6 +45,17 @@ struct RangePredicate {
     }
 };
 
+/// The predicate seen from the keys: visible(j) of the result are the queries, of q_len, that see
+/// key j. Twice is the identity.
+FATTN_HD constexpr RangePredicate transpose(const RangePredicate& predicate, int64 q_len) {
+    return {q_len,
+            -predicate.shift,
+            predicate.k_offset + predicate.shift,
+            predicate.window_right,
+            predicate.window_left,
+            predicate.chunk};
+}
+
 /// Offset of the query's position against the key's for a sequence: 0 for top-left, Lk - Lq for
 /// bottom-right.
 FATTN_HD constexpr int64 alignment_shift(Alignment alignment, int64 q_len, int64 kv_len) {

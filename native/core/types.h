@@ -65,6 +65,12 @@ FATTN_HD constexpr T round_up(T a, T b) {
     return ceil_div(a, b) * b;
 }
 
+/// Conversion to a smaller type of a value that its maker has checked to fit.
+template <class To, class From>
+FATTN_HD constexpr To narrow(From x) {
+    return static_cast<To>(x);
+}
+
 /// Quotient rounded towards minus infinity; b positive.
 FATTN_HD constexpr int64 floor_div(int64 a, int64 b) { return a / b - (a % b < 0 ? 1 : 0); }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Leg: what the tree promises about itself and about the files that were built.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-need clang-format-14=clang-format-14 nm=binutils git=git || not_run "clang-format-14, binutils or git is missing"
+need clang-14=clang-14 clang-format-14=clang-format-14 nm=binutils git=git ||
+    not_run "clang-14, clang-format-14, binutils or git is missing"
 
 release=.build/native/release
 header=native/include/fused_attention/fused_attention.h
@@ -11,5 +12,10 @@ check "target files export one table" bash tests/checks/target_symbols.sh "$rele
 check "the library file exports the header" bash tests/checks/library_file.sh .build/native/out/lib/libfused_attention.so "$header"
 check "no global constructors" bash tests/checks/no_constructors.sh "$release"
 check "house rules" bash tests/checks/house_rules.sh
+for clang in clang-14 clang-19; do
+    command -v "$clang" > /dev/null || continue
+    check "committed bindings equal those of $clang" dotnet run --project src/BindingGenerator -c Release --no-build -- \
+        --check --clang "$clang"
+done
 check "clang-format" bash tests/checks/format.sh
 finish

@@ -62,6 +62,15 @@ gtest() {
     echo "$name: $passed passed, $failed failed, $skipped skipped"
 }
 
+# gtest_all <build tree> <launcher>...: every GoogleTest program that the tree has just been configured with.
+gtest_all() {
+    local tree=$1 program
+    shift
+    while read -r program; do
+        gtest "$@" "$tree/tests/$program"
+    done < "$tree/tests/programs.txt"
+}
+
 # dotnet_tests <label> <command>...: runs the managed suite and counts its tests.
 dotnet_tests() {
     local label=$1 log passed failed skipped

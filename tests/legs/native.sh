@@ -1,7 +1,5 @@
 #!/usr/bin/env bash
 # Leg: every GoogleTest program of the release build, which build.sh has just made.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-for program in .build/native/release/tests/fattn_test_*; do
-    gtest "$program"
-done
+gtest_all .build/native/release
 finish

@@ -5,7 +5,5 @@ need aarch64-linux-gnu-g++=g++-aarch64-linux-gnu qemu-aarch64=qemu-user /usr/src
     not_run "the cross compiler or qemu-user is missing"
 native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON \
     -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64-linux-gnu.cmake"
-for program in .build/native/neon/tests/fattn_test_*; do
-    gtest qemu-aarch64 -L /usr/aarch64-linux-gnu "$program"
-done
+gtest_all .build/native/neon qemu-aarch64 -L /usr/aarch64-linux-gnu
 finish

@@ -15,8 +15,8 @@ fixed_addresses=(setarch "$(uname -m)" -R)
 
 export UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
 native_build asan "${options[@]}" -DFATTN_SANITIZE=address,undefined
-for program in .build/native/asan/tests/fattn_test_*; do gtest "$program"; done
+gtest_all .build/native/asan
 
 native_build tsan "${options[@]}" -DFATTN_SANITIZE=thread
-for program in .build/native/tsan/tests/fattn_test_*; do gtest "${fixed_addresses[@]}" "$program"; done
+gtest_all .build/native/tsan "${fixed_addresses[@]}"
 finish
