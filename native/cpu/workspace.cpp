@@ -24,7 +24,7 @@ WorkspacePool::Block WorkspacePool::take(uint64 bytes) {
         largest_ = max_of(largest_, bytes);
         bytes = largest_;
         // Room for every block that is out, so that giving back never allocates.
-        idle_.reserve(idle_.size() + static_cast<std::size_t>(num_taken_) + 1);
+        idle_.reserve(max_of<std::size_t>(idle_.size(), 1) + static_cast<std::size_t>(num_taken_));
         ++num_taken_;
         if (!idle_.empty()) {
             block = idle_.back();
