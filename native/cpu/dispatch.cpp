@@ -81,6 +81,7 @@ uint32 detect() {
     constexpr uint32 kAvx = 1u << 28;
     constexpr uint32 kF16c = 1u << 29;
     constexpr uint32 kAvx2 = 1u << 5;
+    constexpr uint32 kBmi2 = 1u << 8;
     constexpr uint32 kAvx512F = 1u << 16;
     constexpr uint32 kAvx512Dq = 1u << 17;
     constexpr uint32 kAvx512Bw = 1u << 30;
@@ -98,7 +99,7 @@ uint32 detect() {
     }
     targets |= bit_of(Target::kAvx2);
     if (!has_all(states, kZmmState) ||
-        !has_all(leaf7.ebx, kAvx512F | kAvx512Dq | kAvx512Bw | kAvx512Vl)) {
+        !has_all(leaf7.ebx, kBmi2 | kAvx512F | kAvx512Dq | kAvx512Bw | kAvx512Vl)) {
         return targets;
     }
     targets |= bit_of(Target::kAvx512);

@@ -11,7 +11,7 @@ constexpr float kLog2E = 1.44269504088896340736F;
 constexpr float kLn2 = 0.69314718055994530942F;
 constexpr float kInfinity = __builtin_inff();
 
-/// 2^x for x <= 127.5. Error at most 2 ULP for x >= -126; results below the smallest normal may be
+/// 2^x for x <= 127. Error at most 2 ULP for x >= -126; results below the smallest normal may be
 /// flushed to zero; -inf gives exactly 0, NaN stays NaN. Degree-5 minimax polynomial of 2^f on
 /// [-1/2, 1/2] with p(0) = 1.
 FATTN_HD inline Vec exp2(Vec x) {

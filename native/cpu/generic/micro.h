@@ -62,6 +62,9 @@ template <class Dot, class Order, int kVecs, Start kStart>
         }
         a += Order::kDepth;
         b += kVecs * kWidth;
+        // One step of depth after the other: with one lane the compiler would else vectorise this
+        // loop along depth and shuffle every product into place.
+        __asm__ volatile("");
     }
 #pragma GCC unroll 16
     for (int r = 0; r < kMicroRows; ++r) {

@@ -107,10 +107,10 @@ inline void pack_transposed(const RowOf& row, int64 num_rows, int64 extent, floa
     }
 }
 
-/// Width of the panel of the right operand that starts at column: a full panel, or one vector at
-/// the end.
+/// Width of the panel of the right operand that starts at column: a full panel, or one vector where
+/// less is left.
 FATTN_HD constexpr int64 panel_width(int64 column, int64 columns) {
-    return columns - column > kWidth ? kPanel : kWidth;
+    return columns - column >= kPanel ? kPanel : kWidth;
 }
 /// Columns that panels cover: the extent rounded up to vectors.
 FATTN_HD constexpr int64 padded_columns(int64 extent) { return round_up<int64>(extent, kWidth); }

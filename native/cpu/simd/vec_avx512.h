@@ -1,5 +1,6 @@
 // The Vec vocabulary of AVX-512 (16 lanes, 32 registers), with bf16 dot products where the target
-// has them; included by target_avx512.cpp and target_avx512_bf16.cpp only.
+// has them; included by target_avx512.cpp, target_avx512_bf16.cpp and the tests of the vocabulary.
+// The contracts here hold for every vec_*.h.
 #pragma once
 
 #include <immintrin.h>
@@ -33,7 +34,8 @@ FATTN_HD inline Vec operator+(Vec a, Vec b) { return _mm512_add_ps(a.v, b.v); }
 FATTN_HD inline Vec operator-(Vec a, Vec b) { return _mm512_sub_ps(a.v, b.v); }
 FATTN_HD inline Vec operator*(Vec a, Vec b) { return _mm512_mul_ps(a.v, b.v); }
 FATTN_HD inline Vec operator/(Vec a, Vec b) { return _mm512_div_ps(a.v, b.v); }
-/// a * b + c with one rounding.
+/// a * b + c with one rounding; with two in the scalar target where the processor has no such
+/// instruction.
 FATTN_HD inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
 /// The larger of a and b; b when either is NaN.
 FATTN_HD inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
@@ -44,7 +46,8 @@ FATTN_HD inline Vec abs(Vec a) { return _mm512_abs_ps(a.v); }
 FATTN_HD inline Vec round(Vec a) {
     return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-/// x * 2^n for integral n; exact zero below the smallest denormal.
+/// x * 2^n for integral n <= 127; a result below the smallest normal may be zero, below the
+/// smallest denormal it is.
 FATTN_HD inline Vec ldexp(Vec x, Vec n) { return _mm512_scalef_ps(x.v, n.v); }
 /// Lanes of yes where a < b, of no elsewhere (also where either is NaN).
 FATTN_HD inline Vec select_less(Vec a, Vec b, Vec yes, Vec no) {
