@@ -186,7 +186,22 @@ class Checker {
         p.q_len = p.q.shape[2];
         p.kv_len = p.k.shape[2];
         if (p.paged) FATTN_RETURN_IF_ERROR(read_pages());
-        return p.varlen ? read_varlen() : Status();
+        if (p.varlen) FATTN_RETURN_IF_ERROR(read_varlen());
+        return check_num_pairs();
+    }
+
+    /// Pairs of all heads are counted in 63 bits.
+    Status check_num_pairs() const {
+        const DenseProblem& p = problem_;
+        int64 pairs = max_of<int64>(p.batch, 1);
+        for (const int64 extent : {p.num_q_heads, p.q_len, p.kv_len}) {
+            if (__builtin_mul_overflow(pairs, max_of<int64>(extent, 1), &pairs)) {
+                return invalid(text("batch ", p.batch, ", heads ", p.num_q_heads, ", queries ",
+                                    p.q_len, " and keys ", p.kv_len,
+                                    " come to more pairs than 63 bits count"));
+            }
+        }
+        return {};
     }
 
     Status read_pages() {

@@ -6,7 +6,7 @@
 
 #include "api/growing.h"
 #include "backend/text.h"
-#include "core/predicate.h"
+#include "plan/dense_plan.h"
 
 namespace fattn::api {
 namespace {
@@ -21,15 +21,27 @@ void copy_name(const char* from, char (&to)[N]) {
     to[length] = '\0';
 }
 
+static_assert(FATTN_TILE_SKIPPED == static_cast<fattn_tile>(TileState::kSkipped));
+static_assert(FATTN_TILE_PARTIAL == static_cast<fattn_tile>(TileState::kPartial));
+static_assert(FATTN_TILE_FULL == static_cast<fattn_tile>(TileState::kFull));
+
+DensePlan schedule_of(const fattn_plan& plan) {
+    const TileShape tiles = plan.device->backend->dense_tiles(plan.dense.problem);
+    return {plan.dense.problem, tiles.q, tiles.kv};
+}
+
 Status describe(const fattn_plan& plan, fattn_plan_description* out) {
     const DenseProblem& p = plan.dense.problem;
+    const DensePlan schedule = schedule_of(plan);
     fattn_plan_description value{};
     value.family = plan.family;
     value.device_kind = plan.device->description.kind;
     value.forward_workspace_bytes = plan.dense_kernel->workspace(Pass::kForward, 0).host;
+    value.forward_flops = schedule.flops(Pass::kForward);
     copy_name(plan.dense_kernel->name(Pass::kForward), value.forward_kernel);
     if (p.backward) {
         value.backward_workspace_bytes = plan.dense_kernel->workspace(Pass::kBackward, 0).host;
+        value.backward_flops = schedule.flops(Pass::kBackward);
         copy_name(plan.dense_kernel->name(Pass::kBackward), value.backward_kernel);
     }
     return write_growing(value, "description", "fattn_plan_description", out);
@@ -50,6 +62,47 @@ Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, u
     const WorkspaceSize size = plan.dense_kernel->workspace(static_cast<Pass>(pass), max_threads);
     if (host_bytes != nullptr) *host_bytes = size.host;
     if (device_bytes != nullptr) *device_bytes = size.device;
+    return {};
+}
+
+Status write_stats(const fattn_plan& plan, fattn_schedule_stats* out) {
+    const ScheduleStats stats = schedule_of(plan).stats();
+    const fattn_schedule_stats value{.struct_size = 0,
+                                     .flags = 0,
+                                     .tile_q = stats.tile_q,
+                                     .tile_kv = stats.tile_kv,
+                                     .num_q_tiles = stats.num_q_tiles,
+                                     .num_kv_tiles = stats.num_kv_tiles,
+                                     .full_tiles = stats.full_tiles,
+                                     .partial_tiles = stats.partial_tiles,
+                                     .skipped_tiles = stats.skipped_tiles,
+                                     .needed_pairs = stats.needed_pairs,
+                                     .visited_pairs = stats.visited_pairs};
+    return write_growing(value, "stats", "fattn_schedule_stats", out);
+}
+
+Status write_tiles(const fattn_plan& plan, int64_t batch, int64_t head, uint8_t* tiles,
+                   uint64_t num_bytes) {
+    const DenseProblem& p = plan.dense.problem;
+    if (batch < 0 || batch >= p.batch) {
+        return invalid(text("batch is ", batch, "; allowed are 0 up to ", p.batch, ", excluded"));
+    }
+    if (head < 0 || head >= p.num_q_heads) {
+        return invalid(
+            text("head is ", head, "; allowed are 0 up to ", p.num_q_heads, ", excluded"));
+    }
+    const DensePlan dense = schedule_of(plan);
+    const RangeSchedule& schedule = dense.schedule();
+    const uint64 needed =
+        static_cast<uint64>(schedule.num_q_tiles()) * static_cast<uint64>(schedule.num_kv_tiles());
+    if (num_bytes < needed) {
+        return invalid(text("num_bytes is ", num_bytes, "; the map has ", schedule.num_q_tiles(),
+                            " times ", schedule.num_kv_tiles(), " bytes"));
+    }
+    if (tiles == nullptr && needed > 0) {
+        return invalid(text("tiles is NULL; room for ", needed, " bytes is needed"));
+    }
+    write_tile_map(schedule, head, tiles);
     return {};
 }
 
@@ -85,5 +138,20 @@ fattn_status fattn_plan_workspace(fattn_plan* plan, fattn_pass pass, int32_t max
     return guarded([&] {
         if (plan == nullptr) return invalid("plan is NULL");
         return fattn::api::workspace(*plan, pass, max_threads, host_bytes, device_bytes);
+    });
+}
+
+fattn_status fattn_plan_schedule_stats(fattn_plan* plan, fattn_schedule_stats* stats) {
+    return guarded([&] {
+        if (plan == nullptr) return invalid("plan is NULL");
+        return fattn::api::write_stats(*plan, stats);
+    });
+}
+
+fattn_status fattn_plan_schedule_tiles(fattn_plan* plan, int64_t batch, int64_t head,
+                                       uint8_t* tiles, uint64_t num_bytes) {
+    return guarded([&] {
+        if (plan == nullptr) return invalid("plan is NULL");
+        return fattn::api::write_tiles(*plan, batch, head, tiles, num_bytes);
     });
 }

@@ -37,6 +37,12 @@ class DenseKernel {
     virtual Status backward(const DenseBackwardArgs& args, const RunOptions& run) const = 0;
 };
 
+/// Rows and keys of the tiles that schedules are reported in.
+struct TileShape {
+    int32 q = 1;
+    int32 kv = 1;
+};
+
 enum class Peak : unsigned { kF32 = 0, kBF16 = 1, kRead = 2 };
 
 /// A device. Outlives its kernels.
@@ -47,6 +53,8 @@ class Backend {
     virtual Status supports(const DenseProblem& problem) const = 0;
     virtual Status make_dense(const DenseProblem& problem,
                               std::unique_ptr<DenseKernel>* kernel) = 0;
+    /// Tiles that the kernel of a supported problem works in.
+    virtual TileShape dense_tiles(const DenseProblem& problem) const = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;

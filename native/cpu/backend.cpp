@@ -50,6 +50,10 @@ Status CpuBackend::make_dense(const DenseProblem& problem, std::unique_ptr<Dense
     return {};
 }
 
+TileShape CpuBackend::dense_tiles(const DenseProblem&) const {
+    return {.q = choice_.kernels->tile_q, .kv = choice_.kernels->tile_kv};
+}
+
 Status CpuBackend::merge(const MergeProblem& problem, const RunOptions& run) {
     constexpr int64 kRowsPerTask = 256;
     const int64 num_rows = problem.o.shape[0] * problem.o.shape[1] * problem.o.shape[2];

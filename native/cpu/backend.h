@@ -15,6 +15,7 @@ class CpuBackend final : public Backend {
 
     Status supports(const DenseProblem& problem) const override;
     Status make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) override;
+    TileShape dense_tiles(const DenseProblem& problem) const override;
     Status merge(const MergeProblem& problem, const RunOptions& run) override;
     Status measure(Peak peak, int num_threads, double seconds, double* result) override;
     void trim() override;
