@@ -9,7 +9,9 @@ root=$PWD
 work=$root/.build/test/$(basename "$0" .sh)
 mkdir -p "$work"
 : "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
-export FATTN_TEST_MODE
+# Random problems differ from commit to commit, and are the same for all who test one commit.
+: "${FATTN_TEST_SEED:=$((16#$(git rev-parse --short=7 HEAD)))}"
+export FATTN_TEST_MODE FATTN_TEST_SEED
 
 count() { echo "$1 $2 ${3:-0}" >> "$LEG_COUNTS"; }
 not_run() { echo "not run: $*"; exit 77; }

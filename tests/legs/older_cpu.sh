@@ -7,7 +7,6 @@ need qemu-x86_64=qemu-user || not_run "qemu-user is missing"
 for pair in Nehalem=scalar Haswell=avx2; do
     export FATTN_EXPECT_CPU_TARGET=${pair#*=}
     echo "${pair%=*} must choose ${FATTN_EXPECT_CPU_TARGET}"
-    # qemu 7.2 warns on each run about features of the model it does not emulate, none of which is used here.
     gtest qemu-x86_64 -cpu "${pair%=*}" .build/native/release/tests/fattn_test_include
 done
 finish
