@@ -125,13 +125,16 @@ inline void merge_rows(const MergeProblem& problem, int64 row_begin, int64 row_e
             }
         }
         const float lse = sum == 0.0F ? -kInfinity : max + __builtin_logf(sum);
+        // Weights come from exact differences: the rounded lse would cost its own size in
+        // precision.
+        const float inverse_sum = sum == 0.0F ? 0.0F : 1.0F / sum;
         for (int64 c = 0; c < columns; c += kWidth) {
             const int64 n = min_of<int64>(kWidth, columns - c);
             Vec acc(0.0F);
             for (int64 p = 0; p < problem.num_parts; ++p) {
                 const float part_lse = problem.lse_parts[p][r];
                 if (part_lse == -kInfinity) continue;
-                const float weight = exp2((part_lse - lse) * kLog2E);
+                const float weight = exp2((part_lse - max) * kLog2E) * inverse_sum;
                 const char* from =
                     byte_offset(problem.o_parts[p],
                                 (problem.part.row(b, h, i) + c) * bytes_of(problem.part.dtype));
