@@ -230,7 +230,13 @@ void DenseCase::hide_unused_keys() {
 }
 
 void DenseCase::reset_outputs() {
-    for (Tensor* x : {&o, &lse, &d_q, &d_k, &d_v, &d_bias, &d_sink_logits})
+    o = Tensor(o.layout());
+    lse = Tensor(lse.layout());
+    reset_gradients();
+}
+
+void DenseCase::reset_gradients() {
+    for (Tensor* x : {&d_q, &d_k, &d_v, &d_bias, &d_sink_logits})
         if (x->present()) *x = Tensor(x->layout());
 }
 
@@ -276,7 +282,7 @@ fattn_dense_problem DenseCase::c_problem() const {
     if (s.varlen()) {
         p.num_seqs = s.batch;
         p.max_q_len = max_q_len_;
-        p.max_kv_len = max_kv_len_;
+        p.max_kv_len = s.page_size > 0 ? 0 : max_kv_len_;
     }
     p.max_pages_per_seq = max_pages_per_seq_;
     return p;

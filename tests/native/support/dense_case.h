@@ -93,8 +93,9 @@ class DenseCase {
     DenseForwardArgs forward_args() const;
     DenseBackwardArgs backward_args() const;
 
-    /// Poisons all outputs anew.
+    /// Poisons all outputs, or the gradients alone, anew.
     void reset_outputs();
+    void reset_gradients();
 
     Tensor q, k, v, bias, mask, d_o;
     Tensor o, d_q, d_k, d_v, d_bias;

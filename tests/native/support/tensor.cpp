@@ -148,4 +148,12 @@ bool Tensor::gaps_untouched() const {
     return true;
 }
 
+void copy_tokens(const Tensor& source, int64 b, int64 source_token, Tensor& target, int64 to_b) {
+    const TensorLayout& to = target.layout();
+    for (int64 h = 0; h < to.shape[1]; ++h)
+        for (int64 l = 0; l < to.shape[2]; ++l)
+            for (int64 d = 0; d < to.shape[3]; ++d)
+                target.set(to_b, h, l, d, source.at(b, h, source_token + l, d));
+}
+
 }  // namespace fattn::test

@@ -54,6 +54,8 @@ class Tensor {
     std::vector<double> values() const;
     /// Whether every byte that belongs to no element is still poison.
     bool gaps_untouched() const;
+    /// Whether all memory is equal, gaps included.
+    bool same_bytes(const Tensor& other) const { return memory_ == other.memory_; }
 
   private:
     static constexpr std::size_t kMargin = 64;  // bytes of poison before and after the elements
@@ -61,5 +63,14 @@ class Tensor {
     TensorLayout layout_{};
     std::vector<std::byte> memory_;
 };
+
+/// Copies tokens of batch entry b of source, from source_token on, to all tokens of batch entry
+/// to_b of target. Types may differ; heads and head dim are the target's.
+void copy_tokens(const Tensor& source, int64 b, int64 source_token, Tensor& target, int64 to_b);
+
+/// Copies a whole batch entry.
+inline void copy_entry(const Tensor& source, int64 b, Tensor& target, int64 to_b) {
+    copy_tokens(source, b, 0, target, to_b);
+}
 
 }  // namespace fattn::test

@@ -1,0 +1,31 @@
+// Random dense problems over the product of all features, on every CPU target, against the
+// double-precision reference.
+#include <gtest/gtest.h>
+
+#include "support/dense_truth.h"
+#include "support/random_dense.h"
+#include "support/sampling.h"
+
+namespace fattn::test {
+namespace {
+
+constexpr int kSampledProblems = 250;
+constexpr int kAllProblems = 5000;
+constexpr int kMostFailures = 20;
+
+void run_random_problems(bool backward) {
+    const Sampling seeds = sampling(kSampledProblems, kAllProblems);
+    for (int n = 0; n < seeds.count; ++n) {
+        expect_near_truth(random_dense_spec(seeds.first_seed + static_cast<uint64>(n), backward));
+        if (testing::Test::HasFatalFailure()) return;
+        const testing::TestResult* result =
+            testing::UnitTest::GetInstance()->current_test_info()->result();
+        ASSERT_LT(result->total_part_count(), kMostFailures)
+            << "stopped after " << n + 1 << " problems";
+    }
+}
+
+TEST(DenseConformance, RandomForwardProblemsAreNearTheReference) { run_random_problems(false); }
+
+}  // namespace
+}  // namespace fattn::test

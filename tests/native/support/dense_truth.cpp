@@ -1,0 +1,133 @@
+// Evaluates the reference for a dense case and compares kernel results with it.
+#include "support/dense_truth.h"
+
+#include <algorithm>
+
+#include "support/compare.h"
+
+namespace fattn::test {
+using reference::Arithmetic;
+using reference::dense_backward;
+using reference::dense_forward;
+
+namespace {
+
+constexpr int kMostReplicas = 200;
+/// Multiply-adds that the replicas of one case may cost.
+constexpr double kReplicaWork = 3e6;
+
+void add_errors(const DenseCase& c, const reference::DenseOutput& output,
+                const reference::DenseGradients& gradients, DenseTruth& truth) {
+    const reference::DenseOutput plain =
+        dense_forward(c.problem(), c.forward_args(), Arithmetic::kPlain);
+    truth.o.add(output.o, plain.o);
+    truth.lse.add(output.lse, plain.lse);
+    if (!c.spec().backward) return;
+    const reference::DenseGradients plain_gradients =
+        dense_backward(c.problem(), c.backward_args(), Arithmetic::kPlain, &plain);
+    truth.d_q.add(gradients.d_q, plain_gradients.d_q);
+    truth.d_k.add(gradients.d_k, plain_gradients.d_k);
+    truth.d_v.add(gradients.d_v, plain_gradients.d_v);
+    truth.d_bias.add(gradients.d_bias, plain_gradients.d_bias);
+    truth.d_sink_logits.add(gradients.d_sink_logits, plain_gradients.d_sink_logits);
+}
+
+bool rests_on_enough(const DenseTruth& truth) {
+    for (const PlainError* error : {&truth.o, &truth.lse, &truth.d_q, &truth.d_k, &truth.d_v,
+                                    &truth.d_bias, &truth.d_sink_logits})
+        if (error->count() > 0 && error->count() < PlainError::kEnough) return false;
+    return true;
+}
+
+testing::AssertionResult all_of(std::initializer_list<testing::AssertionResult> results) {
+    for (const testing::AssertionResult& result : results)
+        if (!result) return result;
+    return testing::AssertionSuccess();
+}
+
+}  // namespace
+
+DenseTruth dense_truth(const DenseCase& c) {
+    DenseTruth truth;
+    auto evaluate = [](const DenseCase& of, reference::DenseOutput& output,
+                       reference::DenseGradients& gradients) {
+        output = dense_forward(of.problem(), of.forward_args());
+        if (of.spec().backward)
+            gradients =
+                dense_backward(of.problem(), of.backward_args(), Arithmetic::kExact, &output);
+    };
+    evaluate(c, truth.output, truth.gradients);
+    add_errors(c, truth.output, truth.gradients, truth);
+    DenseSpec replica = c.spec();
+    const double work = std::max(replica.work() * (replica.backward ? 5 : 1), 1.0);
+    const int replicas = static_cast<int>(std::min<double>(kMostReplicas, kReplicaWork / work));
+    for (int n = 0; n < replicas && !rests_on_enough(truth); ++n) {
+        replica.seed += 0x100000000;
+        const DenseCase other(replica);
+        reference::DenseOutput output;
+        reference::DenseGradients gradients;
+        evaluate(other, output, gradients);
+        add_errors(other, output, gradients, truth);
+    }
+    return truth;
+}
+
+testing::AssertionResult forward_is_near(const DenseTruth& truth, const DenseCase& c) {
+    const std::string context = describe(c.spec());
+    const DType dtype = c.spec().dtype;
+    const testing::AssertionResult o =
+        near("o", truth.output.o, c.o,
+             tolerance(Quantity::kOutput, dtype, c.o.layout().dtype, truth.o), context);
+    if (!o || c.spec().sigmoid) return o;
+    return near("lse", truth.output.lse, c.lse,
+                tolerance(Quantity::kLse, dtype, DType::kF32, truth.lse), context);
+}
+
+testing::AssertionResult backward_is_near(const DenseTruth& truth, const DenseCase& c) {
+    const std::string context = describe(c.spec());
+    const DType dtype = c.spec().dtype;
+    auto gradient = [&](const char* name, const std::vector<double>& expected, const Tensor& actual,
+                        const PlainError& plain) {
+        return near(name, expected, actual,
+                    tolerance(Quantity::kGradient, dtype, actual.layout().dtype, plain), context);
+    };
+    auto sum = [&](const char* name, const std::vector<double>& expected, const Tensor& actual,
+                   const PlainError& plain, Quantity quantity) {
+        if (!actual.present()) return testing::AssertionSuccess();
+        return near(name, expected, actual, tolerance(quantity, dtype, DType::kF32, plain),
+                    context);
+    };
+    return all_of(
+        {gradient("d_q", truth.gradients.d_q, c.d_q, truth.d_q),
+         gradient("d_k", truth.gradients.d_k, c.d_k, truth.d_k),
+         gradient("d_v", truth.gradients.d_v, c.d_v, truth.d_v),
+         sum("d_bias", truth.gradients.d_bias, c.d_bias, truth.d_bias, Quantity::kBiasGradient),
+         sum("d_sink_logits", truth.gradients.d_sink_logits, c.d_sink_logits, truth.d_sink_logits,
+             Quantity::kSinkGradient)});
+}
+
+void expect_near_truth(const CpuDevice& device, const DenseTruth& truth, DenseCase& c) {
+    const PlanHandle plan = make_plan(device, c);
+    if (plan == nullptr) return;
+    const testing::AssertionResult ran = run_forward(plan.get(), c);
+    EXPECT_TRUE(ran) << device.name;
+    if (!ran) return;
+    EXPECT_TRUE(forward_is_near(truth, c)) << device.name;
+    if (!c.spec().backward) return;
+    const testing::AssertionResult ran_back = run_backward(plan.get(), c);
+    EXPECT_TRUE(ran_back) << device.name;
+    if (!ran_back) return;
+    EXPECT_TRUE(backward_is_near(truth, c)) << device.name;
+}
+
+void expect_near_truth(DenseCase& c) {
+    const DenseTruth truth = dense_truth(c);
+    for (const CpuDevice& device : cpu_devices()) expect_near_truth(device, truth, c);
+}
+
+void expect_near_truth(const DenseSpec& spec) {
+    DenseCase c(spec);
+    expect_near_truth(c);
+}
+
+}  // namespace fattn::test

@@ -1,0 +1,25 @@
+// Reads the sampling of random tests from the environment.
+#include "support/sampling.h"
+
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+namespace fattn::test {
+
+bool runs_everything() {
+    const char* mode = std::getenv("FATTN_TEST_MODE");
+    return mode != nullptr && std::string(mode) == "full";
+}
+
+Sampling sampling(int sampled, int full) {
+    Sampling result{1, runs_everything() ? full : sampled};
+    if (const char* seed = std::getenv("FATTN_TEST_SEED"))
+        result.first_seed = std::strtoull(seed, nullptr, 10);
+    if (const char* count = std::getenv("FATTN_TEST_COUNT")) result.count = std::atoi(count);
+    std::cout << "FATTN_TEST_SEED=" << result.first_seed << " FATTN_TEST_COUNT=" << result.count
+              << "\n";
+    return result;
+}
+
+}  // namespace fattn::test

@@ -1,0 +1,91 @@
+// How far a kernel may be from the double-precision reference: the one table of tolerances and the
+// rule that uses it. Called by conformance and law tests.
+#pragma once
+
+#include <vector>
+
+#include "core/tensor_view.h"
+
+namespace fattn::test {
+
+enum class Quantity {
+    kOutput,
+    kLse,
+    kGradient,
+    kBiasGradient,
+    kSinkGradient,
+    kMergedOutput,
+    kMergedLse
+};
+
+/// allowed = max(plain_factor * error of the plain evaluation, roundoff_factor * unit roundoff *
+/// largest result). The plain evaluation (reference/dense.h) scales with shape, features and data,
+/// which no fixed number does.
+struct ToleranceRule {
+    Quantity quantity;
+    DType dtype;  // of q, k, v
+    double plain_factor;
+    double roundoff_factor;
+    const char* reason;
+};
+
+inline constexpr const char* kOrderOfSums =
+    "a tiled evaluation rounds as often as a plain one, in another order; twice allows for the "
+    "largest of many errors "
+    "falling in other places";
+inline constexpr const char* kStoredOnce =
+    "weights, their gradients and results are stored in 16 bits between the same operations in "
+    "both evaluations";
+inline constexpr const char* kSumOverRows =
+    "one sum over all rows; the plain evaluation adds the same terms in f32, largest result stands "
+    "for largest term";
+
+inline constexpr ToleranceRule kTolerances[] = {
+    {Quantity::kOutput, DType::kF32, 2, 2, kOrderOfSums},
+    {Quantity::kOutput, DType::kF16, 2, 2, kStoredOnce},
+    {Quantity::kOutput, DType::kBF16, 2, 2, kStoredOnce},
+    {Quantity::kLse, DType::kF32, 2, 2, kOrderOfSums},
+    {Quantity::kLse, DType::kF16, 2, 2, kOrderOfSums},
+    {Quantity::kLse, DType::kBF16, 2, 2, kOrderOfSums},
+    {Quantity::kGradient, DType::kF32, 2, 2, kOrderOfSums},
+    {Quantity::kGradient, DType::kF16, 2, 2, kStoredOnce},
+    {Quantity::kGradient, DType::kBF16, 2, 2, kStoredOnce},
+    {Quantity::kBiasGradient, DType::kF32, 2, 2, kOrderOfSums},
+    {Quantity::kBiasGradient, DType::kF16, 2, 2, kStoredOnce},
+    {Quantity::kBiasGradient, DType::kBF16, 2, 2, kStoredOnce},
+    {Quantity::kSinkGradient, DType::kF32, 2, 2, kSumOverRows},
+    {Quantity::kSinkGradient, DType::kF16, 2, 2, kSumOverRows},
+    {Quantity::kSinkGradient, DType::kBF16, 2, 2, kSumOverRows},
+    {Quantity::kMergedOutput, DType::kF32, 2, 2, kOrderOfSums},
+    {Quantity::kMergedOutput, DType::kF16, 2, 2, kStoredOnce},
+    {Quantity::kMergedOutput, DType::kBF16, 2, 2, kStoredOnce},
+    {Quantity::kMergedLse, DType::kF32, 2, 2, kOrderOfSums},
+    {Quantity::kMergedLse, DType::kF16, 2, 2, kOrderOfSums},
+    {Quantity::kMergedLse, DType::kBF16, 2, 2, kOrderOfSums},
+};
+
+/// Errors of the plain evaluation over results of one distribution.
+class PlainError {
+  public:
+    /// Results that are not finite in either evaluation are left out.
+    void add(const std::vector<double>& truth, const std::vector<double>& plain);
+
+    int64 count() const { return count_; }
+    double largest_result() const { return largest_result_; }
+    /// The largest error of kEnough results; of fewer at least what so many would show (four
+    /// standard deviations).
+    double error() const;
+
+    static constexpr int64 kEnough = 4096;
+
+  private:
+    int64 count_ = 0;
+    double largest_error_ = 0;
+    double sum_of_squares_ = 0;
+    double largest_result_ = 0;
+};
+
+/// stored: type that holds the results.
+double tolerance(Quantity quantity, DType dtype, DType stored, const PlainError& plain);
+
+}  // namespace fattn::test
