@@ -43,9 +43,7 @@ inline void write_row(const RowSpace& space, const DenseForwardArgs& args, const
 FATTN_HD inline bool mask_shows(const RowSpace& space, const Row& row, int64 key) {
     const DenseProblem& problem = *space.problem;
     if (!problem.has_mask) return true;
-    const int64 at =
-        problem.mask.row(space.sequence.batch_idx, row.head, space.sequence.q_begin + row.query) +
-        key;
+    const int64 at = problem.mask.row(space.sequence.entry, row.head, row.query) + key;
     const auto* mask = static_cast<const uint8*>(space.mask);
     if (problem.mask.dtype == DType::kU8) return mask[at] != 0;
     return ((mask[at >> 3] >> (at & 7)) & 1) != 0;

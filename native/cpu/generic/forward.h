@@ -165,7 +165,8 @@ class ForwardLoop {
         const int64 first = begin / kPanel * kPanel;
         const int64 depth = round_up<int64>(end, Dot::kDepth);
         return {static_cast<int32>(first), static_cast<int32>(round_up<int64>(end, kPanel)),
-                static_cast<int32>(depth), common_begin <= first && common_end >= depth};
+                static_cast<int32>(depth),
+                common_begin <= first && common_end >= depth && !problem_.has_mask};
     }
 
     /// Row groups [group, group_end), at most kTileQ rows, against the packed tile.

@@ -46,6 +46,13 @@ FATTN_HD inline uint32 mask_bits(const uint8* mask, int64 first, int64 n) {
     return bits;
 }
 
+/// Lanes of yes where elements [at, at + n) of a mask are set, of no elsewhere.
+FATTN_HD inline Vec select_shown(DType mask_dtype, const uint8* mask, int64 at, int64 n, Vec yes,
+                                 Vec no) {
+    if (mask_dtype == DType::kU8) return select_bytes(mask + at, n, yes, no);
+    return select_bits(mask_bits(mask, at, n), yes, no);
+}
+
 /// Turns raw products of keys [key, key + count) of one row into base-2 logits in place; hidden by
 /// the mask: -inf. factor, when not null, receives the soft-cap's derivative.
 [[gnu::noinline]] void logits(const RowSpace& space, const ScoreRule& rule, const Row& row,
@@ -57,13 +64,12 @@ FATTN_HD inline uint32 mask_bits(const uint8* mask, int64 first, int64 n) {
     const char* bias = nullptr;
     const DType bias_dtype = problem.bias.dtype;
     if (problem.has_bias) {
-        const int64 at = problem.bias.row(seq.batch_idx, row.head, seq.q_begin + row.query);
+        const int64 at = problem.bias.row(seq.entry, row.head, row.query);
         bias = byte_offset(space.bias, (at + key) * bytes_of(bias_dtype));
     }
     const uint8* mask = static_cast<const uint8*>(space.mask);
     const int64 mask_at =
-        problem.has_mask ? problem.mask.row(seq.batch_idx, row.head, seq.q_begin + row.query) + key
-                         : 0;
+        problem.has_mask ? problem.mask.row(seq.entry, row.head, row.query) + key : 0;
     for (int64 i = 0; i < count; i += kWidth) {
         const int64 n = min_of<int64>(kWidth, count - i);
         Vec x = load(scores + i) * scale;
@@ -82,11 +88,7 @@ FATTN_HD inline uint32 mask_bits(const uint8* mask, int64 first, int64 n) {
         }
         x = x * Vec(kLog2E);
         if (problem.has_mask) {
-            if (problem.mask.dtype == DType::kU8) {
-                x = select_bytes(mask + mask_at + i, n, x, Vec(-kInfinity));
-            } else {
-                x = select_bits(mask_bits(mask, mask_at + i, n), x, Vec(-kInfinity));
-            }
+            x = select_shown(problem.mask.dtype, mask, mask_at + i, n, x, Vec(-kInfinity));
         }
         store(scores + i, x);
     }
