@@ -42,6 +42,68 @@ struct MergePartialsTask {
     float* partial;     // first part; the others follow; overwritten
 };
 
+/// One share of a backward run: query heads of one sequence that no other task's heads share a key
+/// or value head with, and a range of keys. Writes their key and value gradients, and the bias
+/// gradient of a bias that nobody shares.
+struct BackwardTask {
+    const DenseProblem* problem;
+    const DenseBackwardArgs* args;
+    Sequence sequence;
+    int64 first_head;
+    int64 num_heads;
+    int64 key_begin;  // keys [key_begin, key_end), key_begin a multiple of backward_tile_kv
+    int64 key_end;
+    const float* delta;  // [B, Hq, Lq] from backward_delta; may be null with sigmoid weights
+    /// Sums of the query gradients, unscaled: heads d_q_head_stride floats apart, rows of
+    /// round_up(head_dim, 16) floats, and 16 rows of room after each head's.
+    float* d_q;
+    int64 d_q_head_stride;
+    bool partial;  // the sums stay in d_q for merge_d_q; otherwise they are written to args
+    bool stores_d_bias;
+    void* scratch;  // at least backward_scratch bytes, 64-byte aligned
+    const int32* cancel;
+};
+
+/// delta of queries [row_begin, row_end) of one head.
+struct BackwardDeltaTask {
+    const DenseProblem* problem;
+    const DenseBackwardArgs* args;
+    Sequence sequence;
+    int64 head;
+    int64 row_begin;
+    int64 row_end;
+    float* delta;  // [B, Hq, Lq]
+};
+
+/// Adds up the parts of d_q of one head that BackwardTask::partial left, ascending, and writes
+/// queries [row_begin, row_end).
+struct MergeDqTask {
+    const DenseProblem* problem;
+    const DenseBackwardArgs* args;
+    Sequence sequence;
+    int64 head;
+    int64 row_begin;
+    int64 row_end;
+    int64 num_parts;
+    int64 part_stride;  // floats from one part to the next
+    float* parts;       // first part of the head; overwritten
+};
+
+/// The gradient of rows [row, row + backward_tile_q) of a bias that entries [entry_begin,
+/// entry_end) and heads [head_begin, head_end) share; adds to d_bias in ascending order.
+struct BackwardBiasTask {
+    const DenseProblem* problem;
+    const DenseBackwardArgs* args;
+    int64 entry_begin;
+    int64 entry_end;
+    int64 head_begin;
+    int64 head_end;
+    int64 row;
+    const float* delta;  // as in BackwardTask
+    void* scratch;       // at least backward_bias_scratch bytes, 64-byte aligned
+    const int32* cancel;
+};
+
 /// Measured loops that tell what the machine can do.
 struct MeasureTask {
     int64 iterations;
@@ -65,6 +127,14 @@ struct KernelTable {
     void (*merge_partials)(const MergePartialsTask& task);
     /// Rows [row_begin, row_end) of the flattened B*H*L rows of a public merge.
     void (*merge)(const MergeProblem& problem, int64 row_begin, int64 row_end);
+    int32 backward_tile_q;
+    int32 backward_tile_kv;
+    uint64 (*backward_scratch)(const DenseProblem& problem);
+    void (*backward)(const BackwardTask& task);
+    void (*backward_delta)(const BackwardDeltaTask& task);
+    void (*merge_d_q)(const MergeDqTask& task);
+    uint64 (*backward_bias_scratch)(const DenseProblem& problem);
+    void (*backward_bias)(const BackwardBiasTask& task);
     double (*peak_f32)(MeasureTask& task);   // returns operations done
     double (*peak_bf16)(MeasureTask& task);  // returns operations done
     double (*peak_read)(MeasureTask& task);  // returns bytes read

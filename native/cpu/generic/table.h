@@ -1,6 +1,9 @@
 // Fills a target's kernel table; the last include of each target_*.cpp, after its Vec vocabulary.
 #pragma once
 
+#include "cpu/generic/backward.h"
+#include "cpu/generic/backward_bias.h"
+#include "cpu/generic/backward_rows.h"
 #include "cpu/generic/decode.h"
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
@@ -51,6 +54,48 @@ void decode(const ForwardTask& task) {
     }
 }
 
+/// The same for the backward, whose dO is an operand of its products as well.
+constexpr bool backward_uses_pairs(const DenseProblem& problem) {
+    return uses_pairs(problem) && problem.d_o.dtype == DType::kBF16;
+}
+
+uint64 backward_scratch(const DenseProblem& problem) {
+    Scratch scratch(nullptr);
+    if (backward_uses_pairs(problem)) {
+        BackwardScratch::take<DotPairs>(problem, scratch);
+    } else {
+        BackwardScratch::take<DotF32>(problem, scratch);
+    }
+    return scratch.used();
+}
+
+void backward(const BackwardTask& task) {
+    Scratch scratch(task.scratch);
+    if (backward_uses_pairs(*task.problem)) {
+        BackwardLoop<DotPairs>(task, BackwardScratch::take<DotPairs>(*task.problem, scratch)).run();
+    } else {
+        BackwardLoop<DotF32>(task, BackwardScratch::take<DotF32>(*task.problem, scratch)).run();
+    }
+}
+
+uint64 backward_bias_scratch(const DenseProblem& problem) {
+    Scratch scratch(nullptr);
+    if (backward_uses_pairs(problem)) {
+        BackwardBiasScratch::take<DotPairs>(problem, scratch);
+    } else {
+        BackwardBiasScratch::take<DotF32>(problem, scratch);
+    }
+    return scratch.used();
+}
+
+void backward_bias(const BackwardBiasTask& task) {
+    if (backward_uses_pairs(*task.problem)) {
+        backward_bias<DotPairs>(task);
+    } else {
+        backward_bias<DotF32>(task);
+    }
+}
+
 constexpr KernelTable make_table(const char* name) {
     return {.name = name,
             .tile_q = kTileQ,
@@ -64,6 +109,14 @@ constexpr KernelTable make_table(const char* name) {
             .decode_scratch = decode_scratch,
             .merge_partials = merge_partials,
             .merge = merge_rows,
+            .backward_tile_q = kBackwardRows,
+            .backward_tile_kv = kBackwardKeys,
+            .backward_scratch = backward_scratch,
+            .backward = backward,
+            .backward_delta = backward_delta,
+            .merge_d_q = merge_d_q,
+            .backward_bias_scratch = backward_bias_scratch,
+            .backward_bias = backward_bias,
             .peak_f32 = measure_dot<DotF32>,
             .peak_bf16 = measure_dot<DotPairs>,
             .peak_read = measure_read};
