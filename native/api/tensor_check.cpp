@@ -219,22 +219,25 @@ bool are_disjoint(const Region& a, const Region& b) {
 
     const Bytes x = in_bytes(*a.layout);
     const Bytes y = in_bytes(*b.layout);
-    for (int i = 0; i < x.num; ++i) {
-        const int64 period = x.axes[i].stride;
-        if (period == 0) continue;
+    const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);
+    const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data);
+    const auto keeps_apart = [&](int64 period) {
         const int64 x_bytes = bytes_within(x, period);
         const int64 y_bytes = bytes_within(y, period);
-        if (x_bytes < 0 || y_bytes < 0) continue;
+        if (x_bytes < 0 || y_bytes < 0) return false;
         // Where y begins within the period that starts with x.
-        const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);
-        const auto b_begin = reinterpret_cast<std::uintptr_t>(b.data);
-        const int64 ahead =
-            b_begin >= a_begin
-                ? static_cast<int64>((b_begin - a_begin) % static_cast<std::uint64_t>(period))
-                : (period -
-                   static_cast<int64>((a_begin - b_begin) % static_cast<std::uint64_t>(period))) %
-                      period;
-        if (ahead >= x_bytes && ahead + y_bytes <= period) return true;
+        const auto modulus = static_cast<std::uintptr_t>(period);
+        const std::uintptr_t ahead = b_begin >= a_begin
+                                         ? (b_begin - a_begin) % modulus
+                                         : (modulus - (a_begin - b_begin) % modulus) % modulus;
+        return static_cast<int64>(ahead) >= x_bytes &&
+               static_cast<int64>(ahead) + y_bytes <= period;
+    };
+    for (const Bytes* tensor : {&x, &y}) {
+        for (int i = 0; i < tensor->num; ++i) {
+            const int64 period = tensor->axes[static_cast<std::size_t>(i)].stride;
+            if (period > 0 && keeps_apart(period)) return true;
+        }
     }
     return false;
 }
