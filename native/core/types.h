@@ -38,6 +38,15 @@ using uint64 = unsigned long long;
 static_assert(sizeof(int64) == 8 && sizeof(int32) == 4 && sizeof(int16) == 2 && sizeof(int8) == 1,
               "fixed-width types must have their widths");
 
+/// Storage of IEEE binary16 and of bfloat16, the upper half of a float; conversions are in
+/// convert.h.
+struct f16 {
+    uint16 bits;
+};
+struct bf16 {
+    uint16 bits;
+};
+
 template <class T>
 FATTN_HD constexpr T min_of(T a, T b) {
     return b < a ? b : a;
