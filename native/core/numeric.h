@@ -71,7 +71,7 @@ FATTN_HD inline V tanh(V x) {
     return copysign(select_less(a, V(0.625F), inside, outside), x);
 }
 
-/// 1 / (1 + e^-x). Error at most 3 ULP for x >= -87; exactly 0 below and at -inf, so that hidden
+/// 1 / (1 + e^-x). Error at most 4 ULP for x >= -87; exactly 0 below and at -inf, so that hidden
 /// scores weigh nothing.
 template <class V>
 FATTN_HD inline V sigmoid(V x) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/problem.h"
+#include "core/tensor_view.h"
 #include "core/types.h"
 
 namespace fattn {
@@ -70,6 +71,14 @@ FATTN_HD constexpr RangePredicate range_predicate(const DenseProblem& problem,
     return {sequence.kv_len,      shift,
             k_position_offset,    problem.window_left,
             problem.window_right, problem.attention_chunk};
+}
+
+/// Whether a caller's visibility mask shows the pair at an element offset: any nonzero byte (kU8),
+/// or a set bit (kBit, the least significant bit of a byte first).
+FATTN_HD inline bool mask_shows(const void* mask, DType dtype, int64 at) {
+    const auto* bytes = static_cast<const uint8*>(mask);
+    if (dtype == DType::kBit) return (bytes[at >> 3] >> (at & 7) & 1) != 0;
+    return bytes[at] != 0;
 }
 
 }  // namespace fattn
