@@ -247,8 +247,10 @@ internal sealed unsafe class DenseSpecs
         return layout;
     }
 
-    // Extents that no memory can hold wrap around here; the native library refuses them by name.
-    private static long Product(long a, long b, long c = 1) => unchecked(a * b * c);
+    // Extents that no memory can hold wrap around here and negative ones count as 0, so that the native library refuses the
+    // extent and not a stride made of it.
+    private static long Product(long a, long b, long c = 1) =>
+        unchecked(Math.Max(a, 0) * Math.Max(b, 0) * Math.Max(c, 0));
 
     private static TensorSpec Vector(string name, ElementType element, long length) => new(name, element, [length]);
 
