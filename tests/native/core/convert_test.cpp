@@ -124,13 +124,19 @@ TEST(Convert, BeyondTheRangeIsInfinityAndNaNStaysNaN) {
 }
 
 #if defined(__FLT16_MANT_DIG__)
+#if defined(__aarch64__)
+using CompilerF16 = __fp16;  // GCC knows _Float16 there from version 13 on
+#else
+using CompilerF16 = _Float16;
+#endif
+
 TEST(Convert, ToF16AgreesWithTheCompilerOverASweep) {
     const char* mode = std::getenv("FATTN_TEST_MODE");
     const uint32 step = mode != nullptr && std::string(mode) == "full" ? 101 : 1021;
     for (uint64 bits = 0; bits <= 0xFFFFFFFFu; bits += step) {
         const float x = float_of_bits(static_cast<uint32>(bits));
         if (std::isnan(x)) continue;
-        const auto expected = __builtin_bit_cast(uint16, static_cast<_Float16>(x));
+        const auto expected = __builtin_bit_cast(uint16, static_cast<CompilerF16>(x));
         ASSERT_EQ(to_f16(x).bits, expected) << x;
     }
 }
