@@ -1,5 +1,5 @@
-// Dense attention bound to one kernel table: cuts a problem into tasks and runs them; made by the
-// CPU backend.
+// Dense attention on the CPU: cuts a problem into tasks, runs them on the pool; made by the CPU
+// backend for api/.
 #pragma once
 
 #include <memory>
@@ -10,9 +10,9 @@
 
 namespace fattn::cpu {
 
-/// pool outlives the kernel; default_threads serves runs with max_threads 0.
+/// Binds a validated problem to a target's kernels. table and pool outlive the kernel.
 std::unique_ptr<DenseKernel> make_dense_kernel(const DenseProblem& problem,
-                                               const KernelTable& kernels, WorkspacePool& pool,
+                                               const KernelTable& table, WorkspacePool& pool,
                                                int default_threads);
 
 }  // namespace fattn::cpu

@@ -20,14 +20,28 @@ constexpr int kDecodeRows = 8;      // most rows of a task
 constexpr int kKeyStep = 4;         // keys whose products are summed together
 constexpr int64 kDecodeStride = kDecodeKeys + kPanel;
 
+/// Rows that a loop asks the cache for while it works on others, the j-th at step j.
+struct Prefetch {
+    const char* const* rows;
+    int64 count;
+    int64 bytes;  // of a row
+
+    FATTN_HD void at(int64 j) const {
+        if (j >= count) return;
+        const char* row = rows[j];
+        for (int64 b = 0; b < bytes; b += 64) __builtin_prefetch(row + b, 0, 2);
+    }
+};
+
 /// Products of kRows query rows with keys: scores[r * kDecodeStride + j] = q_r . k_j. keys holds
 /// num_keys addresses, a multiple of kKeyStep.
 template <DType kType, class Dot, int kRows>
 [[gnu::noinline]] void key_products(const float* __restrict q, int64 q_stride,
                                     const char* const* __restrict keys, int64 num_keys,
-                                    int64 extent, float* __restrict scores) {
+                                    int64 extent, Prefetch prefetch, float* __restrict scores) {
     const int64 words = words_of<Dot>(extent);
     for (int64 j = 0; j < num_keys; j += kKeyStep) {
+        for (int i = 0; i < kKeyStep; ++i) prefetch.at(j + i);
         Vec acc[kRows][kKeyStep];
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
@@ -69,8 +83,8 @@ template <DType kType, class Dot, int kRows>
 /// starting at byte offset at.
 template <DType kType, int kRows, int kVecs, bool kTail>
 [[gnu::noinline]] void value_sums(const float* __restrict p, const char* const* __restrict values,
-                                  int64 num_keys, int64 at, int64 tail, float* __restrict o,
-                                  int64 o_stride) {
+                                  int64 num_keys, int64 at, int64 tail, Prefetch prefetch,
+                                  float* __restrict o, int64 o_stride) {
     Vec acc[kRows][kVecs];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -78,6 +92,7 @@ template <DType kType, int kRows, int kVecs, bool kTail>
         for (int i = 0; i < kVecs; ++i) acc[r][i] = Vec(0.0F);
     }
     for (int64 j = 0; j < num_keys; ++j) {
+        prefetch.at(j);
         const char* row = values[j] + at;
         Vec v[kVecs];
 #pragma GCC unroll 8
@@ -99,11 +114,12 @@ template <DType kType, int kRows, int kVecs, bool kTail>
 }
 
 struct DecodeScratch {
-    float* q;             // [kDecodeRows][padded words]
-    float* scores;        // [kDecodeRows][kDecodeStride]
-    float* o;             // [kDecodeRows][padded_columns(Dv)]
-    const char** keys;    // [kDecodeKeys + kKeyStep]
-    const char** values;  // [kDecodeKeys + kKeyStep]
+    float* q;                // [kDecodeRows][padded words]
+    float* scores;           // [kDecodeRows][kDecodeStride]
+    float* o;                // [kDecodeRows][padded_columns(Dv)]
+    const char** keys;       // [kDecodeKeys + kKeyStep]
+    const char** values;     // [kDecodeKeys + kKeyStep]
+    const char** next_keys;  // [kDecodeKeys + kKeyStep]
 
     static uint64 layout(const DenseProblem& problem, void* memory, DecodeScratch* out) {
         Scratch scratch(memory);
@@ -112,6 +128,7 @@ struct DecodeScratch {
         out->o = scratch.take<float>(kDecodeRows * padded_columns(problem.head_dim_v));
         out->keys = scratch.take<const char*>(kDecodeKeys + kKeyStep);
         out->values = scratch.take<const char*>(kDecodeKeys + kKeyStep);
+        out->next_keys = scratch.take<const char*>(kDecodeKeys + kKeyStep);
         return scratch.used();
     }
 };
@@ -141,8 +158,15 @@ class DecodeLoop {
         }
         const int64 num_keys = max_of<int64>(0, last_key_ - first_key_);
         if (num_keys > 0) {
-            address_rows(problem_.k, task_.args->k, problem_.k_head(task_.first_head), s_.keys);
-            address_rows(problem_.v, task_.args->v, problem_.v_head(task_.first_head), s_.values);
+            const int64 k_head = problem_.k_head(task_.first_head);
+            const int64 v_head = problem_.v_head(task_.first_head);
+            address_rows(problem_.k, task_.args->k, k_head, first_key_, last_key_, s_.keys);
+            address_rows(problem_.v, task_.args->v, v_head, first_key_, last_key_, s_.values);
+            const int64 next = min_of(last_key_ + kDecodeKeys, task_.next_key_end);
+            if (next > last_key_) {
+                address_rows(problem_.k, task_.args->k, k_head, last_key_, next, s_.next_keys);
+                num_next_ = next - last_key_;
+            }
             copy_queries();
             for_row_groups([&]<int kRows>(int row) { products<kRows>(row, num_keys); });
         }
@@ -157,23 +181,21 @@ class DecodeLoop {
     }
 
   private:
-    /// Addresses of the rows of keys [first_key_, last_key_), and a few more that repeat the last
+    /// Addresses of the rows of keys [begin, end), and a few more that repeat the last
     /// one.
-    void address_rows(const TensorLayout& layout, const void* data, int64 head,
-                      const char** out) const {
+    void address_rows(const TensorLayout& layout, const void* data, int64 head, int64 begin,
+                      int64 end, const char** out) const {
         const TokenRows rows =
             token_rows(problem_, layout, data, task_.args->block_table, task_.sequence, head);
-        int64 key = first_key_;
-        while (key < last_key_) {
+        for (int64 key = begin; key < end;) {
             // Within a page rows are evenly spaced.
-            const int64 end = rows.pages == nullptr
-                                  ? last_key_
-                                  : min_of(last_key_, (key / rows.page_size + 1) * rows.page_size);
+            const int64 stop = rows.pages == nullptr
+                                   ? end
+                                   : min_of(end, (key / rows.page_size + 1) * rows.page_size);
             const char* row = rows.row(key);
-            for (; key < end; ++key, row += rows.stride) out[key - first_key_] = row;
+            for (; key < stop; ++key, row += rows.stride) out[key - begin] = row;
         }
-        const int64 count = last_key_ - first_key_;
-        for (int64 i = count; i < count + kKeyStep; ++i) out[i] = out[count - 1];
+        for (int64 i = end - begin; i < end - begin + kKeyStep; ++i) out[i] = out[end - begin - 1];
     }
 
     void copy_queries() {
@@ -209,13 +231,16 @@ class DecodeLoop {
         const float* q = s_.q + row * q_stride_;
         float* scores = s_.scores + row * kDecodeStride;
         const int64 count = round_up<int64>(num_keys, kKeyStep);
+        // The values come next: they travel while the keys are at work.
+        const Prefetch prefetch{s_.values, row == 0 ? num_keys : 0,
+                                problem_.head_dim_v * bytes_of(problem_.v.dtype)};
         if constexpr (Dot::kDepth == 2) {
             key_products<DType::kBF16, Dot, kRows>(q, q_stride_, s_.keys, count, problem_.head_dim,
-                                                   scores);
+                                                   prefetch, scores);
         } else {
             with_dtype(problem_.k.dtype, [&]<DType kType>() {
                 key_products<kType, Dot, kRows>(q, q_stride_, s_.keys, count, problem_.head_dim,
-                                                scores);
+                                                prefetch, scores);
             });
         }
     }
@@ -255,16 +280,20 @@ class DecodeLoop {
         constexpr int kVecs = kRows == 4 ? 4 : 8;
         const float* p = s_.scores + row * kDecodeStride;
         float* o = s_.o + row * columns_;
+        const Prefetch none{nullptr, 0, 0};
+        Prefetch prefetch{s_.next_keys, row == 0 ? num_next_ : 0,
+                          problem_.head_dim * bytes_of(problem_.k.dtype)};
         with_dtype(problem_.v.dtype, [&]<DType kType>() {
             int64 c = 0;
             for (; c + kVecs * kWidth <= problem_.head_dim_v; c += kVecs * kWidth) {
                 value_sums<kType, kRows, kVecs, false>(p, s_.values, num_keys, c * bytes_of(kType),
-                                                       kWidth, o + c, columns_);
+                                                       kWidth, c == 0 ? prefetch : none, o + c,
+                                                       columns_);
             }
             for (; c < problem_.head_dim_v; c += kWidth) {
                 value_sums<kType, kRows, 1, true>(p, s_.values, num_keys, c * bytes_of(kType),
                                                   min_of<int64>(kWidth, problem_.head_dim_v - c),
-                                                  o + c, columns_);
+                                                  c == 0 ? prefetch : none, o + c, columns_);
             }
         });
     }
@@ -316,6 +345,7 @@ class DecodeLoop {
     int64 columns_;
     int64 first_key_ = 0;
     int64 last_key_ = 0;
+    int64 num_next_ = 0;  // keys that the same thread reads after these
     Row rows_[kDecodeRows];
     float max_[kDecodeRows];
     float sum_[kDecodeRows];

@@ -1,0 +1,211 @@
+// The forward pass of dense attention as a list of tasks over sequences, head runs, row blocks and
+// key chunks; used by the CPU dense kernel.
+#include "cpu/dense_forward.h"
+
+#include <algorithm>
+
+#include "cpu/parallel.h"
+
+namespace fattn::cpu {
+namespace {
+
+constexpr int64 kSplitRows = 64;           // up to here long key ranges are split between tasks
+constexpr int64 kSplitChunk = 2048;        // keys of one such task
+constexpr int64 kMostTilesInBlock = 6;     // row tiles that share one packing of K and V
+constexpr int64 kTasksPerThread = 4;
+
+constexpr uint64 kLine = 64;
+uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kLine); }
+
+}  // namespace
+
+/// The units of one sequence: every head run is cut alike.
+struct DenseForward::SequencePlan {
+    int64 rows_per_head;
+    int64 chunk;       // keys of a unit, 0: all keys
+    int64 num_chunks;  // 1 when not split
+    int64 block;       // rows of a unit
+    bool decode;
+};
+
+/// What a task does.
+struct DenseForward::Unit {
+    Sequence sequence;
+    SequencePlan plan;
+    HeadRun run;
+    int64 index;       // of the unit inside its run
+    int64 partial_at;  // float offset of the run's first partial state
+};
+
+DenseForward::DenseForward(const DenseProblem& problem, const KernelTable& table)
+    : problem_(problem), table_(table), runs_(head_runs(problem)), most_heads_(0) {
+    for (const HeadRun& run : runs_) most_heads_ = std::max(most_heads_, run.count);
+}
+
+DenseForward::SequencePlan DenseForward::plan_sequence(const Sequence& sequence,
+                                                       int64 block_rows) const {
+    SequencePlan plan{sequence.q_len, 0, 1, block_rows, false};
+    const int64 rows = most_heads_ * sequence.q_len;
+    if (problem_.weights != Weights::kSoftmax || rows > kSplitRows) return plan;
+    plan.block = rows;
+    plan.decode = rows <= table_.decode_rows;
+    plan.chunk = plan.decode ? table_.decode_keys : kSplitChunk;
+    plan.num_chunks = std::max<int64>(1, ceil_div(sequence.kv_len, plan.chunk));
+    return plan;
+}
+
+int64 DenseForward::block_rows(const DenseForwardArgs& args, int num_threads) const {
+    int64 rows = 0;
+    for (int64 b = 0; b < problem_.batch; ++b) {
+        rows += sequence_of(problem_, args, b).q_len * problem_.num_q_heads;
+    }
+    const int64 wanted = ceil_div<int64>(rows, kTasksPerThread * num_threads);
+    return clamp_to<int64>(round_up<int64>(wanted, table_.tile_q), table_.tile_q,
+                           kMostTilesInBlock * table_.tile_q);
+}
+
+namespace {
+
+/// Floats of one partial state.
+int64 partial_floats(const DenseProblem& problem, int64 rows) {
+    return round_up<int64>(rows * (2 + round_up<int64>(problem.head_dim_v, 16)), 16);
+}
+
+}  // namespace
+
+uint64 DenseForward::workspace(int num_threads) const {
+    const auto threads = static_cast<uint64>(num_threads);
+    const int64 block = kMostTilesInBlock * table_.tile_q;
+    const uint64 scratch =
+        line_up(std::max(table_.forward_scratch(problem_, block), table_.decode_scratch(problem_)));
+    // Prefix sums over sequences, then scratch, then partial states at capacity. Packed batches may
+    // hold sequences of both kinds of split, so both are counted where they can occur.
+    const auto batch = static_cast<uint64>(problem_.batch);
+    int64 partials = 0;
+    if (problem_.weights == Weights::kSoftmax) {
+        const int64 capacity = problem_.batch * problem_.kv_len;
+        const int64 keys =
+            problem_.varlen && !problem_.paged ? std::min(capacity, problem_.k.shape[2]) : capacity;
+        const int64 longest = most_heads_ * problem_.q_len;
+        const int64 shortest = problem_.varlen ? most_heads_ : longest;
+        if (shortest <= table_.decode_rows) {
+            partials += (ceil_div(keys, table_.decode_keys) + problem_.batch) *
+                        partial_floats(problem_, std::min<int64>(longest, table_.decode_rows));
+        }
+        if (longest > table_.decode_rows && shortest <= kSplitRows) {
+            partials += (ceil_div(keys, kSplitChunk) + problem_.batch) *
+                        partial_floats(problem_, std::min(longest, kSplitRows));
+        }
+    }
+    const uint64 partial_bytes = static_cast<uint64>(partials) * runs_.size() * sizeof(float);
+    return line_up(2 * (batch + 1) * sizeof(int64)) + threads * scratch + partial_bytes;
+}
+
+Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const int32* cancel,
+                         std::byte* workspace) const {
+    const int64 batch = problem_.batch;
+    const int64 rows = block_rows(args, num_threads);
+    const auto num_runs = static_cast<int64>(runs_.size());
+    auto* first_unit = reinterpret_cast<int64*>(workspace);
+    int64* first_float = first_unit + batch + 1;
+    int64 units = 0;
+    int64 floats = 0;
+    bool split = false;
+    for (int64 b = 0; b < batch; ++b) {
+        first_unit[b] = units;
+        first_float[b] = floats;
+        const Sequence sequence = sequence_of(problem_, args, b);
+        const SequencePlan plan = plan_sequence(sequence, rows);
+        if (sequence.q_len == 0) continue;
+        units += num_runs * plan.num_chunks * ceil_div(most_heads_ * sequence.q_len, plan.block);
+        if (plan.num_chunks > 1) {
+            split = true;
+            floats +=
+                num_runs * plan.num_chunks * partial_floats(problem_, most_heads_ * sequence.q_len);
+        }
+    }
+    first_unit[batch] = units;
+    first_float[batch] = floats;
+
+    const int64 most_rows = kMostTilesInBlock * table_.tile_q;
+    const uint64 scratch_bytes = line_up(
+        std::max(table_.forward_scratch(problem_, most_rows), table_.decode_scratch(problem_)));
+    std::byte* scratch = workspace + line_up(2 * static_cast<uint64>(batch + 1) * sizeof(int64));
+    auto* partials =
+        reinterpret_cast<float*>(scratch + static_cast<uint64>(num_threads) * scratch_bytes);
+
+    const auto unit_of = [&](int64 task) {
+        const int64 b = std::upper_bound(first_unit, first_unit + batch + 1, task) - first_unit - 1;
+        const Sequence sequence = sequence_of(problem_, args, b);
+        const SequencePlan plan = plan_sequence(sequence, rows);
+        const int64 per_run = (first_unit[b + 1] - first_unit[b]) / num_runs;
+        const int64 local = task - first_unit[b];
+        const int64 run = local / per_run;
+        // Later blocks first: under a causal mask they are the long ones.
+        return Unit{sequence, plan, runs_[static_cast<std::size_t>(run)],
+                    per_run - 1 - local % per_run,
+                    first_float[b] + run * plan.num_chunks *
+                                         partial_floats(problem_, most_heads_ * sequence.q_len)};
+    };
+    const Status status = parallel_for(units, num_threads, cancel, [&](int64 task, int slot) {
+        run_unit(args, unit_of(task), scratch + static_cast<uint64>(slot) * scratch_bytes, partials,
+                 cancel);
+    });
+    if (!status.ok() || !split) return status;
+    return parallel_for(batch * num_runs, num_threads, cancel, [&](int64 task, int) {
+        const int64 b = task / num_runs;
+        const Sequence sequence = sequence_of(problem_, args, b);
+        const SequencePlan plan = plan_sequence(sequence, rows);
+        if (sequence.q_len == 0 || plan.num_chunks == 1) return;
+        const HeadRun run = runs_[static_cast<std::size_t>(task % num_runs)];
+        const int64 stride = partial_floats(problem_, most_heads_ * sequence.q_len);
+        table_.merge_partials(
+            {.problem = &problem_,
+             .args = &args,
+             .sequence = sequence,
+             .first_head = run.first,
+             .num_heads = run.count,
+             .row_begin = 0,
+             .row_end = run.count * sequence.q_len,
+             .num_parts = plan.num_chunks,
+             .part_stride = stride,
+             .partial = partials + first_float[b] + task % num_runs * plan.num_chunks * stride});
+    });
+}
+
+void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch,
+                            float* partials, const int32* cancel) const {
+    const SequencePlan& plan = unit.plan;
+    const int64 run_rows = unit.run.count * unit.sequence.q_len;
+    ForwardTask task{.problem = &problem_,
+                     .args = &args,
+                     .sequence = unit.sequence,
+                     .first_head = unit.run.first,
+                     .num_heads = unit.run.count,
+                     .row_begin = 0,
+                     .row_end = run_rows,
+                     .key_begin = 0,
+                     .key_end = unit.sequence.kv_len,
+                     .partial = nullptr,
+                     .scratch = scratch,
+                     .cancel = cancel};
+    if (plan.chunk > 0) {
+        task.key_begin = unit.index * plan.chunk;
+        task.key_end = std::min(unit.sequence.kv_len, task.key_begin + plan.chunk);
+        if (plan.num_chunks > 1) {
+            task.partial = partials + unit.partial_at +
+                           unit.index * partial_floats(problem_, most_heads_ * unit.sequence.q_len);
+        }
+    } else {
+        task.row_begin = unit.index * plan.block;
+        task.row_end = std::min(run_rows, task.row_begin + plan.block);
+        if (task.row_begin >= task.row_end) return;  // a run with fewer heads than the longest
+    }
+    if (plan.decode) {
+        table_.decode(task);
+    } else {
+        table_.forward(task);
+    }
+}
+
+}  // namespace fattn::cpu

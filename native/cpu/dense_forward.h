@@ -1,0 +1,43 @@
+// The forward pass of dense attention as a list of tasks over sequences, head runs, row blocks and
+// key chunks; used by the CPU dense kernel.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "backend/status.h"
+#include "core/problem.h"
+#include "cpu/head_runs.h"
+#include "cpu/kernels.h"
+
+namespace fattn::cpu {
+
+/// Made once a plan. Keeps a reference to the problem.
+class DenseForward {
+  public:
+    DenseForward(const DenseProblem& problem, const KernelTable& table);
+
+    /// Bytes of workspace of a run on num_threads threads, at capacity.
+    uint64 workspace(int num_threads) const;
+    Status run(const DenseForwardArgs& args, int num_threads, const int32* cancel,
+               std::byte* workspace) const;
+
+  private:
+    struct SequencePlan;
+    struct Unit;
+    struct Layout;
+
+    /// How one run of heads of one sequence is cut; depends on lengths only, never on the batch or
+    /// the threads where results could change.
+    SequencePlan plan_sequence(const Sequence& sequence, int64 block_rows) const;
+    int64 block_rows(const DenseForwardArgs& args, int num_threads) const;
+    void run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch, float* partials,
+                  const int32* cancel) const;
+
+    const DenseProblem& problem_;
+    const KernelTable& table_;
+    std::vector<HeadRun> runs_;
+    int64 most_heads_;  // in a run
+};
+
+}  // namespace fattn::cpu
