@@ -9,23 +9,34 @@
 namespace fattn::cpu {
 namespace {
 
-constexpr int64 kSplitRows = 64;           // up to here long key ranges are split between tasks
-constexpr int64 kSplitChunk = 2048;        // keys of one such task
-constexpr int64 kMostTilesInBlock = 6;     // row tiles that share one packing of K and V
-constexpr int64 kTasksPerThread = 4;
+constexpr int64 kSplitRows = 64;        // up to here long key ranges are split between tasks
+constexpr int64 kSplitChunk = 2048;     // keys of one such task
+constexpr int64 kMostTilesInBlock = 6;  // row tiles that share one packing of K and V
+constexpr int64 kMostChunksInUnit = 8;  // neighbours, so that one thread can ask for the next keys
+constexpr int64 kUnitsPerThread = 4;
 
 constexpr uint64 kLine = 64;
 uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kLine); }
 
 }  // namespace
 
+/// How much work a unit holds. Never changes results, so it may follow the number of threads.
+struct DenseForward::Grain {
+    int64 block_rows;       // rows of a unit that sees all keys
+    int64 chunks_per_unit;  // key chunks of a unit of a split sequence
+};
+
 /// The units of one sequence: every head run is cut alike.
 struct DenseForward::SequencePlan {
-    int64 rows_per_head;
-    int64 chunk;       // keys of a unit, 0: all keys
+    int64 block_rows;  // rows of a unit
+    int64 chunk;       // keys of a chunk, 0: not split
     int64 num_chunks;  // 1 when not split
-    int64 block;       // rows of a unit
+    int64 chunks_per_unit;
     bool decode;
+
+    int64 units(int64 rows) const {
+        return chunk > 0 ? ceil_div(num_chunks, chunks_per_unit) : ceil_div(rows, block_rows);
+    }
 };
 
 /// What a task does.
@@ -43,25 +54,29 @@ DenseForward::DenseForward(const DenseProblem& problem, const KernelTable& table
 }
 
 DenseForward::SequencePlan DenseForward::plan_sequence(const Sequence& sequence,
-                                                       int64 block_rows) const {
-    SequencePlan plan{sequence.q_len, 0, 1, block_rows, false};
+                                                       const Grain& grain) const {
     const int64 rows = most_heads_ * sequence.q_len;
-    if (problem_.weights != Weights::kSoftmax || rows > kSplitRows) return plan;
-    plan.block = rows;
-    plan.decode = rows <= table_.decode_rows;
-    plan.chunk = plan.decode ? table_.decode_keys : kSplitChunk;
-    plan.num_chunks = std::max<int64>(1, ceil_div(sequence.kv_len, plan.chunk));
-    return plan;
+    if (problem_.weights != Weights::kSoftmax || rows > kSplitRows) {
+        return {grain.block_rows, 0, 1, 1, false};
+    }
+    const bool decode = rows <= table_.decode_rows;
+    const int64 chunk = decode ? table_.decode_keys : kSplitChunk;
+    return {rows, chunk, std::max<int64>(1, ceil_div(sequence.kv_len, chunk)),
+            grain.chunks_per_unit, decode};
 }
 
-int64 DenseForward::block_rows(const DenseForwardArgs& args, int num_threads) const {
+DenseForward::Grain DenseForward::grain(const DenseForwardArgs& args, int num_threads) const {
     int64 rows = 0;
+    int64 chunks = 0;
     for (int64 b = 0; b < problem_.batch; ++b) {
-        rows += sequence_of(problem_, args, b).q_len * problem_.num_q_heads;
+        const Sequence sequence = sequence_of(problem_, args, b);
+        rows += sequence.q_len * problem_.num_q_heads;
+        chunks += ceil_div(sequence.kv_len, table_.decode_keys) * static_cast<int64>(runs_.size());
     }
-    const int64 wanted = ceil_div<int64>(rows, kTasksPerThread * num_threads);
-    return clamp_to<int64>(round_up<int64>(wanted, table_.tile_q), table_.tile_q,
-                           kMostTilesInBlock * table_.tile_q);
+    const int64 units = kUnitsPerThread * num_threads;
+    return {clamp_to<int64>(round_up<int64>(ceil_div<int64>(rows, units), table_.tile_q),
+                            table_.tile_q, kMostTilesInBlock * table_.tile_q),
+            clamp_to<int64>(chunks / units, 1, kMostChunksInUnit)};
 }
 
 namespace {
@@ -104,7 +119,7 @@ uint64 DenseForward::workspace(int num_threads) const {
 Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const int32* cancel,
                          std::byte* workspace) const {
     const int64 batch = problem_.batch;
-    const int64 rows = block_rows(args, num_threads);
+    const Grain cut = grain(args, num_threads);
     const auto num_runs = static_cast<int64>(runs_.size());
     auto* first_unit = reinterpret_cast<int64*>(workspace);
     int64* first_float = first_unit + batch + 1;
@@ -115,9 +130,9 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
         first_unit[b] = units;
         first_float[b] = floats;
         const Sequence sequence = sequence_of(problem_, args, b);
-        const SequencePlan plan = plan_sequence(sequence, rows);
+        const SequencePlan plan = plan_sequence(sequence, cut);
         if (sequence.q_len == 0) continue;
-        units += num_runs * plan.num_chunks * ceil_div(most_heads_ * sequence.q_len, plan.block);
+        units += num_runs * plan.units(most_heads_ * sequence.q_len);
         if (plan.num_chunks > 1) {
             split = true;
             floats +=
@@ -137,7 +152,7 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     const auto unit_of = [&](int64 task) {
         const int64 b = std::upper_bound(first_unit, first_unit + batch + 1, task) - first_unit - 1;
         const Sequence sequence = sequence_of(problem_, args, b);
-        const SequencePlan plan = plan_sequence(sequence, rows);
+        const SequencePlan plan = plan_sequence(sequence, cut);
         const int64 per_run = (first_unit[b + 1] - first_unit[b]) / num_runs;
         const int64 local = task - first_unit[b];
         const int64 run = local / per_run;
@@ -155,7 +170,7 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     return parallel_for(batch * num_runs, num_threads, cancel, [&](int64 task, int) {
         const int64 b = task / num_runs;
         const Sequence sequence = sequence_of(problem_, args, b);
-        const SequencePlan plan = plan_sequence(sequence, rows);
+        const SequencePlan plan = plan_sequence(sequence, cut);
         if (sequence.q_len == 0 || plan.num_chunks == 1) return;
         const HeadRun run = runs_[static_cast<std::size_t>(task % num_runs)];
         const int64 stride = partial_floats(problem_, most_heads_ * sequence.q_len);
@@ -177,6 +192,7 @@ void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void
                             float* partials, const int32* cancel) const {
     const SequencePlan& plan = unit.plan;
     const int64 run_rows = unit.run.count * unit.sequence.q_len;
+    const int64 kv_len = unit.sequence.kv_len;
     ForwardTask task{.problem = &problem_,
                      .args = &args,
                      .sequence = unit.sequence,
@@ -185,26 +201,31 @@ void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void
                      .row_begin = 0,
                      .row_end = run_rows,
                      .key_begin = 0,
-                     .key_end = unit.sequence.kv_len,
+                     .key_end = kv_len,
+                     .next_key_end = 0,
                      .partial = nullptr,
                      .scratch = scratch,
                      .cancel = cancel};
-    if (plan.chunk > 0) {
-        task.key_begin = unit.index * plan.chunk;
-        task.key_end = std::min(unit.sequence.kv_len, task.key_begin + plan.chunk);
-        if (plan.num_chunks > 1) {
-            task.partial = partials + unit.partial_at +
-                           unit.index * partial_floats(problem_, most_heads_ * unit.sequence.q_len);
-        }
-    } else {
-        task.row_begin = unit.index * plan.block;
-        task.row_end = std::min(run_rows, task.row_begin + plan.block);
-        if (task.row_begin >= task.row_end) return;  // a run with fewer heads than the longest
+    if (plan.chunk == 0) {
+        task.row_begin = unit.index * plan.block_rows;
+        task.row_end = std::min(run_rows, task.row_begin + plan.block_rows);
+        // A run with fewer heads than the longest has fewer units.
+        if (task.row_begin < task.row_end) table_.forward(task);
+        return;
     }
-    if (plan.decode) {
-        table_.decode(task);
-    } else {
-        table_.forward(task);
+    const int64 stride = partial_floats(problem_, most_heads_ * unit.sequence.q_len);
+    const int64 first = unit.index * plan.chunks_per_unit;
+    const int64 last = std::min(plan.num_chunks, first + plan.chunks_per_unit);
+    task.next_key_end = std::min(kv_len, last * plan.chunk);
+    for (int64 chunk = first; chunk < last; ++chunk) {
+        task.key_begin = chunk * plan.chunk;
+        task.key_end = std::min(kv_len, task.key_begin + plan.chunk);
+        if (plan.num_chunks > 1) task.partial = partials + unit.partial_at + chunk * stride;
+        if (plan.decode) {
+            table_.decode(task);
+        } else {
+            table_.forward(task);
+        }
     }
 }
 

@@ -24,13 +24,13 @@ class DenseForward {
 
   private:
     struct SequencePlan;
+    struct Grain;
     struct Unit;
-    struct Layout;
 
     /// How one run of heads of one sequence is cut; depends on lengths only, never on the batch or
     /// the threads where results could change.
-    SequencePlan plan_sequence(const Sequence& sequence, int64 block_rows) const;
-    int64 block_rows(const DenseForwardArgs& args, int num_threads) const;
+    SequencePlan plan_sequence(const Sequence& sequence, const Grain& grain) const;
+    Grain grain(const DenseForwardArgs& args, int num_threads) const;
     void run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch, float* partials,
                   const int32* cancel) const;
 
