@@ -265,11 +265,11 @@ class DecodeLoop {
             logits(space_, rule_, row, first_key_ + b, e - b, x + b, nullptr);
         fill(x, 0, b, -kInfinity);
         fill(x, e, end, -kInfinity);
-        const float now = row_max(x, 0, end) * rule_.fast_scale;
+        const float now = reduce_max(row_max(x, 0, end)) * rule_.fast_scale;
         const float before = max_[r];
         const float top = now > before ? now : before;
         const float shift = top == -kInfinity ? 0.0F : top;
-        const float sum = row_weights<DotF32>(x, 0, end, rule_.fast_scale, shift);
+        const float sum = reduce_add(row_weights<DotF32>(x, 0, end, rule_.fast_scale, shift));
         sum_[r] = (sum_[r] != 0.0F ? exp2(before - shift) : 0.0F) + sum;
         max_[r] = top;
         if (problem_.dropout_p > 0.0F) row_dropout(space_, row, first_key_, b, e, x);

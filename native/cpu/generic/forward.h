@@ -50,6 +50,9 @@ struct ForwardScratch {
     }
 };
 
+/// Rows of a group rounded up to what store_sums and store_maxima take at once.
+constexpr int kQuadRows = round_up(kMicroRows, 4);
+
 /// Keys of the current tile that a group of kMicroRows rows touches, tile-local.
 struct GroupRange {
     int32 begin;  // multiple of kPanel
@@ -186,9 +189,7 @@ class ForwardLoop {
             for (int64 g = group; g < group_end; ++g) {
                 const GroupRange& range = ranges[g - group];
                 if (j < range.begin || j >= range.end) continue;
-                micro_product<Dot, PanelOrder, kMicroVecs, Start::kZero>(
-                    s_.q + g * kMicroRows * words_, s_.k + j * words_, words_,
-                    s_.scores + (g - group) * kMicroRows * kScoreStride + j, kScoreStride, nullptr);
+                multiply_keys(g, (g - group) * kMicroRows, j, range.depth - j);
             }
         }
         for (int64 g = group; g < group_end; ++g) {
@@ -215,11 +216,27 @@ class ForwardLoop {
         }
     }
 
+    /// Products of a group with the panel of keys at j, of which the group uses the first count.
+    void multiply_keys(int64 group, int64 tile_row, int64 j, int64 count) {
+        const float* q = s_.q + group * kMicroRows * words_;
+        const float* k = s_.k + j * words_;
+        float* scores = s_.scores + tile_row * kScoreStride + j;
+        if (count > kPanel - kWidth) {
+            micro_product<Dot, PanelOrder, kMicroVecs, kMicroVecs, Start::kZero>(
+                q, k, words_, scores, kScoreStride, nullptr);
+        } else {
+            for (int64 at = 0; at < count; at += kWidth) {
+                micro_product<Dot, PanelOrder, 1, kMicroVecs, Start::kZero>(
+                    q, k + at, words_, scores + at, kScoreStride, nullptr);
+            }
+        }
+    }
+
     /// Scores of one group to weights; updates its rows' state and the factors of their old sums.
     void weigh_group(int64 row, int64 tile_row, GroupRange range, int64 key) {
         float* scores = s_.scores + tile_row * kScoreStride;
-        float tile_max[kMicroRows + kWidth];
         const bool softmax = problem_.weights == Weights::kSoftmax;
+        Vec lanes[kQuadRows];
         for (int r = 0; r < kMicroRows; ++r) {
             float* x = scores + r * kScoreStride;
             const Row& info = s_.rows[row + r];
@@ -228,35 +245,46 @@ class ForwardLoop {
             if (!rule_.plain && b < e) logits(space_, rule_, info, key + b, e - b, x + b, nullptr);
             fill(x, range.begin, b, -kInfinity);
             fill(x, e, range.end, -kInfinity);
-            if (softmax) tile_max[r] = row_max(x, range.begin, range.end);
+            if (softmax) lanes[r] = row_max(x, range.begin, range.end);
         }
         if (!softmax) {
             weigh_sigmoid(row, tile_row, range, key);
             return;
         }
+        float shift[kQuadRows + kWidth];
+        for (int r = kMicroRows; r < kQuadRows; ++r) lanes[r] = Vec(0.0F);
+        for (int r = 0; r < kQuadRows; r += 4) {
+            store_maxima(shift + r, lanes[r], lanes[r + 1], lanes[r + 2], lanes[r + 3]);
+        }
         for (int r = 0; r < kMicroRows; r += kWidth) {
-            const Vec old = load(s_.max + row + r);
-            const Vec now = max(load(tile_max + r) * Vec(rule_.fast_scale), old);
-            const Vec shift = select_equal(now, Vec(-kInfinity), Vec(0.0F), now);
-            const Vec factor = exp2(old - shift);
             const int64 count = min_of<int64>(kWidth, kMicroRows - r);
+            const Vec old = load_first(s_.max + row + r, count);
+            const Vec now = max(load_first(shift + r, count) * Vec(rule_.fast_scale), old);
+            const Vec guarded = select_equal(now, Vec(-kInfinity), Vec(0.0F), now);
+            const Vec factor = exp2(old - guarded);
             store_first(s_.max + row + r, now, count);
             store_first(s_.alpha + tile_row + r, factor, count);
-            store(tile_max + r, shift);
-            store_first(s_.sum + row + r, load(s_.sum + row + r) * factor, count);
+            store(shift + r, guarded);
+            store_first(s_.sum + row + r, load_first(s_.sum + row + r, count) * factor, count);
         }
         const bool dropout = problem_.dropout_p > 0.0F;
         for (int r = 0; r < kMicroRows; ++r) {
             float* x = scores + r * kScoreStride;
             if (!dropout) {
-                s_.sum[row + r] +=
-                    row_weights<Dot>(x, range.begin, range.end, rule_.fast_scale, tile_max[r]);
+                lanes[r] = row_weights<Dot>(x, range.begin, range.end, rule_.fast_scale, shift[r]);
                 continue;
             }
-            s_.sum[row + r] +=
-                row_weights<DotF32>(x, range.begin, range.end, rule_.fast_scale, tile_max[r]);
+            lanes[r] = row_weights<DotF32>(x, range.begin, range.end, rule_.fast_scale, shift[r]);
             row_dropout(space_, s_.rows[row + r], key, range.begin, range.end, x);
             pack_weights<Dot>(x, range.begin, range.end);
+        }
+        for (int r = 0; r < kQuadRows; r += 4) {
+            store_sums(shift + r, lanes[r], lanes[r + 1], lanes[r + 2], lanes[r + 3]);
+        }
+        for (int r = 0; r < kMicroRows; r += kWidth) {
+            const int64 count = min_of<int64>(kWidth, kMicroRows - r);
+            store_first(s_.sum + row + r,
+                        load_first(s_.sum + row + r, count) + load_first(shift + r, count), count);
         }
     }
 
@@ -281,11 +309,11 @@ class ForwardLoop {
         const int64 depth = (range.depth - range.begin) / Dot::kDepth;
         float* o = s_.o + row * columns_ + c;
         if (width == kPanel) {
-            micro_product<Dot, ScoreRows, kMicroVecs, Start::kScaled>(p, v, depth, o, columns_,
-                                                                      s_.alpha + tile_row);
+            micro_product<Dot, ScoreRows, kMicroVecs, kMicroVecs, Start::kScaled>(
+                p, v, depth, o, columns_, s_.alpha + tile_row);
         } else {
-            micro_product<Dot, ScoreRows, 1, Start::kScaled>(p, v, depth, o, columns_,
-                                                             s_.alpha + tile_row);
+            micro_product<Dot, ScoreRows, 1, 1, Start::kScaled>(p, v, depth, o, columns_,
+                                                                s_.alpha + tile_row);
         }
     }
 

@@ -32,7 +32,7 @@ struct ScoreColumns {  // keys of a score tile are the rows, depth along its row
 /// C[kMicroRows x kVecs vectors] = start + A B over depth words. b is a panel of kVecs vectors a
 /// word of depth; scale holds kMicroRows factors for Start::kScaled. Accumulates in f32, ascending
 /// depth.
-template <class Dot, class Order, int kVecs, Start kStart>
+template <class Dot, class Order, int kVecs, int kPanelVecs, Start kStart>
 [[gnu::noinline]] void micro_product(const float* __restrict a, const float* __restrict b,
                                      int64 depth, float* __restrict c, int64 c_stride,
                                      const float* __restrict scale) {
@@ -61,7 +61,7 @@ template <class Dot, class Order, int kVecs, Start kStart>
             for (int v = 0; v < kVecs; ++v) acc[r][v] = Dot::step(acc[r][v], left, right[v]);
         }
         a += Order::kDepth;
-        b += kVecs * kWidth;
+        b += kPanelVecs * kWidth;
         // One step of depth after the other: with one lane the compiler would else vectorise this
         // loop along depth and shuffle every product into place.
         __asm__ volatile("");

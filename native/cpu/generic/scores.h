@@ -101,8 +101,8 @@ FATTN_HD inline void fill(float* scores, int64 begin, int64 end, float value) {
     }
 }
 
-/// Largest of scores [begin, end), a multiple of kWidth keys; -inf when there are none.
-FATTN_HD inline float row_max(const float* scores, int64 begin, int64 end) {
+/// Lanes' maxima of scores [begin, end), a multiple of kWidth keys; -inf when there are none.
+FATTN_HD inline Vec row_max(const float* scores, int64 begin, int64 end) {
     Vec m0(-kInfinity), m1(-kInfinity), m2(-kInfinity), m3(-kInfinity);
     int64 i = begin;
     for (; i + 4 * kWidth <= end; i += 4 * kWidth) {
@@ -112,30 +112,36 @@ FATTN_HD inline float row_max(const float* scores, int64 begin, int64 end) {
         m3 = max(load(scores + i + 3 * kWidth), m3);
     }
     for (; i < end; i += kWidth) m0 = max(load(scores + i), m0);
-    return reduce_max(max(max(m0, m1), max(m2, m3)));
+    return max(max(m0, m1), max(m2, m3));
 }
 
 /// weights = 2^(scores * scale - shift) over [begin, end), a multiple of 2 * kWidth keys; returns
-/// their sum. Weights of a pair target are rounded to bf16 and packed to the front of the same
-/// memory, where key k is half k & 1 of word k / 2.
+/// the lanes' sums. Weights of a pair target are rounded to bf16 and packed to the front of the
+/// same memory, where key k is half k & 1 of word k / 2.
 template <class Dot>
-FATTN_HD inline float row_weights(float* scores, int64 begin, int64 end, float scale, float shift) {
+FATTN_HD inline Vec row_weights(float* scores, int64 begin, int64 end, float scale, float shift) {
     const Vec c(scale);
     const Vec m(-shift);
     Vec sum0(0.0F), sum1(0.0F);
     for (int64 i = begin; i < end; i += 2 * kWidth) {
-        const Vec p0 = exp2(fma(load(scores + i), c, m));
-        const Vec p1 = exp2(fma(load(scores + i + kWidth), c, m));
-        sum0 = sum0 + p0;
-        sum1 = sum1 + p1;
+        const Vec x0 = fma(load(scores + i), c, m);
+        const Vec x1 = fma(load(scores + i + kWidth), c, m);
         if constexpr (Dot::kDepth == 2) {
+            const Vec p0 = exp2_coarse(x0);
+            const Vec p1 = exp2_coarse(x1);
+            sum0 = sum0 + p0;
+            sum1 = sum1 + p1;
             store(scores + i / 2, concat_bf16(p0, p1));
         } else {
+            const Vec p0 = exp2(x0);
+            const Vec p1 = exp2(x1);
+            sum0 = sum0 + p0;
+            sum1 = sum1 + p1;
             store(scores + i, p0);
             store(scores + i + kWidth, p1);
         }
     }
-    return reduce_add(sum0 + sum1);
+    return sum0 + sum1;
 }
 
 /// Rounds weights of a row to bf16 pairs in place, as row_weights does; nothing to do without

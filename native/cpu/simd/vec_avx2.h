@@ -35,14 +35,16 @@ FATTN_HD inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a.v, b.v, 
 FATTN_HD inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a.v, b.v); }
 FATTN_HD inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a.v, b.v); }
 FATTN_HD inline Vec abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v); }
-FATTN_HD inline Vec round(Vec a) {
-    return _mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+/// floor(x), at least -127, below which powers of two are taken as 0.
+FATTN_HD inline Vec exponent_of(Vec x) {
+    return _mm256_round_ps(max(Vec(-127.0F), x).v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
-/// The factor 2^n is put together from bits: n + 127 lands in the low mantissa bits of a large
-/// number and moves to the exponent from there. Below n = -126 the factor is 0, so that hidden keys
-/// never cost the slow path of denormal results.
-FATTN_HD inline Vec ldexp(Vec x, Vec n) {
-    const Vec biased = max(n, Vec(-127.0F)) + Vec(0x1.8p23F + 127.0F);
+FATTN_HD inline Vec fraction(Vec x) { return max(Vec(-127.0F), x) - exponent_of(x); }
+/// The factor 2^floor(n) is put together from bits: floor(n) + 127 lands in the low mantissa bits
+/// of a large number and moves to the exponent from there. Below -126 the factor is 0, so that
+/// hidden keys never cost the slow path of denormal results.
+FATTN_HD inline Vec ldexp_floor(Vec x, Vec n) {
+    const Vec biased = exponent_of(n) + Vec(0x1.8p23F + 127.0F);
     return x * Vec(_mm256_slli_epi32(biased.bits(), 23));
 }
 FATTN_HD inline Vec select_less(Vec a, Vec b, Vec yes, Vec no) {
@@ -70,6 +72,13 @@ FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
     const __m256 cd = _mm256_hadd_ps(c.v, d.v);
     const __m256 all = _mm256_hadd_ps(ab, cd);
     _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+FATTN_HD inline void store_maxima(float* p, Vec a, Vec b, Vec c, Vec d) {
+    const Vec ab = max(Vec(_mm256_unpacklo_ps(a.v, b.v)), Vec(_mm256_unpackhi_ps(a.v, b.v)));
+    const Vec cd = max(Vec(_mm256_unpacklo_ps(c.v, d.v)), Vec(_mm256_unpackhi_ps(c.v, d.v)));
+    const Vec all =
+        max(Vec(_mm256_shuffle_ps(ab.v, cd.v, 0x44)), Vec(_mm256_shuffle_ps(ab.v, cd.v, 0xEE)));
+    _mm_storeu_ps(p, _mm_max_ps(_mm256_castps256_ps128(all.v), _mm256_extractf128_ps(all.v, 1)));
 }
 FATTN_HD inline bool any_nan(Vec a) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)) != 0;

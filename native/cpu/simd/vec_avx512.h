@@ -42,13 +42,12 @@ FATTN_HD inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
 /// The smaller of a and b; b when either is NaN.
 FATTN_HD inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a.v, b.v); }
 FATTN_HD inline Vec abs(Vec a) { return _mm512_abs_ps(a.v); }
-/// Nearest integer, ties to even.
-FATTN_HD inline Vec round(Vec a) {
-    return _mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+/// x - floor(x), in [0, 1]; 0 for -inf.
+FATTN_HD inline Vec fraction(Vec x) {
+    return _mm512_reduce_ps(x.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
-/// x * 2^n for integral n <= 127; a result below the smallest normal may be zero, below the
-/// smallest denormal it is.
-FATTN_HD inline Vec ldexp(Vec x, Vec n) { return _mm512_scalef_ps(x.v, n.v); }
+/// x * 2^floor(n); 0 for n = -inf and whatever else is below the smallest denormal.
+FATTN_HD inline Vec ldexp_floor(Vec x, Vec n) { return _mm512_scalef_ps(x.v, n.v); }
 /// Lanes of yes where a < b, of no elsewhere (also where either is NaN).
 FATTN_HD inline Vec select_less(Vec a, Vec b, Vec yes, Vec no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v);
@@ -73,6 +72,15 @@ FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
         _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
     _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
+/// p[i] = largest lane of the i-th vector.
+FATTN_HD inline void store_maxima(float* p, Vec a, Vec b, Vec c, Vec d) {
+    const __m512 ab = _mm512_max_ps(_mm512_unpacklo_ps(a.v, b.v), _mm512_unpackhi_ps(a.v, b.v));
+    const __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(c.v, d.v), _mm512_unpackhi_ps(c.v, d.v));
+    const __m512 all =
+        _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+    const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(p, _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
 FATTN_HD inline bool any_nan(Vec a) { return _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q) != 0; }
 

@@ -41,17 +41,20 @@ FATTN_HD inline Vec fma(Vec a, Vec b, Vec c) {
 FATTN_HD inline Vec max(Vec a, Vec b) { return Vec(a.v > b.v ? a.v : b.v); }
 FATTN_HD inline Vec min(Vec a, Vec b) { return Vec(a.v < b.v ? a.v : b.v); }
 FATTN_HD inline Vec abs(Vec a) { return Vec(__builtin_fabsf(a.v)); }
-/// From 2^23 on every float is an integer; below, the sum's last bit is worth 1, so the addition
-/// rounds.
-FATTN_HD inline Vec round(Vec a) {
+/// floor(x), at least -127, below which powers of two are taken as 0. From 2^23 on every float is
+/// an integer; below, adding 2^23 rounds the magnitude to one.
+FATTN_HD inline Vec exponent_of(Vec x) {
     constexpr float kShift = 0x1p23F;
-    const float magnitude = __builtin_fabsf(a.v);
-    const float rounded = magnitude + kShift - kShift;
-    return Vec(magnitude < kShift ? __builtin_copysignf(rounded, a.v) : a.v);
+    const float a = max(Vec(-127.0F), x).v;
+    const float magnitude = __builtin_fabsf(a);
+    if (!(magnitude < kShift)) return Vec(a);
+    const float nearest = __builtin_copysignf(magnitude + kShift - kShift, a);
+    return Vec(nearest > a ? nearest - 1.0F : nearest);
 }
-/// The factor 2^n is put together from bits, as in vec_avx2.h; below n = -126 it is 0.
-FATTN_HD inline Vec ldexp(Vec x, Vec n) {
-    const Vec biased = max(n, Vec(-127.0F)) + Vec(0x1.8p23F + 127.0F);
+FATTN_HD inline Vec fraction(Vec x) { return max(Vec(-127.0F), x) - exponent_of(x); }
+/// The factor 2^floor(n) is put together from bits, as in vec_avx2.h; below -126 it is 0.
+FATTN_HD inline Vec ldexp_floor(Vec x, Vec n) {
+    const Vec biased = exponent_of(n) + Vec(0x1.8p23F + 127.0F);
     return x * Vec(biased.bits() << 23);
 }
 FATTN_HD inline Vec select_less(Vec a, Vec b, Vec yes, Vec no) { return a.v < b.v ? yes : no; }
@@ -66,6 +69,9 @@ FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
     p[1] = b.v;
     p[2] = c.v;
     p[3] = d.v;
+}
+FATTN_HD inline void store_maxima(float* p, Vec a, Vec b, Vec c, Vec d) {
+    store_sums(p, a, b, c, d);
 }
 FATTN_HD inline bool any_nan(Vec a) { return a.v != a.v; }
 
