@@ -15,21 +15,22 @@
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
 namespace {
 
-constexpr int64 kDecodeKeys = 512;  // most keys of a task
-constexpr int kDecodeRows = 8;      // most rows of a task
-constexpr int kKeyStep = 4;         // keys whose products are summed together
+constexpr int64 kDecodeKeys = 512;    // most keys of a task
+constexpr int kDecodeRows = 8;        // most rows of a task
+constexpr int kKeyStep = 4;           // keys whose products are summed together
+constexpr int64 kAheadBytes = 16384;  // distance of the touches that open pages of memory
 constexpr int64 kDecodeStride = kDecodeKeys + kPanel;
 
-/// Rows that a loop asks the cache for while it works on others, the j-th at step j.
-struct Prefetch {
+/// Addresses of rows in the order in which they are read. Hardware reads ahead inside a page of
+/// memory; a touch of a row some pages ahead gets the next page's translation and first line under
+/// way.
+struct ReadAhead {
     const char* const* rows;
-    int64 count;
-    int64 bytes;  // of a row
+    int64 count;     // rows past it are not touched
+    int64 distance;  // rows
 
     FATTN_HD void at(int64 j) const {
-        if (j >= count) return;
-        const char* row = rows[j];
-        for (int64 b = 0; b < bytes; b += 64) __builtin_prefetch(row + b, 0, 2);
+        if (j + distance < count) __builtin_prefetch(rows[j + distance], 0, 3);
     }
 };
 
@@ -38,10 +39,10 @@ struct Prefetch {
 template <DType kType, class Dot, int kRows>
 [[gnu::noinline]] void key_products(const float* __restrict q, int64 q_stride,
                                     const char* const* __restrict keys, int64 num_keys,
-                                    int64 extent, Prefetch prefetch, float* __restrict scores) {
+                                    int64 extent, ReadAhead ahead, float* __restrict scores) {
     const int64 words = words_of<Dot>(extent);
     for (int64 j = 0; j < num_keys; j += kKeyStep) {
-        for (int i = 0; i < kKeyStep; ++i) prefetch.at(j + i);
+        for (int i = 0; i < kKeyStep; ++i) ahead.at(j + i);
         Vec acc[kRows][kKeyStep];
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
@@ -83,7 +84,7 @@ template <DType kType, class Dot, int kRows>
 /// starting at byte offset at.
 template <DType kType, int kRows, int kVecs, bool kTail>
 [[gnu::noinline]] void value_sums(const float* __restrict p, const char* const* __restrict values,
-                                  int64 num_keys, int64 at, int64 tail, Prefetch prefetch,
+                                  int64 num_keys, int64 at, int64 tail, ReadAhead ahead,
                                   float* __restrict o, int64 o_stride) {
     Vec acc[kRows][kVecs];
 #pragma GCC unroll 8
@@ -92,7 +93,7 @@ template <DType kType, int kRows, int kVecs, bool kTail>
         for (int i = 0; i < kVecs; ++i) acc[r][i] = Vec(0.0F);
     }
     for (int64 j = 0; j < num_keys; ++j) {
-        prefetch.at(j);
+        ahead.at(j);
         const char* row = values[j] + at;
         Vec v[kVecs];
 #pragma GCC unroll 8
@@ -114,21 +115,17 @@ template <DType kType, int kRows, int kVecs, bool kTail>
 }
 
 struct DecodeScratch {
-    float* q;                // [kDecodeRows][padded words]
-    float* scores;           // [kDecodeRows][kDecodeStride]
-    float* o;                // [kDecodeRows][padded_columns(Dv)]
-    const char** keys;       // [kDecodeKeys + kKeyStep]
-    const char** values;     // [kDecodeKeys + kKeyStep]
-    const char** next_keys;  // [kDecodeKeys + kKeyStep]
+    float* q;           // [kDecodeRows][padded words]
+    float* scores;      // [kDecodeRows][kDecodeStride]
+    float* o;           // [kDecodeRows][padded_columns(Dv)]
+    const char** rows;  // keys (the last one repeated to a whole step), values, next keys
 
     static uint64 layout(const DenseProblem& problem, void* memory, DecodeScratch* out) {
         Scratch scratch(memory);
         out->q = scratch.take<float>(kDecodeRows * round_up<int64>(problem.head_dim, kWidth));
         out->scores = scratch.take<float>(kDecodeRows * kDecodeStride);
         out->o = scratch.take<float>(kDecodeRows * padded_columns(problem.head_dim_v));
-        out->keys = scratch.take<const char*>(kDecodeKeys + kKeyStep);
-        out->values = scratch.take<const char*>(kDecodeKeys + kKeyStep);
-        out->next_keys = scratch.take<const char*>(kDecodeKeys + kKeyStep);
+        out->rows = scratch.take<const char*>(3 * kDecodeKeys + kKeyStep);
         return scratch.used();
     }
 };
@@ -143,7 +140,8 @@ class DecodeLoop {
           rule_(score_rule(problem_)),
           num_rows_(static_cast<int>(task.row_end - task.row_begin)),
           q_stride_(round_up<int64>(words_of<Dot>(problem_.head_dim), kWidth)),
-          columns_(padded_columns(problem_.head_dim_v)) {
+          columns_(padded_columns(problem_.head_dim_v)),
+          row_bytes_(max_of<int64>(1, problem_.head_dim * bytes_of(problem_.k.dtype))) {
         DecodeScratch::layout(problem_, task.scratch, &s_);
     }
 
@@ -158,15 +156,7 @@ class DecodeLoop {
         }
         const int64 num_keys = max_of<int64>(0, last_key_ - first_key_);
         if (num_keys > 0) {
-            const int64 k_head = problem_.k_head(task_.first_head);
-            const int64 v_head = problem_.v_head(task_.first_head);
-            address_rows(problem_.k, task_.args->k, k_head, first_key_, last_key_, s_.keys);
-            address_rows(problem_.v, task_.args->v, v_head, first_key_, last_key_, s_.values);
-            const int64 next = min_of(last_key_ + kDecodeKeys, task_.next_key_end);
-            if (next > last_key_) {
-                address_rows(problem_.k, task_.args->k, k_head, last_key_, next, s_.next_keys);
-                num_next_ = next - last_key_;
-            }
+            address_rows();
             copy_queries();
             for_row_groups([&]<int kRows>(int row) { products<kRows>(row, num_keys); });
         }
@@ -181,10 +171,25 @@ class DecodeLoop {
     }
 
   private:
-    /// Addresses of the rows of keys [begin, end), and a few more that repeat the last
-    /// one.
-    void address_rows(const TensorLayout& layout, const void* data, int64 head, int64 begin,
-                      int64 end, const char** out) const {
+    /// Lists the rows in the order in which they are read.
+    void address_rows() {
+        const int64 k_head = problem_.k_head(task_.first_head);
+        const int64 v_head = problem_.v_head(task_.first_head);
+        keys_ = s_.rows;
+        const char** at = add_rows(problem_.k, task_.args->k, k_head, first_key_, last_key_, keys_);
+        while ((at - keys_) % kKeyStep != 0) {
+            *at = at[-1];
+            ++at;
+        }
+        values_ = at;
+        at = add_rows(problem_.v, task_.args->v, v_head, first_key_, last_key_, at);
+        const int64 next = min_of(last_key_ + kDecodeKeys, task_.next_key_end);
+        rows_end_ = add_rows(problem_.k, task_.args->k, k_head, last_key_, next, at);
+    }
+
+    /// Appends the addresses of keys [begin, end) of a head.
+    const char** add_rows(const TensorLayout& layout, const void* data, int64 head, int64 begin,
+                          int64 end, const char** out) const {
         const TokenRows rows =
             token_rows(problem_, layout, data, task_.args->block_table, task_.sequence, head);
         for (int64 key = begin; key < end;) {
@@ -193,9 +198,15 @@ class DecodeLoop {
                                    ? end
                                    : min_of(end, (key / rows.page_size + 1) * rows.page_size);
             const char* row = rows.row(key);
-            for (; key < stop; ++key, row += rows.stride) out[key - begin] = row;
+            for (; key < stop; ++key, row += rows.stride) *out++ = row;
         }
-        for (int64 i = end - begin; i < end - begin + kKeyStep; ++i) out[i] = out[end - begin - 1];
+        return out;
+    }
+
+    /// What to touch ahead while the list is read from `from`: the first group of rows only, later
+    /// ones find it all in the cache.
+    ReadAhead ahead(const char* const* from, int row) const {
+        return {from, row == 0 ? rows_end_ - from : 0, kAheadBytes / row_bytes_};
     }
 
     void copy_queries() {
@@ -231,16 +242,13 @@ class DecodeLoop {
         const float* q = s_.q + row * q_stride_;
         float* scores = s_.scores + row * kDecodeStride;
         const int64 count = round_up<int64>(num_keys, kKeyStep);
-        // The values come next: they travel while the keys are at work.
-        const Prefetch prefetch{s_.values, row == 0 ? num_keys : 0,
-                                problem_.head_dim_v * bytes_of(problem_.v.dtype)};
         if constexpr (Dot::kDepth == 2) {
-            key_products<DType::kBF16, Dot, kRows>(q, q_stride_, s_.keys, count, problem_.head_dim,
-                                                   prefetch, scores);
+            key_products<DType::kBF16, Dot, kRows>(q, q_stride_, keys_, count, problem_.head_dim,
+                                                   ahead(keys_, row), scores);
         } else {
             with_dtype(problem_.k.dtype, [&]<DType kType>() {
-                key_products<kType, Dot, kRows>(q, q_stride_, s_.keys, count, problem_.head_dim,
-                                                prefetch, scores);
+                key_products<kType, Dot, kRows>(q, q_stride_, keys_, count, problem_.head_dim,
+                                                ahead(keys_, row), scores);
             });
         }
     }
@@ -280,20 +288,19 @@ class DecodeLoop {
         constexpr int kVecs = kRows == 4 ? 4 : 8;
         const float* p = s_.scores + row * kDecodeStride;
         float* o = s_.o + row * columns_;
-        const Prefetch none{nullptr, 0, 0};
-        Prefetch prefetch{s_.next_keys, row == 0 ? num_next_ : 0,
-                          problem_.head_dim * bytes_of(problem_.k.dtype)};
+        const ReadAhead first = ahead(values_, row);
+        const ReadAhead none{nullptr, 0, 1};
         with_dtype(problem_.v.dtype, [&]<DType kType>() {
             int64 c = 0;
             for (; c + kVecs * kWidth <= problem_.head_dim_v; c += kVecs * kWidth) {
-                value_sums<kType, kRows, kVecs, false>(p, s_.values, num_keys, c * bytes_of(kType),
-                                                       kWidth, c == 0 ? prefetch : none, o + c,
+                value_sums<kType, kRows, kVecs, false>(p, values_, num_keys, c * bytes_of(kType),
+                                                       kWidth, c == 0 ? first : none, o + c,
                                                        columns_);
             }
             for (; c < problem_.head_dim_v; c += kWidth) {
-                value_sums<kType, kRows, 1, true>(p, s_.values, num_keys, c * bytes_of(kType),
+                value_sums<kType, kRows, 1, true>(p, values_, num_keys, c * bytes_of(kType),
                                                   min_of<int64>(kWidth, problem_.head_dim_v - c),
-                                                  c == 0 ? prefetch : none, o + c, columns_);
+                                                  c == 0 ? first : none, o + c, columns_);
             }
         });
     }
@@ -316,7 +323,7 @@ class DecodeLoop {
                                       mask_shows(space_, rows_[r], key);
                     if (!sees) continue;
                     const Vec v = with_dtype(problem_.v.dtype, [&]<DType kType>() {
-                        return load_as<kType>(s_.values[j] + c * bytes_of(kType), left);
+                        return load_as<kType>(values_[j] + c * bytes_of(kType), left);
                     });
                     acc = fma(broadcast(s_.scores + r * kDecodeStride + j), v, acc);
                 }
@@ -345,7 +352,10 @@ class DecodeLoop {
     int64 columns_;
     int64 first_key_ = 0;
     int64 last_key_ = 0;
-    int64 num_next_ = 0;  // keys that the same thread reads after these
+    int64 row_bytes_;
+    const char** keys_ = nullptr;
+    const char** values_ = nullptr;
+    const char** rows_end_ = nullptr;
     Row rows_[kDecodeRows];
     float max_[kDecodeRows];
     float sum_[kDecodeRows];
