@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/dense_backward.h"
 #include "cpu/dense_forward.h"
 
 namespace fattn::cpu {
@@ -18,11 +19,15 @@ class CpuDenseKernel final : public DenseKernel {
           table_(table),
           pool_(pool),
           default_threads_(default_threads),
-          forward_(problem_, table) {}
+          forward_(problem_, table),
+          backward_(problem_, table) {}
 
     WorkspaceSize workspace(Pass pass, int max_threads) const override {
-        if (pass == Pass::kBackward) return {0, 0};
-        return {forward_.workspace(threads(max_threads)), 0};
+        const int num_threads = threads(max_threads);
+        if (pass == Pass::kBackward) {
+            return {problem_.backward ? backward_.workspace(num_threads) : 0, 0};
+        }
+        return {forward_.workspace(num_threads), 0};
     }
 
     const char* name(Pass) const override { return table_.name; }
@@ -34,8 +39,11 @@ class CpuDenseKernel final : public DenseKernel {
         return forward_.run(args, num_threads, run.cancel, workspace.data());
     }
 
-    Status backward(const DenseBackwardArgs&, const RunOptions&) const override {
-        return {StatusCode::kUnsupported, "backward"};
+    Status backward(const DenseBackwardArgs& args, const RunOptions& run) const override {
+        const int num_threads = threads(run.max_threads);
+        ScopedWorkspace workspace(pool_, run, backward_.workspace(num_threads));
+        if (!workspace.status().ok()) return workspace.status();
+        return backward_.run(args, num_threads, run.cancel, workspace.data());
     }
 
   private:
@@ -46,6 +54,7 @@ class CpuDenseKernel final : public DenseKernel {
     WorkspacePool& pool_;
     int default_threads_;
     DenseForward forward_;
+    DenseBackward backward_;
 };
 
 }  // namespace

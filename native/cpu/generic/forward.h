@@ -222,11 +222,11 @@ class ForwardLoop {
         const float* k = s_.k + j * words_;
         float* scores = s_.scores + tile_row * kScoreStride + j;
         if (count > kPanel - kWidth) {
-            micro_product<Dot, PanelOrder, kMicroVecs, kMicroVecs, Start::kZero>(
-                q, k, words_, scores, kScoreStride, nullptr);
+            micro_product<Dot, PanelOrder, kMicroVecs, Start::kZero>(q, k, words_, scores,
+                                                                     kScoreStride, nullptr);
         } else {
             for (int64 at = 0; at < count; at += kWidth) {
-                micro_product<Dot, PanelOrder, 1, kMicroVecs, Start::kZero>(
+                micro_product<Dot, PanelOrder, 1, Start::kZero, kMicroVecs>(
                     q, k + at, words_, scores + at, kScoreStride, nullptr);
             }
         }
@@ -309,11 +309,11 @@ class ForwardLoop {
         const int64 depth = (range.depth - range.begin) / Dot::kDepth;
         float* o = s_.o + row * columns_ + c;
         if (width == kPanel) {
-            micro_product<Dot, ScoreRows, kMicroVecs, kMicroVecs, Start::kScaled>(
-                p, v, depth, o, columns_, s_.alpha + tile_row);
+            micro_product<Dot, ScoreRows, kMicroVecs, Start::kScaled>(p, v, depth, o, columns_,
+                                                                      s_.alpha + tile_row);
         } else {
-            micro_product<Dot, ScoreRows, 1, 1, Start::kScaled>(p, v, depth, o, columns_,
-                                                                s_.alpha + tile_row);
+            micro_product<Dot, ScoreRows, 1, Start::kScaled>(p, v, depth, o, columns_,
+                                                             s_.alpha + tile_row);
         }
     }
 

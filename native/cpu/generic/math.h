@@ -24,16 +24,6 @@ FATTN_HD inline Vec exp2(Vec x) {
     return ldexp_floor(p, x);
 }
 
-/// As exp2 with degree 4: relative error at most 3e-6, for weights that are rounded to bf16 next.
-FATTN_HD inline Vec exp2_coarse(Vec x) {
-    const Vec f = fraction(x);
-    Vec p = fma(Vec(0.013426683843135834F), f, Vec(0.052242472767829895F));
-    p = fma(p, f, Vec(0.241280198097229F));
-    p = fma(p, f, Vec(0.6930448412895203F));
-    p = fma(p, f, Vec(1.0F));
-    return ldexp_floor(p, x);
-}
-
 /// 2^x of one number, the same bits as a lane of the vector form.
 FATTN_HD inline float exp2(float x) {
     float lanes[kWidth];

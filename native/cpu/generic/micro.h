@@ -32,7 +32,7 @@ struct ScoreColumns {  // keys of a score tile are the rows, depth along its row
 /// C[kMicroRows x kVecs vectors] = start + A B over depth words. b is a panel of kVecs vectors a
 /// word of depth; scale holds kMicroRows factors for Start::kScaled. Accumulates in f32, ascending
 /// depth.
-template <class Dot, class Order, int kVecs, int kPanelVecs, Start kStart>
+template <class Dot, class Order, int kVecs, Start kStart, int kPanelVecs = kVecs>
 [[gnu::noinline]] void micro_product(const float* __restrict a, const float* __restrict b,
                                      int64 depth, float* __restrict c, int64 c_stride,
                                      const float* __restrict scale) {

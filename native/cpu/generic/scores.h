@@ -126,17 +126,13 @@ FATTN_HD inline Vec row_weights(float* scores, int64 begin, int64 end, float sca
     for (int64 i = begin; i < end; i += 2 * kWidth) {
         const Vec x0 = fma(load(scores + i), c, m);
         const Vec x1 = fma(load(scores + i + kWidth), c, m);
+        const Vec p0 = exp2(x0);
+        const Vec p1 = exp2(x1);
+        sum0 = sum0 + p0;
+        sum1 = sum1 + p1;
         if constexpr (Dot::kDepth == 2) {
-            const Vec p0 = exp2_coarse(x0);
-            const Vec p1 = exp2_coarse(x1);
-            sum0 = sum0 + p0;
-            sum1 = sum1 + p1;
             store(scores + i / 2, concat_bf16(p0, p1));
         } else {
-            const Vec p0 = exp2(x0);
-            const Vec p1 = exp2(x1);
-            sum0 = sum0 + p0;
-            sum1 = sum1 + p1;
             store(scores + i, p0);
             store(scores + i + kWidth, p1);
         }
