@@ -203,12 +203,16 @@ void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void
                      .key_begin = 0,
                      .key_end = kv_len,
                      .next_key_end = 0,
+                     .next_head = -1,
                      .partial = nullptr,
                      .scratch = scratch,
                      .cancel = cancel};
     if (plan.chunk == 0) {
         task.row_begin = unit.index * plan.block_rows;
         task.row_end = std::min(run_rows, task.row_begin + plan.block_rows);
+        const int64 next_head = unit.run.first + unit.run.count;
+        // Blocks of a run are done last to first.
+        if (unit.index == 0 && next_head < problem_.num_q_heads) task.next_head = next_head;
         // A run with fewer heads than the longest has fewer units.
         if (task.row_begin < task.row_end) table_.forward(task);
         return;

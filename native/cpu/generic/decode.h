@@ -24,7 +24,7 @@ constexpr int64 kDecodeStride = kDecodeKeys + kPanel;
 /// Addresses of rows in the order in which they are read. Hardware reads ahead inside a page of
 /// memory; a touch of a row some pages ahead gets the next page's translation and first line under
 /// way.
-struct ReadAhead {
+struct TouchAhead {
     const char* const* rows;
     int64 count;     // rows past it are not touched
     int64 distance;  // rows
@@ -39,7 +39,7 @@ struct ReadAhead {
 template <DType kType, class Dot, int kRows>
 [[gnu::noinline]] void key_products(const float* __restrict q, int64 q_stride,
                                     const char* const* __restrict keys, int64 num_keys,
-                                    int64 extent, ReadAhead ahead, float* __restrict scores) {
+                                    int64 extent, TouchAhead ahead, float* __restrict scores) {
     const int64 words = words_of<Dot>(extent);
     for (int64 j = 0; j < num_keys; j += kKeyStep) {
         for (int i = 0; i < kKeyStep; ++i) ahead.at(j + i);
@@ -84,7 +84,7 @@ template <DType kType, class Dot, int kRows>
 /// starting at byte offset at.
 template <DType kType, int kRows, int kVecs, bool kTail>
 [[gnu::noinline]] void value_sums(const float* __restrict p, const char* const* __restrict values,
-                                  int64 num_keys, int64 at, int64 tail, ReadAhead ahead,
+                                  int64 num_keys, int64 at, int64 tail, TouchAhead ahead,
                                   float* __restrict o, int64 o_stride) {
     Vec acc[kRows][kVecs];
 #pragma GCC unroll 8
@@ -205,7 +205,7 @@ class DecodeLoop {
 
     /// What to touch ahead while the list is read from `from`: the first group of rows only, later
     /// ones find it all in the cache.
-    ReadAhead ahead(const char* const* from, int row) const {
+    TouchAhead ahead(const char* const* from, int row) const {
         return {from, row == 0 ? rows_end_ - from : 0, kAheadBytes / row_bytes_};
     }
 
@@ -288,8 +288,8 @@ class DecodeLoop {
         constexpr int kVecs = kRows == 4 ? 4 : 8;
         const float* p = s_.scores + row * kDecodeStride;
         float* o = s_.o + row * columns_;
-        const ReadAhead first = ahead(values_, row);
-        const ReadAhead none{nullptr, 0, 1};
+        const TouchAhead first = ahead(values_, row);
+        const TouchAhead none{nullptr, 0, 1};
         with_dtype(problem_.v.dtype, [&]<DType kType>() {
             int64 c = 0;
             for (; c + kVecs * kWidth <= problem_.head_dim_v; c += kVecs * kWidth) {

@@ -8,6 +8,7 @@
 #include "cpu/generic/math.h"
 #include "cpu/generic/micro.h"
 #include "cpu/generic/pack.h"
+#include "cpu/generic/read_ahead.h"
 #include "cpu/generic/rows.h"
 #include "cpu/generic/scores.h"
 #include "cpu/generic/scratch.h"
@@ -79,16 +80,13 @@ class ForwardLoop {
     void run() {
         start_rows();
         pack_queries();
-        const TokenRows k_rows =
-            token_rows(problem_, problem_.k, task_.args->k, task_.args->block_table, task_.sequence,
-                       problem_.k_head(task_.first_head));
-        const TokenRows v_rows =
-            token_rows(problem_, problem_.v, task_.args->v, task_.args->block_table, task_.sequence,
-                       problem_.v_head(task_.first_head));
+        const TokenRows k_rows = k_rows_of(task_.first_head);
+        const TokenRows v_rows = v_rows_of(task_.first_head);
         for (int64 key = first_key_ / kTileKv * kTileKv; key < last_key_; key += kTileKv) {
             if (task_.cancel != nullptr && __atomic_load_n(task_.cancel, __ATOMIC_RELAXED) != 0)
                 return;
             pack_tile(k_rows, v_rows, key);
+            look_ahead(k_rows, v_rows, key + kTileKv);
             for (int64 g = 0; g < num_groups_; g += kTileQ / kMicroRows) {
                 row_tile(g, min_of<int64>(num_groups_, g + kTileQ / kMicroRows), key);
             }
@@ -97,6 +95,38 @@ class ForwardLoop {
     }
 
   private:
+    TokenRows k_rows_of(int64 q_head) const {
+        return token_rows(problem_, problem_.k, task_.args->k, task_.args->block_table,
+                          task_.sequence, problem_.k_head(q_head));
+    }
+    TokenRows v_rows_of(int64 q_head) const {
+        return token_rows(problem_, problem_.v, task_.args->v, task_.args->block_table,
+                          task_.sequence, problem_.v_head(q_head));
+    }
+
+    /// Queues what will be packed after the current tile: the next tile, or what the next task
+    /// starts with.
+    void look_ahead(const TokenRows& k_rows, const TokenRows& v_rows, int64 next_key) {
+        ahead_.clear();
+        const int64 k_bytes = problem_.head_dim * bytes_of(problem_.k.dtype);
+        const int64 v_bytes = problem_.head_dim_v * bytes_of(problem_.v.dtype);
+        if (next_key < last_key_) {
+            const int64 end = min_of<int64>(next_key + kTileKv, last_key_);
+            ahead_.add(k_rows, next_key, end, k_bytes);
+            ahead_.add(v_rows, next_key, end, v_bytes);
+        } else if (task_.next_head >= 0) {
+            const int64 end = min_of<int64>(kTileKv, task_.sequence.kv_len);
+            const Row first{0, task_.next_head, 0, 0};
+            const int64 q_element = bytes_of(problem_.q.dtype);
+            const TokenRows q_rows{space_.q_row(problem_.q, task_.args->q, first),
+                                   problem_.q.strides[2] * q_element, nullptr, 0, 0};
+            ahead_.add(k_rows_of(task_.next_head), 0, end, k_bytes);
+            ahead_.add(v_rows_of(task_.next_head), 0, end, v_bytes);
+            ahead_.add(q_rows, max_of<int64>(0, task_.sequence.q_len - num_rows_),
+                       task_.sequence.q_len, problem_.head_dim * q_element);
+        }
+    }
+
     void start_rows() {
         first_key_ = task_.key_end;
         last_key_ = task_.key_begin;
@@ -189,6 +219,7 @@ class ForwardLoop {
             for (int64 g = group; g < group_end; ++g) {
                 const GroupRange& range = ranges[g - group];
                 if (j < range.begin || j >= range.end) continue;
+                ahead_.step();
                 multiply_keys(g, (g - group) * kMicroRows, j, range.depth - j);
             }
         }
@@ -381,6 +412,7 @@ class ForwardLoop {
     int64 v_begin_ = 0;  // tile-local key of the first packed value
     int64 v_words_ = 0;
     bool v_not_finite_ = false;
+    ReadAhead ahead_;
     ForwardScratch s_{};
 };
 
