@@ -25,7 +25,7 @@ double ulps(float result, double exact) {
 /// constant.
 uint32 sweep_step() {
     const char* mode = std::getenv("FATTN_TEST_MODE");
-    return mode != nullptr && std::string(mode) == "full" ? 7 : 509;
+    return mode != nullptr && std::string(mode) == "full" ? 7 : 2039;
 }
 
 struct Worst {
