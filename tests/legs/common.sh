@@ -13,6 +13,9 @@ mkdir -p "$work"
 : "${FATTN_TEST_SEED:=$((16#$(git rev-parse --short=7 HEAD)))}"
 export FATTN_TEST_MODE FATTN_TEST_SEED
 
+# reduce_samples: for legs whose programs run many times slower than the release build.
+reduce_samples() { [[ $FATTN_TEST_MODE == full ]] || FATTN_TEST_MODE=reduced; }
+
 count() { echo "$1 $2 ${3:-0}" >> "$LEG_COUNTS"; }
 not_run() { echo "not run: $*"; exit 77; }
 
@@ -35,11 +38,11 @@ check() {
 
 # gtest <launcher and program>...: runs one GoogleTest program and counts its tests; a crash counts as one failure.
 gtest() {
-    local program=${*: -1} name log xml passed failed skipped
+    local program=${*: -1} started=$SECONDS name log xml passed failed skipped
     name=$(basename "$program")
     log=$work/$name.log xml=$work/$name.xml
     rm -f "$xml"
-    "$@" --gtest_brief=1 --gtest_output="xml:$xml" ${GTEST_ARGUMENTS:-} > "$log" 2>&1 || true
+    "$@" --gtest_brief=1 --gtest_output="xml:$xml" > "$log" 2>&1 || true
     if [[ -s $xml ]]; then
         read -r passed failed skipped < <(awk '
             /<testsuite / {
@@ -61,7 +64,7 @@ gtest() {
         tail -n 150 "$log"
         leg_failed=1
     fi
-    echo "$name: $passed passed, $failed failed, $skipped skipped"
+    echo "$name: $passed passed, $failed failed, $skipped skipped, $((SECONDS - started)) s"
 }
 
 # gtest_all <build tree> <launcher>...: every GoogleTest program that the tree has just been configured with.

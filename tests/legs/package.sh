@@ -2,7 +2,7 @@
 # Leg: packs the library, restores the package from a local folder into a fresh console project and runs that program.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 consumer=$work/consumer
-rm -rf "$consumer" .build/pkg
+rm -rf "$consumer" "$work/packages/fusedattention" .build/pkg
 mkdir -p "$consumer"
 check "pack" ./build.sh pack
 cp tests/legs/package_consumer/* "$consumer/"

@@ -2,6 +2,7 @@
 # Leg: the native tests under AddressSanitizer with UndefinedBehaviorSanitizer, then under ThreadSanitizer, each with the
 # scalar target and one vector target. Asserts are on.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+reduce_samples
 case $(uname -m) in
     x86_64) targets='scalar;avx2' ;;
     *) targets='scalar;neon' ;;

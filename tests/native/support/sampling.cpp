@@ -7,13 +7,22 @@
 
 namespace fattn::test {
 
-bool runs_everything() {
+namespace {
+
+constexpr int kReduction = 8;
+
+bool mode_is(const char* name) {
     const char* mode = std::getenv("FATTN_TEST_MODE");
-    return mode != nullptr && std::string(mode) == "full";
+    return mode != nullptr && std::string(mode) == name;
 }
+
+}  // namespace
+
+bool runs_everything() { return mode_is("full"); }
 
 Sampling sampling(int sampled, int full) {
     Sampling result{1, runs_everything() ? full : sampled};
+    if (mode_is("reduced")) result.count = (sampled + kReduction - 1) / kReduction;
     if (const char* seed = std::getenv("FATTN_TEST_SEED"))
         result.first_seed = std::strtoull(seed, nullptr, 10);
     if (const char* count = std::getenv("FATTN_TEST_COUNT")) result.count = std::atoi(count);
