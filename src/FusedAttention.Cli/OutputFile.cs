@@ -29,6 +29,18 @@ internal static class OutputFile
         }
     }
 
+    /// <summary>The same for text, UTF-8 without a byte-order mark.</summary>
+    /// <exception cref="BadInputException">The path cannot be written.</exception>
+    internal static void WriteText(string path, Action<TextWriter> write)
+    {
+        Write(path, stream =>
+        {
+            using StreamWriter text = new(stream, leaveOpen: true);
+            text.NewLine = "\n";
+            write(text);
+        });
+    }
+
     private static (FileStream Stream, string Path) OpenBeside(string path)
     {
         try

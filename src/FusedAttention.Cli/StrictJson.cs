@@ -70,10 +70,20 @@ internal static class StrictJson
         }
         catch (InvalidOperationException error)
         {
-            // The only text that valid UTF-8 can still get wrong: an escaped half of a surrogate pair.
-            throw new BadInputException(
-                $"{source} has a string with half of a surrogate pair (byte {reader.TokenStartIndex})",
-                error);
+            throw HalfPair(source, error);
+        }
+    }
+
+    /// <summary>The text of a string element.</summary>
+    internal static string Text(JsonElement element, string source)
+    {
+        try
+        {
+            return element.GetString() ?? string.Empty;
+        }
+        catch (InvalidOperationException error)
+        {
+            throw HalfPair(source, error);
         }
     }
 
@@ -107,6 +117,10 @@ internal static class StrictJson
 
         return quoted.Append(text.Length > MaxShownCharacters ? "...\"" : "\"").ToString();
     }
+
+    // The only thing that a string of valid UTF-8 can still get wrong.
+    private static BadInputException HalfPair(string source, Exception error) =>
+        new($"{source} has a string with an escaped half of a surrogate pair", error);
 
     // The runtime's messages end in " LineNumber: .. | BytePositionInLine: .."; the caller says that in its own words.
     private static string FirstSentence(string message)

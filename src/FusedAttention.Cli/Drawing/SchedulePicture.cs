@@ -34,7 +34,7 @@ internal static class SchedulePicture
 
     /// <param name="maps">At least one; only the first sixteen are drawn, the picture says how many there are.</param>
     /// <param name="heading">Lines above the panels, for example the problem and the tile size.</param>
-    internal static Raster Draw(IReadOnlyList<TileMap> maps, IReadOnlyList<string> heading)
+    internal static Raster Draw(IReadOnlyList<PatternMap> maps, IReadOnlyList<string> heading)
     {
         int shown = Math.Min(maps.Count, MaxPanels);
         List<string> lines = [.. heading];
@@ -79,7 +79,7 @@ internal static class SchedulePicture
 
     private static void DrawPanel(Raster picture, int left, int top, Panel panel)
     {
-        TileMap map = panel.Map;
+        PatternMap map = panel.Map;
         picture.Fill(left, top, panel.Width, panel.Height, Grid);
         for (int y = 0; y < panel.Height - 1; ++y)
         {
@@ -131,7 +131,7 @@ internal static class SchedulePicture
     // A map with few tiles gets square cells with lines between them; one with many is thinned to the panel's size.
     private readonly struct Panel
     {
-        internal Panel(TileMap map)
+        internal Panel(PatternMap map)
         {
             Map = map;
             CellWidth = Math.Clamp(MaxPanel / Math.Max(1, map.Columns), 1, MaxCell);
@@ -140,7 +140,7 @@ internal static class SchedulePicture
             Height = Math.Clamp(map.Rows * CellHeight, 1, MaxPanel) + 1;
         }
 
-        internal TileMap Map { get; }
+        internal PatternMap Map { get; }
 
         internal int CellWidth { get; }
 

@@ -11,7 +11,7 @@ internal static class ScheduleText
     private const int MaxSide = 64;
 
     /// <summary>The map as lines of text; in a larger map a character stands for several tiles.</summary>
-    internal static string Draw(TileMap map)
+    internal static string Draw(PatternMap map)
     {
         int rowStep = Math.Max(1, (map.Rows + MaxSide - 1) / MaxSide);
         int columnStep = Math.Max(1, (map.Columns + MaxSide - 1) / MaxSide);
@@ -36,7 +36,7 @@ internal static class ScheduleText
     }
 
     // A group of unequal tiles shows as partial.
-    private static char Character(TileMap map, int row, int rowStep, int column, int columnStep)
+    private static char Character(PatternMap map, int row, int rowStep, int column, int columnStep)
     {
         bool anySkipped = false;
         bool anyFull = false;

@@ -10,21 +10,6 @@ internal enum Family
     PermutedBlock,
 }
 
-internal enum TensorLayout
-{
-    /// <summary>q is [B, H, L, D].</summary>
-    Bhsd,
-
-    /// <summary>q is [B, L, H, D]; lse stays [B, H, L].</summary>
-    Bshd,
-}
-
-internal enum CausalAlignment
-{
-    BottomRight,
-    TopLeft,
-}
-
 internal enum PatternHeads
 {
     KeyValue,
@@ -34,7 +19,8 @@ internal enum PatternHeads
 /// <summary>The fields every family has.</summary>
 internal abstract record Problem
 {
-    internal required TensorLayout Layout { get; init; }
+    /// <summary>Order of all tensors but lse and dlse, which are [B, H, L] in both.</summary>
+    internal required AttentionLayout Layout { get; init; }
 
     internal required bool Backward { get; init; }
 

@@ -147,8 +147,10 @@ internal static class ProblemReader
         };
     }
 
-    private static TensorLayout ReadLayout(ProblemFields fields) => fields.Choice<TensorLayout>(
-        "layout", [("bhsd", TensorLayout.Bhsd), ("bshd", TensorLayout.Bshd)], TensorLayout.Bhsd);
+    private static AttentionLayout ReadLayout(ProblemFields fields) => fields.Choice<AttentionLayout>(
+        "layout",
+        [("bhsd", AttentionLayout.HeadsFirst), ("bshd", AttentionLayout.TokensFirst)],
+        AttentionLayout.HeadsFirst);
 
     private static T[] Repeat<T>(T value, int count)
     {

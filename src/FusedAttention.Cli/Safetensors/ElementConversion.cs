@@ -31,11 +31,7 @@ internal static class ElementConversion
 
                 break;
             case TensorDtype.BF16:
-                ReadOnlySpan<ushort> bits = MemoryMarshal.Cast<byte, ushort>(bytes);
-                for (int i = 0; i < bits.Length; ++i)
-                {
-                    to[i] = BFloat16BitsToSingle(bits[i]);
-                }
+                BFloat16.ToSingle(MemoryMarshal.Cast<byte, BFloat16>(bytes), to);
 
                 break;
             default:
@@ -67,10 +63,10 @@ internal static class ElementConversion
 
                 break;
             case TensorDtype.BF16:
-                ReadOnlySpan<ushort> bits = MemoryMarshal.Cast<byte, ushort>(bytes);
-                for (int i = 0; i < bits.Length; ++i)
+                ReadOnlySpan<BFloat16> brains = MemoryMarshal.Cast<byte, BFloat16>(bytes);
+                for (int i = 0; i < brains.Length; ++i)
                 {
-                    to[i] = (Half)BFloat16BitsToSingle(bits[i]);
+                    to[i] = (Half)(float)brains[i];
                 }
 
                 break;
@@ -79,73 +75,35 @@ internal static class ElementConversion
         }
     }
 
-    /// <summary>Gives the bit patterns of bfloat16 numbers.</summary>
-    internal static void ToBFloat16Bits(TensorDtype from, ReadOnlySpan<byte> bytes, Span<ushort> to)
+    internal static void ToBFloat16(TensorDtype from, ReadOnlySpan<byte> bytes, Span<BFloat16> to)
     {
         switch (from)
         {
             case TensorDtype.BF16:
-                MemoryMarshal.Cast<byte, ushort>(bytes).CopyTo(to);
+                MemoryMarshal.Cast<byte, BFloat16>(bytes).CopyTo(to);
                 break;
             case TensorDtype.F64:
                 ReadOnlySpan<double> doubles = MemoryMarshal.Cast<byte, double>(bytes);
                 for (int i = 0; i < doubles.Length; ++i)
                 {
-                    to[i] = SingleToBFloat16Bits(RoundToOdd(doubles[i]));
+                    to[i] = (BFloat16)doubles[i];
                 }
 
                 break;
             case TensorDtype.F32:
-                ReadOnlySpan<float> singles = MemoryMarshal.Cast<byte, float>(bytes);
-                for (int i = 0; i < singles.Length; ++i)
-                {
-                    to[i] = SingleToBFloat16Bits(singles[i]);
-                }
-
+                BFloat16.FromSingle(MemoryMarshal.Cast<byte, float>(bytes), to);
                 break;
             case TensorDtype.F16:
                 ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(bytes);
                 for (int i = 0; i < halves.Length; ++i)
                 {
-                    to[i] = SingleToBFloat16Bits((float)halves[i]);
+                    to[i] = (BFloat16)(float)halves[i];
                 }
 
                 break;
             default:
                 throw NotAFloat(from);
         }
-    }
-
-    internal static float BFloat16BitsToSingle(ushort bits) => BitConverter.UInt32BitsToSingle((uint)bits << 16);
-
-    internal static ushort SingleToBFloat16Bits(float value)
-    {
-        uint bits = BitConverter.SingleToUInt32Bits(value);
-        if (float.IsNaN(value))
-        {
-            // Keeps sign and payload, and stays a NaN when the payload's upper bits are zero.
-            return (ushort)((bits >> 16) | 0x40);
-        }
-
-        return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
-    }
-
-    // An inexact result gets an odd last bit, so that rounding it once more gives what rounding the double would give.
-    private static float RoundToOdd(double value)
-    {
-        float nearest = (float)value;
-        if (!double.IsFinite(value) || nearest == value)
-        {
-            return nearest;
-        }
-
-        uint bits = BitConverter.SingleToUInt32Bits(nearest);
-        if (Math.Abs((double)nearest) > Math.Abs(value))
-        {
-            --bits;
-        }
-
-        return BitConverter.UInt32BitsToSingle(bits | 1);
     }
 
     private static ArgumentOutOfRangeException NotAFloat(TensorDtype dtype) =>

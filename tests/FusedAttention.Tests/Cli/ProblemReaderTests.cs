@@ -14,7 +14,7 @@ internal sealed class ProblemReaderTests
     {
         Assert.That(Read("""{"family":"dense"}"""), Is.EqualTo(new DenseProblem
         {
-            Layout = TensorLayout.Bhsd,
+            Layout = AttentionLayout.HeadsFirst,
             Backward = false,
             Scale = null,
             Causal = false,
@@ -34,7 +34,7 @@ internal sealed class ProblemReaderTests
             """;
         Assert.That(Read(text), Is.EqualTo(new DenseProblem
         {
-            Layout = TensorLayout.Bshd,
+            Layout = AttentionLayout.TokensFirst,
             Backward = true,
             Scale = 0,
             Causal = true,

@@ -6,15 +6,8 @@ using System.Linq;
 
 namespace FusedAttention.Cli.Drawing;
 
-internal enum TileState : byte
-{
-    Skipped = 0,
-    Partial = 1,
-    Full = 2,
-}
-
 /// <summary>States of [rows, columns] tiles of one batch entry and the heads that share it.</summary>
-internal sealed class TileMap
+internal sealed class PatternMap
 {
     private readonly TileState[] _states;
 
@@ -22,7 +15,7 @@ internal sealed class TileMap
     /// <param name="rows">Tiles along the queries.</param>
     /// <param name="columns">Tiles along the keys.</param>
     /// <param name="states">Row-major states.</param>
-    internal TileMap(string title, int rows, int columns, TileState[] states)
+    internal PatternMap(string title, int rows, int columns, TileState[] states)
     {
         ArgumentOutOfRangeException.ThrowIfNotEqual(states.LongLength, (long)rows * columns);
         Title = title;
@@ -51,10 +44,12 @@ internal sealed class TileMap
             $"{full} full, {partial} partial, {Count(TileState.Skipped)} skipped ({visited:F0}% visited)");
     }
 
+    internal PatternMap Rename(string title) => new(title, Rows, Columns, _states);
+
     /// <summary>Heads with equal maps as one map, titled by the range of heads.</summary>
-    internal static List<TileMap> Group(int rows, int columns, IReadOnlyList<TileState[]> perHead)
+    internal static List<PatternMap> Group(int rows, int columns, IReadOnlyList<TileState[]> perHead)
     {
-        List<TileMap> maps = [];
+        List<PatternMap> maps = [];
         int first = 0;
         for (int head = 1; head <= perHead.Count; ++head)
         {
@@ -64,7 +59,7 @@ internal sealed class TileMap
             }
 
             string title = head - 1 == first ? $"head {first}" : $"heads {first}-{head - 1}";
-            maps.Add(new TileMap(title, rows, columns, perHead[first]));
+            maps.Add(new PatternMap(title, rows, columns, perHead[first]));
             first = head;
         }
 

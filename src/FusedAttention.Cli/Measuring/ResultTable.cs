@@ -1,0 +1,157 @@
+// Shows measured cases: as a table on the terminal, as Markdown, as JSON; used by demo and bench.
+using System;
+using System.Collections.Generic;
+using System.Globalization;
+using System.IO;
+using System.Linq;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Spectre.Console;
+
+namespace FusedAttention.Cli.Measuring;
+
+internal static class ResultTable
+{
+    private static readonly string[] Columns =
+        ["case", "type", "shape", "pass", "time", "speed", "of peak", "error", "workspace", "score matrix"];
+
+    /// <summary>Writes the table for a terminal.</summary>
+    /// <param name="console">Where to.</param>
+    /// <param name="report">What was measured.</param>
+    /// <param name="baseline">Milliseconds of an earlier run by case name; null leaves the ratio column out.</param>
+    internal static void Show(
+        IAnsiConsole console, MeasuredReport report, IReadOnlyDictionary<string, double>? baseline)
+    {
+        Table table = new Table().Border(TableBorder.Rounded);
+        foreach (string column in HeadingsOf(baseline))
+        {
+            bool isNumber = Array.IndexOf(Columns, column) is not (>= 0 and < 4);
+            Justify alignment = isNumber ? Justify.Right : Justify.Left;
+            table.AddColumn(new TableColumn(column) { Alignment = alignment, NoWrap = true });
+        }
+
+        foreach (CaseResult result in report.Results)
+        {
+            table.AddRow([.. CellsOf(result, baseline).Select(Markup.Escape)]);
+        }
+
+        console.Write(table);
+    }
+
+    /// <summary>The same table as Markdown, with the machine above it.</summary>
+    internal static void WriteMarkdown(
+        TextWriter text, string title, MeasuredReport report, IReadOnlyDictionary<string, double>? baseline)
+    {
+        text.WriteLine($"# {title}");
+        text.WriteLine();
+        text.WriteLine($"{report.Machine}. {report.Date}. `{report.Command}`");
+        text.WriteLine();
+        string[] headings = HeadingsOf(baseline);
+        text.WriteLine($"| {string.Join(" | ", headings)} |");
+        text.WriteLine($"|{string.Concat(Enumerable.Repeat("---|", headings.Length))}");
+        foreach (CaseResult result in report.Results)
+        {
+            text.WriteLine($"| {string.Join(" | ", CellsOf(result, baseline))} |");
+        }
+
+        text.WriteLine();
+        text.WriteLine("""
+            Time is the median. Speed counts visible pairs only; decode is bound by memory and given in GB/s of keys and
+            values. The peak was measured in the same run, just before each case. Error is the largest difference from
+            double precision on sampled rows, over the largest value there. The score matrix is what storing all scores
+            would take; it is never stored.
+            """);
+    }
+
+    /// <summary>Writes the file that a later run can take as its baseline.</summary>
+    internal static void WriteJson(Stream stream, MeasuredReport report)
+    {
+        JsonWriterOptions options = new() { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        using Utf8JsonWriter json = new(stream, options);
+        json.WriteStartObject();
+        json.WriteString("machine", report.Machine);
+        json.WriteString("date", report.Date);
+        json.WriteString("command", report.Command);
+        json.WriteStartArray("cases");
+        foreach (CaseResult result in report.Results)
+        {
+            json.WriteStartObject();
+            json.WriteString("name", result.Name);
+            json.WriteString("type", result.Type);
+            json.WriteString("shape", result.Shape);
+            json.WriteString("pass", result.Pass);
+            json.WriteString("kernel", result.Kernel);
+            json.WriteNumber("milliseconds", result.Milliseconds);
+            json.WriteNumber("fastest_milliseconds", result.FastestMilliseconds);
+            json.WriteNumber("runs", result.Runs);
+            json.WriteNumber("gflops", result.GigaFlops);
+            json.WriteNumber("gbytes", result.GigaBytes);
+            json.WriteNumber("peak", result.Peak);
+            json.WriteString("peak_unit", result.PeakUnit);
+            json.WriteNumber("peak_share", result.PeakShare);
+            if (double.IsFinite(result.Error))
+            {
+                json.WriteNumber("error", result.Error);
+            }
+            else
+            {
+                json.WriteString("error", "infinite");
+            }
+
+            json.WriteNumber("workspace_bytes", result.WorkspaceBytes);
+            json.WriteNumber("score_matrix_bytes", result.ScoreMatrixBytes);
+            json.WriteNumber("visible_share", result.VisibleShare);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+        json.WriteEndObject();
+    }
+
+    /// <summary>Bytes with a binary unit: "1.5 MiB".</summary>
+    internal static string Bytes(double bytes)
+    {
+        string[] units = ["B", "KiB", "MiB", "GiB", "TiB"];
+        int unit = 0;
+        while (bytes >= 1024 && unit < units.Length - 1)
+        {
+            bytes /= 1024;
+            ++unit;
+        }
+
+        return $"{Number(bytes, unit == 0 || bytes >= 100 ? "F0" : "F1")} {units[unit]}";
+    }
+
+    private static string[] HeadingsOf(IReadOnlyDictionary<string, double>? baseline) =>
+        baseline is null ? Columns : [.. Columns, "vs baseline"];
+
+    private static string[] CellsOf(CaseResult result, IReadOnlyDictionary<string, double>? baseline)
+    {
+        bool inBytes = result.PeakUnit == "GB/s";
+        List<string> cells =
+        [
+            result.Name,
+            result.Type,
+            result.Shape,
+            result.Pass,
+            Number(result.Milliseconds, result.Milliseconds < 10 ? "F2" : "F1") + " ms",
+            Rate(inBytes ? result.GigaBytes : result.GigaFlops) + " " + result.PeakUnit,
+            Number(100 * result.PeakShare, "F0") + " %",
+            Number(result.Error, "0.0e-0"),
+            Bytes(result.WorkspaceBytes),
+            Bytes(result.ScoreMatrixBytes),
+        ];
+        if (baseline is not null)
+        {
+            cells.Add(baseline.TryGetValue(result.Name, out double before)
+                ? Number(before / result.Milliseconds, "F2") + " x"
+                : "new");
+        }
+
+        return [.. cells];
+    }
+
+    private static string Rate(double value) => Number(value, value < 10 ? "F1" : "F0");
+
+    private static string Number(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
+}

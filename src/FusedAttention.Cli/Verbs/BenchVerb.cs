@@ -1,0 +1,103 @@
+// The bench verb: the performance regression run.
+using System;
+using System.Collections.Generic;
+using System.CommandLine;
+using System.IO;
+using System.Linq;
+using FusedAttention.Cli.Measuring;
+
+namespace FusedAttention.Cli.Verbs;
+
+internal static class BenchVerb
+{
+    private const double SecondsPerPass = 1;
+
+    internal static Command Make(ToolOutput output)
+    {
+        Option<string> folder = new("--out")
+        {
+            Description = "Folder for bench.json and bench.md."
+                + " [default: .build/bench inside the repository, fattn-bench elsewhere]",
+            HelpName = "DIR",
+        };
+        Option<string> baseline = new("--baseline")
+        {
+            Description = "A bench.json of an earlier run; adds the column of ratios (above 1 is faster now).",
+            HelpName = "FILE",
+        };
+        Option<string> filter = new("--filter")
+        {
+            Description = "Measures only cases whose name contains this text.",
+            HelpName = "TEXT",
+        };
+        DeviceArguments device = new();
+        Command command = new("bench", "Measures a fixed list of shapes against the machine's peak and a baseline.")
+        {
+            folder,
+            baseline,
+            filter,
+        };
+        device.AddTo(command);
+        command.SetAction(parsed =>
+        {
+            Dictionary<string, double>? before =
+                parsed.GetValue(baseline) is { } file ? Baseline.ReadFile(file) : null;
+            MeasuredCase[] cases = Select(parsed.GetValue(filter));
+            using AttentionDevice opened = device.Open(parsed, output);
+            string path = OutputFolder.Make(parsed.GetValue(folder), "bench");
+            MeasuredReport report = CaseSuite.Measure(
+                cases, opened, SecondsPerPass, CaseSuite.CommandLine(parsed), output);
+            ResultTable.Show(output.ResultConsole, report, before);
+            OutputFile.Write(Path.Combine(path, "bench.json"), stream => ResultTable.WriteJson(stream, report));
+            OutputFile.WriteText(
+                Path.Combine(path, "bench.md"),
+                text => ResultTable.WriteMarkdown(text, "Dense attention, measured", report, before));
+            output.Results.WriteLine($"{report.Machine}.");
+            output.Results.WriteLine($"Wrote {Path.Combine(path, "bench.json")} and bench.md.");
+            return ExitCode.Success;
+        });
+        return command;
+    }
+
+    private static MeasuredCase[] Select(string? filter)
+    {
+        MeasuredCase[] all = [.. Cases()];
+        MeasuredCase[] selected =
+            [.. all.Where(entry => filter is null || entry.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))];
+        return selected.Length > 0
+            ? selected
+            : throw new BadInputException($"--filter {StrictJson.Quote(filter!)} matches no case; the names are" +
+                $" {string.Join(", ", all.Select(static entry => entry.Name))}");
+    }
+
+    private static IEnumerable<MeasuredCase> Cases()
+    {
+        DenseOptions plain = new();
+        DenseOptions causal = new() { Causal = true };
+        foreach (CaseType type in Enum.GetValues<CaseType>())
+        {
+            string name = type.ToString().ToLowerInvariant();
+            foreach (long width in new long[] { 64, 128 })
+            {
+                foreach ((long heads, long length) in new[] { (4L, 4096L), (8L, 1024L), (48L, 512L) })
+                {
+                    AttentionShape shape = new(1, heads, length, width);
+                    yield return new MeasuredCase($"{name} d{width} s{length} full", type, shape, plain);
+                    yield return new MeasuredCase($"{name} d{width} s{length} causal", type, shape, causal);
+                }
+
+                AttentionShape training = new(1, 4, 4096, width);
+                yield return new MeasuredCase(
+                    $"{name} d{width} s4096 train", type, training, new DenseOptions { Backward = true });
+                yield return new MeasuredCase(
+                    $"{name} d{width} s4096 train causal", type, training, causal with { Backward = true });
+            }
+
+            foreach (long cache in new long[] { 4096, 32768 })
+            {
+                yield return new MeasuredCase(
+                    $"{name} d128 decode {cache}", type, AttentionShape.Decode(1, 32, 8, cache, 128), causal);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// The info verb: what this tool can use here, in a few lines.
+using System.CommandLine;
+using System.IO;
+using System.Linq;
+using FusedAttention.Cli.Problems;
+
+namespace FusedAttention.Cli.Verbs;
+
+internal static class InfoVerb
+{
+    internal static Command Make(ToolOutput output)
+    {
+        Command command = new("info", "Shows devices, instruction sets, and why something is not used.");
+        command.SetAction(_ => Run(output.Results));
+        return command;
+    }
+
+    private static int Run(TextWriter text)
+    {
+        NativeRuntimeReport report = NativeRuntime.Probe();
+        if (!report.IsLoaded)
+        {
+            throw new UnsupportedException(
+                $"the native library cannot be used: {report.Error} (fattn doctor says more)");
+        }
+
+        text.WriteLine($"fattn {report.ManagedVersion}");
+        text.WriteLine($"library: version {report.NativeVersion}, ABI {report.NativeAbiVersion}");
+        text.WriteLine($"         {report.LibraryPath}");
+        foreach (DeviceDescription device in report.Devices)
+        {
+            text.WriteLine($"device:  cpu, {device.Name}, {device.Threads} threads");
+            text.WriteLine($"         instruction sets here: {Names(device.AvailableTargets)}");
+            text.WriteLine($"         in use: {DeviceArguments.NameOf(device.Target)}. {device.Reason}");
+        }
+
+        foreach (string reason in report.UnavailableDevices)
+        {
+            text.WriteLine($"not used: {reason}");
+        }
+
+        text.WriteLine($"families: {FamilySupport.Describe()}");
+        return ExitCode.Success;
+    }
+
+    private static string Names(System.Collections.Generic.IEnumerable<CpuTarget> targets) =>
+        string.Join(", ", targets.Select(DeviceArguments.NameOf));
+}
