@@ -4,6 +4,8 @@ using System.Globalization;
 using System.Linq;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using FsCheck;
+using FsCheck.Fluent;
 using NUnit.Framework;
 
 namespace FusedAttention.Tests;
@@ -24,18 +26,14 @@ internal sealed class BFloat16Tests
     }
 
     [Test]
-    public void Floats_round_to_the_nearest_and_ties_to_even()
-    {
-        var random = new Random(5);
-        for (int i = 0; i < 100_000; ++i)
-        {
-            float value = BitConverter.Int32BitsToSingle(random.Next(int.MinValue, int.MaxValue));
-            if (float.IsFinite(value))
-            {
-                Assert.That((float)(BFloat16)value, Is.EqualTo(Nearest(value)), value.ToString("g9", CultureInfo.InvariantCulture));
-            }
-        }
-    }
+    public void Floats_round_to_the_nearest_and_ties_to_even() => Prop.ForAll(
+        ArbMap.Default.ArbFor<int>().Convert(BitConverter.Int32BitsToSingle, BitConverter.SingleToInt32Bits),
+        value => !float.IsFinite(value) || (float)(BFloat16)value == Nearest(value)).QuickCheckThrowOnFailure();
+
+    [Test]
+    public void Ordinary_floats_round_to_the_nearest_and_ties_to_even() => Prop.ForAll(
+        ArbMap.Default.ArbFor<float>(),
+        value => !float.IsFinite(value) || (float)(BFloat16)value == Nearest(value)).QuickCheckThrowOnFailure();
 
     [TestCase(0x3F808000u, 0x3F80, Description = "1 and a half unit: down to even")]
     [TestCase(0x3F818000u, 0x3F82, Description = "odd and a half unit: up to even")]
