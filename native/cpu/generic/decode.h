@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/problem.h"
+#include "core/softmax_state.h"
 #include "core/types.h"
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/math.h"
@@ -254,16 +255,12 @@ class DecodeLoop {
     }
 
     void weigh_row(int r, int64 num_keys) {
-        max_[r] = -kInfinity;
-        sum_[r] = 0.0F;
         const Row& row = rows_[r];
-        if (problem_.has_sink && task_.key_begin == 0) {
-            const float sink = task_.args->sink_logits[row.head];
-            if (sink != -kInfinity) {
-                max_[r] = sink * kLog2E;
-                sum_[r] = 1.0F;
-            }
-        }
+        SoftmaxState<float> state = problem_.has_sink && task_.key_begin == 0
+                                        ? state_of_lse(task_.args->sink_logits[row.head])
+                                        : empty_state<float>();
+        max_[r] = state.max;
+        sum_[r] = state.sum;
         if (num_keys == 0) return;
         float* x = s_.scores + r * kDecodeStride;
         const int64 end = round_up<int64>(num_keys, 2 * kWidth);
@@ -273,13 +270,10 @@ class DecodeLoop {
             logits(space_, rule_, row, first_key_ + b, e - b, x + b, nullptr);
         fill(x, 0, b, -kInfinity);
         fill(x, e, end, -kInfinity);
-        const float now = reduce_max(row_max(x, 0, end)) * rule_.fast_scale;
-        const float before = max_[r];
-        const float top = now > before ? now : before;
-        const float shift = top == -kInfinity ? 0.0F : top;
-        const float sum = reduce_add(row_weights<DotF32>(x, 0, end, rule_.fast_scale, shift));
-        sum_[r] = (sum_[r] != 0.0F ? exp2(before - shift) : 0.0F) + sum;
-        max_[r] = top;
+        raise_max(&state, reduce_max(row_max(x, 0, end)) * rule_.fast_scale);
+        max_[r] = state.max;
+        sum_[r] = state.sum +
+                  reduce_add(row_weights<DotF32>(x, 0, end, rule_.fast_scale, guarded(state.max)));
         if (problem_.dropout_p > 0.0F) row_dropout(space_, row, first_key_, b, e, x);
     }
 

@@ -2,7 +2,9 @@
 // by the forward and decode loops and by table.h.
 #pragma once
 
+#include "core/epilogue.h"
 #include "core/problem.h"
+#include "core/softmax_state.h"
 #include "core/types.h"
 #include "cpu/generic/math.h"
 #include "cpu/generic/pack.h"
@@ -24,19 +26,14 @@ FATTN_HD inline void store_columns(DType dtype, char* to, const float* from, int
     });
 }
 
-/// Natural-log LSE of a row with base-2 maximum and sum; -inf when nothing was summed.
-FATTN_HD inline float row_lse(float max, float sum) {
-    return sum == 0.0F ? -kInfinity : max * kLn2 + __builtin_logf(sum);
-}
-
 /// Writes one finished row.
 inline void write_row(const RowSpace& space, const DenseForwardArgs& args, const Row& row,
                       float max, float sum, const float* o) {
     const DenseProblem& problem = *space.problem;
-    const float factor = sum == 0.0F ? 0.0F : 1.0F / sum;
+    const RowEnd<float> end = finish(SoftmaxState<float>{max, sum});
     store_columns(problem.o.dtype, space.q_row(problem.o, args.o, row), o, problem.head_dim_v,
-                  factor);
-    if (args.lse != nullptr) args.lse[space.stat_index(row)] = row_lse(max, sum);
+                  end.o_factor);
+    if (args.lse != nullptr) args.lse[space.stat_index(row)] = end.lse;
 }
 
 /// Whether the mask shows a key to a row; true without a mask.
@@ -66,20 +63,13 @@ FATTN_HD inline void write_partial(float* partial, int64 num_rows, int64 extent,
 /// Adds one partial state to another: both unnormalised, maxima in base 2.
 inline void merge_state(float* max, float* sum, float* o, float other_max, float other_sum,
                         const float* other_o, int64 columns) {
-    if (other_sum == 0.0F) return;
-    if (*sum == 0.0F) {
-        *max = other_max;
-        *sum = other_sum;
-        for (int64 c = 0; c < columns; c += kWidth) store(o + c, load(other_o + c));
-        return;
-    }
-    const float now = other_max > *max ? other_max : *max;
-    const float a = exp2(*max - now);
-    const float b = exp2(other_max - now);
-    *max = now;
-    *sum = *sum * a + other_sum * b;
+    SoftmaxState<float> state{*max, *sum};
+    const MergeFactors<float> factor = merge(&state, SoftmaxState<float>{other_max, other_sum});
+    *max = state.max;
+    *sum = state.sum;
     for (int64 c = 0; c < columns; c += kWidth) {
-        store(o + c, fma(load(other_o + c), Vec(b), load(o + c) * Vec(a)));
+        store(o + c,
+              fma(load(other_o + c), Vec(factor.of_other), load(o + c) * Vec(factor.of_state)));
     }
 }
 
@@ -119,7 +109,7 @@ inline void merge_rows(const MergeProblem& problem, int64 row_begin, int64 row_e
         float sum = 0.0F;
         if (max != -kInfinity) {
             for (int64 p = 0; p < problem.num_parts; ++p) {
-                sum += exp2((problem.lse_parts[p][r] - max) * kLog2E);
+                sum += fattn::exp2((problem.lse_parts[p][r] - max) * kLog2E);
             }
         }
         const float lse = sum == 0.0F ? -kInfinity : max + __builtin_logf(sum);
@@ -132,7 +122,7 @@ inline void merge_rows(const MergeProblem& problem, int64 row_begin, int64 row_e
             for (int64 p = 0; p < problem.num_parts; ++p) {
                 const float part_lse = problem.lse_parts[p][r];
                 if (part_lse == -kInfinity) continue;
-                const float weight = exp2((part_lse - max) * kLog2E) * inverse_sum;
+                const float weight = fattn::exp2((part_lse - max) * kLog2E) * inverse_sum;
                 const char* from =
                     byte_offset(problem.o_parts[p],
                                 (problem.part.row(b, h, i) + c) * bytes_of(problem.part.dtype));

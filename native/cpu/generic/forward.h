@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/problem.h"
+#include "core/softmax_state.h"
 #include "core/types.h"
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/math.h"
@@ -132,22 +133,20 @@ class ForwardLoop {
         last_key_ = task_.key_begin;
         const bool sinks = problem_.has_sink && task_.key_begin == 0;
         for (int64 r = 0; r < num_groups_ * kMicroRows; ++r) {
-            s_.max[r] = -kInfinity;
-            s_.sum[r] = 0.0F;
-            if (r >= num_rows_) {
+            SoftmaxState<float> state = empty_state<float>();
+            if (r < num_rows_) {
+                const Row row = space_.row(task_.row_begin + r, task_.key_begin, task_.key_end);
+                s_.rows[r] = row;
+                if (row.begin < row.end) {
+                    first_key_ = min_of(first_key_, row.begin);
+                    last_key_ = max_of(last_key_, row.end);
+                }
+                if (sinks) state = state_of_lse(task_.args->sink_logits[row.head]);
+            } else {
                 s_.rows[r] = Row{0, 0, 0, 0};
-                continue;
             }
-            const Row row = space_.row(task_.row_begin + r, task_.key_begin, task_.key_end);
-            s_.rows[r] = row;
-            if (row.begin < row.end) {
-                first_key_ = min_of(first_key_, row.begin);
-                last_key_ = max_of(last_key_, row.end);
-            }
-            if (sinks && task_.args->sink_logits[row.head] != -kInfinity) {
-                s_.max[r] = task_.args->sink_logits[row.head] * kLog2E;
-                s_.sum[r] = 1.0F;
-            }
+            s_.max[r] = state.max;
+            s_.sum[r] = state.sum;
         }
         fill(s_.o, 0, num_groups_ * kMicroRows * columns_, 0.0F);
     }
@@ -289,14 +288,13 @@ class ForwardLoop {
         }
         for (int r = 0; r < kMicroRows; r += kWidth) {
             const int64 count = min_of<int64>(kWidth, kMicroRows - r);
-            const Vec old = load_first(s_.max + row + r, count);
-            const Vec now = max(load_first(shift + r, count) * Vec(rule_.fast_scale), old);
-            const Vec guarded = select_equal(now, Vec(-kInfinity), Vec(0.0F), now);
-            const Vec factor = exp2(old - guarded);
-            store_first(s_.max + row + r, now, count);
-            store_first(s_.alpha + tile_row + r, factor, count);
-            store(shift + r, guarded);
-            store_first(s_.sum + row + r, load_first(s_.sum + row + r, count) * factor, count);
+            SoftmaxState<Vec> state{load_first(s_.max + row + r, count),
+                                    load_first(s_.sum + row + r, count)};
+            const Vec tile_max = load_first(shift + r, count) * Vec(rule_.fast_scale);
+            store_first(s_.alpha + tile_row + r, raise_max(&state, tile_max), count);
+            store_first(s_.max + row + r, state.max, count);
+            store_first(s_.sum + row + r, state.sum, count);
+            store(shift + r, guarded(state.max));
         }
         const bool dropout = problem_.dropout_p > 0.0F;
         for (int r = 0; r < kMicroRows; ++r) {

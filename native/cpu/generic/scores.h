@@ -3,6 +3,7 @@
 // loops.
 #pragma once
 
+#include "core/modifier.h"
 #include "core/philox.h"
 #include "core/problem.h"
 #include "core/types.h"
@@ -26,13 +27,6 @@ FATTN_HD inline ScoreRule score_rule(const DenseProblem& problem) {
                        !problem.has_mask && problem.weights == Weights::kSoftmax &&
                        problem.scale > 0.0F;
     return {plain, plain ? problem.scale * kLog2E : 1.0F, problem.scale, problem.softcap};
-}
-
-/// Soft-capped score and, for the backward, the derivative factor 1 - tanh^2.
-FATTN_HD inline Vec capped(Vec score, float cap, Vec* factor) {
-    const Vec t = tanh(score * Vec(1.0F / cap));
-    if (factor != nullptr) *factor = fma(t * Vec(-1.0F), t, Vec(1.0F));
-    return t * Vec(cap);
 }
 
 /// 32 bits of a bit mask starting at bit `first`; bits past first + n are not read beyond their
@@ -59,8 +53,10 @@ FATTN_HD inline Vec select_shown(DType mask_dtype, const uint8* mask, int64 at, 
                               int64 key, int64 count, float* scores, float* factor) {
     const DenseProblem& problem = *space.problem;
     const Sequence& seq = space.sequence;
-    const Vec scale(rule.scale);
-    const float slope = problem.has_alibi ? space.slopes[row.head] : 0.0F;
+    const Scale scale = scale_of(rule.scale);
+    const SoftCap softcap = softcap_of(rule.scale, rule.softcap != 0.0F ? rule.softcap : 1.0F);
+    const AddBias add_bias;
+    const Alibi alibi = alibi_of(problem.has_alibi ? space.slopes[row.head] : 0.0F);
     const char* bias = nullptr;
     const DType bias_dtype = problem.bias.dtype;
     if (problem.has_bias) {
@@ -72,21 +68,24 @@ FATTN_HD inline Vec select_shown(DType mask_dtype, const uint8* mask, int64 at, 
         problem.has_mask ? problem.mask.row(seq.entry, row.head, row.query) + key : 0;
     for (int64 i = 0; i < count; i += kWidth) {
         const int64 n = min_of<int64>(kWidth, count - i);
-        Vec x = load(scores + i) * scale;
-        if (rule.softcap != 0.0F) {
-            Vec f;
-            x = capped(x, rule.softcap, &f);
-            if (factor != nullptr) store(factor + i, f);
+        const Vec dot = load(scores + i);
+        Vec x;
+        if (rule.softcap == 0.0F) {
+            x = scale(dot);
+        } else {
+            const auto capped = softcap.with_slope(dot);
+            x = capped.score;
+            if (factor != nullptr) store(factor + i, capped.slope);
         }
         if (bias != nullptr) {
             const char* at = bias + i * bytes_of(bias_dtype);
-            x = x + with_dtype(bias_dtype, [&]<DType kType>() { return load_as<kType>(at, n); });
+            x = add_bias(
+                x, with_dtype(bias_dtype, [&]<DType kType>() { return load_as<kType>(at, n); }));
         }
         if (problem.has_alibi) {
             const int64 distance = row.query + space.predicate.shift - (key + i);
-            x = fma(Vec(-slope), abs(Vec(static_cast<float>(distance)) - iota()), x);
+            x = alibi(x, Vec(static_cast<float>(distance)) - iota());
         }
-        x = x * Vec(kLog2E);
         if (problem.has_mask) {
             x = select_shown(problem.mask.dtype, mask, mask_at + i, n, x, Vec(-kInfinity));
         }
