@@ -19,7 +19,9 @@ function(fattn_compile_options target)
   if(FATTN_SANITIZE)
     string(REPLACE ";" "," sanitizers "${FATTN_SANITIZE}")
     target_compile_options(${target} PRIVATE
-      -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+      -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
+      # GCC's analysis loses track in instrumented code and then warns about the standard library's own headers.
+      $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     target_link_options(${target} PUBLIC -fsanitize=${sanitizers})
   endif()
 endfunction()
