@@ -70,6 +70,30 @@ internal sealed class AllocationTests
     }
 
     [Test]
+    public void Backward_allocates_nothing()
+    {
+        DenseCase problem = DenseCase.Create<float>(Shape);
+        float[] output = new float[problem.Query.Length], lse = new float[48];
+        float[] gradQuery = new float[output.Length], gradKey = new float[output.Length], gradValue = new float[output.Length];
+        using var plan = new DenseAttentionPlan<float>(Shape, new DenseOptions { Backward = true });
+        plan.Forward(problem.Query, problem.Key, problem.Value, output, lse);
+        Assert.That(
+            Measure(() => plan.Backward(new DenseBackwardArguments<float>
+            {
+                Query = problem.Query,
+                Key = problem.Key,
+                Value = problem.Value,
+                Output = output,
+                Lse = lse,
+                GradOutput = problem.GradOutput,
+                GradQuery = gradQuery,
+                GradKey = gradKey,
+                GradValue = gradValue,
+            })),
+            Is.Zero);
+    }
+
+    [Test]
     public void The_static_method_allocates_nothing_for_a_known_problem()
     {
         DenseCase problem = DenseCase.Create<float>(Shape);

@@ -74,6 +74,30 @@ internal sealed class CancellationTests
     }
 
     [Test]
+    public void A_backward_run_under_way_is_cancelled()
+    {
+        DenseCase problem = DenseCase.Create<float>(Long);
+        using var plan = new DenseAttentionPlan<float>(Long, new DenseOptions { Backward = true });
+        using var source = new CancellationTokenSource(TimeSpan.FromMilliseconds(15));
+        float[] output = new float[problem.Query.Length], gradQuery = new float[problem.Query.Length];
+        float[] lse = new float[problem.GradLse.Length];
+        Assert.That(
+            () => plan.Backward(
+                new DenseBackwardArguments<float>
+                {
+                    Query = problem.Query,
+                    Key = problem.Key,
+                    Value = problem.Value,
+                    Output = output,
+                    Lse = lse,
+                    GradOutput = problem.GradOutput,
+                    GradQuery = gradQuery,
+                },
+                source.Token),
+            Throws.InstanceOf<OperationCanceledException>());
+    }
+
+    [Test]
     public async Task Cancelling_one_run_leaves_the_others_alone()
     {
         DenseCase small = DenseCase.Create<float>(new AttentionShape(1, 2, 64, 32));

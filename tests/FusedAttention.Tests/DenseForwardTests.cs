@@ -44,18 +44,18 @@ internal sealed class DenseForwardTests
         yield return Case("sinks", Small, new DenseOptions { Sinks = true, Causal = true });
         yield return Case("sigmoid", Small, new DenseOptions { Weights = AttentionWeights.Sigmoid, SigmoidBias = -3 });
         yield return Case("dropout", Small, new DenseOptions { Dropout = 0.25f });
-        yield return Case(
-            "everything_together", Uneven,
-            new DenseOptions
-            {
-                Causal = true,
-                Window = new AttentionWindow(30, null),
-                SoftCap = 4,
-                Bias = new BiasOptions { PerHead = true },
-                Alibi = true,
-                Sinks = true,
-                Dropout = 0.1f,
-            });
+        var everything = new DenseOptions
+        {
+            Causal = true,
+            Window = new AttentionWindow(30, null),
+            SoftCap = 4,
+            Bias = new BiasOptions { PerHead = true },
+            Mask = new MaskOptions(),
+            Alibi = true,
+            Sinks = true,
+        };
+        yield return Case("everything_together", Uneven, everything);
+        yield return Case("everything_together_with_dropout", Uneven, everything with { Dropout = 0.1f });
     }
 
     private static TestCaseData Case(string name, AttentionShape shape, DenseOptions options) =>
@@ -117,7 +117,7 @@ internal sealed class DenseForwardTests
     }
 
     [Test]
-    public void Position_offsets_shift_causality_alibi_and_dropout()
+    public void Position_offsets_shift_causality_alibi_and_dropout([Values(null, 0.2f)] float? dropout)
     {
         AttentionShape shape = AttentionShape.CrossAttention(1, 2, 12, 30, 16);
         var options = new DenseOptions
@@ -125,7 +125,7 @@ internal sealed class DenseForwardTests
             Causal = true,
             CausalAlignment = CausalAlignment.TopLeft,
             Alibi = true,
-            Dropout = 0.2f,
+            Dropout = dropout,
         };
         DenseCase problem = DenseCase.Create<float>(
             shape, options, with: c => c.With(queryPositionOffset: 25, keyPositionOffset: 9));
