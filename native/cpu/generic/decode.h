@@ -16,22 +16,27 @@
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
 namespace {
 
-constexpr int64 kDecodeKeys = 512;    // most keys of a task
-constexpr int kDecodeRows = 8;        // most rows of a task
-constexpr int kKeyStep = 4;           // keys whose products are summed together
-constexpr int64 kAheadBytes = 16384;  // distance of the touches that open pages of memory
+constexpr int64 kDecodeKeys = 512;        // most keys of a task
+constexpr int kDecodeRows = 8;            // most rows of a task
+constexpr int kKeyStep = 4;               // keys whose products are summed together
+constexpr int64 kPageAheadBytes = 16384;  // distance of the touches that open pages of memory
+constexpr int64 kLinesAheadBytes = 8192;  // distance of the touches that bring whole rows
 constexpr int64 kDecodeStride = kDecodeKeys + kPanel;
 
-/// Addresses of rows in the order in which they are read. Hardware reads ahead inside a page of
-/// memory; a touch of a row some pages ahead gets the next page's translation and first line under
-/// way.
+/// Addresses of rows in the order in which they are read. Hardware reads ahead only inside a page
+/// of memory and only along one stream: a touch of a row some pages ahead gets the translation of
+/// its page under way, and the lines of a nearer row are asked for outright.
 struct TouchAhead {
     const char* const* rows;
-    int64 count;     // rows past it are not touched
-    int64 distance;  // rows
+    int64 count;      // rows past it are not touched
+    int64 row_bytes;  // at least 1
 
     FATTN_HD void at(int64 j) const {
-        if (j + distance < count) __builtin_prefetch(rows[j + distance], 0, 3);
+        const int64 page = j + kPageAheadBytes / row_bytes;
+        if (page < count) __builtin_prefetch(rows[page], 0, 3);
+        const int64 near = j + kLinesAheadBytes / row_bytes;
+        if (near >= count) return;
+        for (int64 b = 0; b < row_bytes; b += 64) __builtin_prefetch(rows[near] + b, 0, 3);
     }
 };
 
@@ -207,7 +212,7 @@ class DecodeLoop {
     /// What to touch ahead while the list is read from `from`: the first group of rows only, later
     /// ones find it all in the cache.
     TouchAhead ahead(const char* const* from, int row) const {
-        return {from, row == 0 ? rows_end_ - from : 0, kAheadBytes / row_bytes_};
+        return {from, row == 0 ? rows_end_ - from : 0, row_bytes_};
     }
 
     void copy_queries() {
