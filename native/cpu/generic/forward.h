@@ -57,10 +57,11 @@ constexpr int kQuadRows = round_up(kMicroRows, 4);
 
 /// Keys of the current tile that a group of kMicroRows rows touches, tile-local.
 struct GroupRange {
-    int32 begin;  // multiple of kPanel
+    int32 begin;  // multiple of kPanel, start of the score columns computed
     int32 end;    // multiple of kPanel, end of the score columns computed
+    int32 start;  // multiple of Dot::kDepth, start of the weights used
     int32 depth;  // multiple of Dot::kDepth, end of the weights used
-    bool full;    // every row sees every key of [begin, depth)
+    bool full;    // every row sees every key of [start, depth)
 };
 
 template <class Dot>
@@ -193,12 +194,13 @@ class ForwardLoop {
                 end = max_of(end, e);
             }
         }
-        if (begin >= end) return {0, 0, 0, false};
-        const int64 first = begin / kPanel * kPanel;
+        if (begin >= end) return {0, 0, 0, 0, false};
+        const int64 start = begin / Dot::kDepth * Dot::kDepth;
         const int64 depth = round_up<int64>(end, Dot::kDepth);
-        return {static_cast<int32>(first), static_cast<int32>(round_up<int64>(end, kPanel)),
+        return {static_cast<int32>(begin / kPanel * kPanel),
+                static_cast<int32>(round_up<int64>(end, kPanel)), static_cast<int32>(start),
                 static_cast<int32>(depth),
-                common_begin <= first && common_end >= depth && !problem_.has_mask};
+                common_begin <= start && common_end >= depth && !problem_.has_mask};
     }
 
     /// Row groups [group, group_end), at most kTileQ rows, against the packed tile.
@@ -333,9 +335,9 @@ class ForwardLoop {
 
     /// O[group, columns c..] = alpha O + P V.
     void accumulate(int64 row, int64 tile_row, GroupRange range, int64 c, int64 width) {
-        const float* p = s_.scores + tile_row * kScoreStride + range.begin / Dot::kDepth;
-        const float* v = s_.v + c * v_words_ + (range.begin - v_begin_) / Dot::kDepth * width;
-        const int64 depth = (range.depth - range.begin) / Dot::kDepth;
+        const float* p = s_.scores + tile_row * kScoreStride + range.start / Dot::kDepth;
+        const float* v = s_.v + c * v_words_ + (range.start - v_begin_) / Dot::kDepth * width;
+        const int64 depth = (range.depth - range.start) / Dot::kDepth;
         float* o = s_.o + row * columns_ + c;
         if (width == kPanel) {
             micro_product<Dot, ScoreRows, kMicroVecs, Start::kScaled>(p, v, depth, o, columns_,
@@ -358,7 +360,7 @@ class ForwardLoop {
                 for (int64 end = c + width; c < end; c += kWidth) {
                     const float* v = s_.v + (end - width) * v_words_ + (c - (end - width));
                     Vec acc = load(o + c) * Vec(s_.alpha[tile_row + r]);
-                    for (int64 j = range.begin; j < range.depth; j += Dot::kDepth) {
+                    for (int64 j = range.start; j < range.depth; j += Dot::kDepth) {
                         const Vec x = load(v + (j - v_begin_) / Dot::kDepth * width);
                         acc = visible_step(info, key + j, p + j / Dot::kDepth, x, acc);
                     }
