@@ -269,10 +269,15 @@ class Checker {
         return check_extent(layout, name, 3, p.head_dim_v, "the head dim of v");
     }
 
+    std::string allowed_dtypes() const {
+        const DType dtype = problem_.q.dtype;
+        return dtype == DType::kF32 ? "; allowed is f32, the dtype of q"
+                                    : text("; allowed are f32 and ", dtype, ", the dtype of q");
+    }
+
     Status check_result_dtype(const TensorLayout& layout, const char* name) const {
         if (layout.dtype == problem_.q.dtype || layout.dtype == DType::kF32) return {};
-        return invalid(text(name, ".dtype is ", layout.dtype, "; allowed are f32 and ",
-                            problem_.q.dtype, ", the dtype of q"));
+        return invalid(text(name, ".dtype is ", layout.dtype, allowed_dtypes()));
     }
 
     Status read_scores() {
@@ -353,8 +358,7 @@ class Checker {
         if (p.has_bias) {
             FATTN_RETURN_IF_ERROR(read_layout(given_.bias, "bias", &p.bias));
             if (p.bias.dtype != DType::kF32 && p.bias.dtype != p.q.dtype) {
-                return invalid(text("bias.dtype is ", p.bias.dtype, "; allowed are f32 and ",
-                                    p.q.dtype, ", the dtype of q"));
+                return invalid(text("bias.dtype is ", p.bias.dtype, allowed_dtypes()));
             }
             FATTN_RETURN_IF_ERROR(expand_scores(p.bias, "bias"));
         }

@@ -28,8 +28,8 @@ Status read_layouts(const fattn_merge_args& args, MergeProblem* problem) {
     }
     if (o.dtype == DType::kDefault) o.dtype = part.dtype;
     if (o.dtype != part.dtype && o.dtype != DType::kF32) {
-        return invalid(text("args->o_layout.dtype is ", o.dtype, "; allowed are f32 and ",
-                            part.dtype, ", the dtype of the parts"));
+        return invalid(text("args->o_layout.dtype is ", o.dtype, "; allowed are f32 and the ",
+                            part.dtype, " of the parts"));
     }
     return check_no_self_overlap(o, "args->o_layout");
 }

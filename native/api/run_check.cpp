@@ -73,7 +73,7 @@ Status RunMemoryChecker::need(const char* name, const void* data, const TensorLa
                               Role role) {
     if (data == nullptr && !is_empty(layout)) {
         return invalid(
-            text(name, " is NULL; the plan needs ", list_text(layout.shape), " of ", layout.dtype));
+            text(name, " is NULL; needed are ", list_text(layout.shape), " of ", layout.dtype));
     }
     return may(name, data, layout, role);
 }
@@ -85,7 +85,7 @@ Status RunMemoryChecker::may_array(const char* name, const void* data, int64 cou
 
 Status RunMemoryChecker::need_array(const char* name, const void* data, int64 count, Role role) {
     if (data == nullptr && count > 0) {
-        return invalid(text(name, " is NULL; the plan needs ", count, " elements"));
+        return invalid(text(name, " is NULL; needed are ", count, " elements"));
     }
     return may_array(name, data, count, role);
 }
