@@ -49,7 +49,7 @@ internal static class DenseDrawing
 
         if (options.Window is { } window)
         {
-            words.Add($"window {Side(window.Left)} {Side(window.Right)}");
+            words.Add($"window {Side(window.Left)} left {Side(window.Right)} right");
         }
 
         return string.Join(" ", words);

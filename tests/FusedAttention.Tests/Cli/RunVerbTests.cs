@@ -65,6 +65,77 @@ internal sealed class RunVerbTests
     }
 
     [Test]
+    public void Backward_gives_the_gradients_of_every_input([Values] bool packed)
+    {
+        float[] sinks = [0, 1, -1, 0.5f];
+        long[] oShape = [2, 4, 9, 5];
+        OutputTensor[] inputs =
+        [
+            .. Inputs(ToolRun.Floats),
+            ToolRun.Floats("sink_logits", [4], sinks),
+            ToolRun.Floats("do", oShape, _do),
+            ToolRun.Floats("dlse", [2, 4, 9], _dlse),
+        ];
+        Dictionary<string, float[]> results = packed
+            ? RunEachBatchPacked(inputs)
+            : _tool.RunProblem("""{"family":"dense","causal":true,"softcap":3,"backward":true}""", inputs);
+        Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
+        Assert.That(results.Keys, Is.EquivalentTo(new[] { "o", "lse", "dq", "dk", "dv", "dsink_logits" }));
+        ReferenceData data = new(_q, _k, _v) { SinkLogits = sinks, OutputGradient = _do, LseGradient = _dlse };
+        DenseReference reference = new(Shape, new DenseOptions { Causal = true, SoftCap = 3, Sinks = true }, data);
+        double[] expected = new double[8];
+        for (int row = 0; row < results["dq"].Length / 8; ++row)
+        {
+            reference.QueryGradient(row / 36, row / 9 % 4, row % 9, expected);
+            float[] found = results["dq"].AsSpan(row * 8, 8).ToArray();
+            Assert.That(found, Is.EqualTo(expected).Within(1e-4), $"dq of row {row}");
+        }
+
+        for (int row = 0; row < results["dk"].Length / 8; ++row)
+        {
+            reference.KeyGradient(row / 26, row / 13 % 2, row % 13, expected);
+            float[] found = results["dk"].AsSpan(row * 8, 8).ToArray();
+            Assert.That(found, Is.EqualTo(expected).Within(1e-4), $"dk of row {row}");
+        }
+
+        expected = new double[5];
+        for (int row = 0; row < results["dv"].Length / 5; ++row)
+        {
+            reference.ValueGradient(row / 13, 0, row % 13, expected);
+            float[] found = results["dv"].AsSpan(row * 5, 5).ToArray();
+            Assert.That(found, Is.EqualTo(expected).Within(1e-4), $"dv of row {row}");
+        }
+    }
+
+    [Test]
+    public void Gradient_of_the_bias_has_its_shape_and_sums_over_what_is_broadcast()
+    {
+        float[] Run(long batches, long heads)
+        {
+            long count = batches * heads * 9 * 13;
+            return _tool.RunProblem(
+                """{"family":"dense","backward":true}""",
+                [
+                    .. Inputs(ToolRun.Floats),
+                    ToolRun.Floats("bias", [batches, heads, 9, 13], new float[count]),
+                    ToolRun.Floats("do", [2, 4, 9, 5], _do),
+                ])["dbias"];
+        }
+
+        float[] each = Run(2, 4);
+        float[] all = Run(1, 1);
+        Assert.That(each, Has.Length.EqualTo(2 * 4 * 9 * 13));
+        float[] summed = new float[9 * 13];
+        for (int i = 0; i < each.Length; ++i)
+        {
+            summed[i % summed.Length] += each[i];
+        }
+
+        Assert.That(all, Is.EqualTo(summed).Within(1e-4f));
+        Assert.That(summed.Max(MathF.Abs), Is.GreaterThan(0.01f));
+    }
+
+    [Test]
     public void Top_left_alignment_reaches_the_library()
     {
         Dictionary<string, float[]> results = _tool.RunProblem(
@@ -311,7 +382,43 @@ internal sealed class RunVerbTests
         }
     }
 
-    // [2, heads, tokens, width] to [2, tokens, heads, width].
+    // The same problem as one packed sequence for each batch entry, its results put back in place.
+    private Dictionary<string, float[]> RunEachBatchPacked(OutputTensor[] inputs)
+    {
+        Dictionary<string, (int Tokens, int Width)> sizes = new()
+        {
+            ["q"] = (9, 8), ["k"] = (13, 8), ["v"] = (13, 5), ["do"] = (9, 5), ["dlse"] = (9, 1),
+            ["o"] = (9, 5), ["lse"] = (9, 1), ["dq"] = (9, 8), ["dk"] = (13, 8), ["dv"] = (13, 5),
+        };
+        Dictionary<string, float[]> tensors = new()
+        {
+            ["q"] = _q, ["k"] = _k, ["v"] = _v, ["do"] = _do, ["dlse"] = _dlse,
+        };
+        List<OutputTensor> packed =
+            [ToolRun.Indices("cu_seqlens_q", 0, 9, 18), ToolRun.Indices("cu_seqlens_k", 0, 13, 26)];
+        foreach (OutputTensor input in inputs)
+        {
+            packed.Add(sizes.TryGetValue(input.Name, out (int Tokens, int Width) size)
+                ? ToolRun.Floats(
+                    input.Name,
+                    [1, input.Shape[1], 2 * size.Tokens, .. input.Shape[3..]],
+                    Transpose(tensors[input.Name], 2, (int)input.Shape[1], size.Tokens * size.Width))
+                : input);
+        }
+
+        Dictionary<string, float[]> results = _tool.RunProblem(
+            """{"family":"dense","causal":true,"softcap":3,"backward":true}""", [.. packed]);
+        foreach (string name in results.Keys.Where(sizes.ContainsKey).ToArray())
+        {
+            (int tokens, int width) = sizes[name];
+            float[] result = results[name];
+            results[name] = Transpose(result, result.Length / (2 * tokens * width), 2, tokens * width);
+        }
+
+        return results;
+    }
+
+    // [B, heads, tokens, width] to [B, tokens, heads, width].
     private static float[] Transpose(float[] tensor, int heads, int tokens, int width)
     {
         float[] result = new float[tensor.Length];
