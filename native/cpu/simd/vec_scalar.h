@@ -2,6 +2,7 @@
 // by target_scalar.cpp and by the tests of the vocabulary. Contracts are those of vec_avx512.h.
 #pragma once
 
+#include "core/convert.h"
 #include "core/tensor_view.h"
 #include "core/types.h"
 
@@ -86,36 +87,6 @@ FATTN_HD inline void store_first(float* p, Vec x, int64 n) {
 FATTN_HD inline Vec broadcast(const float* p) { return Vec(*p); }
 FATTN_HD inline Vec blend_first(Vec a, Vec b, int64 n) { return n > 0 ? a : b; }
 
-/// The f16 with the given bits.
-FATTN_HD inline Vec from_f16(uint16 half) {
-    const uint32 sign = (uint32{half} & 0x8000u) << 16;
-    const uint32 magnitude = half & 0x7FFFu;
-    if (magnitude < 0x0400u) {  // zero and denormals: multiples of 2^-24
-        return Vec(sign | Vec(static_cast<float>(magnitude) * 0x1p-24F).bits());
-    }
-    const uint32 bias = magnitude >= 0x7C00u ? 0x70000000u : 0x38000000u;
-    return Vec(sign | ((magnitude << 13) + bias));
-}
-/// Round to nearest even; NaN stays NaN.
-FATTN_HD inline uint16 to_f16(Vec x) {
-    const uint32 sign = (x.bits() >> 16) & 0x8000u;
-    const uint32 magnitude = x.bits() & 0x7FFFFFFFu;
-    uint32 half = 0x7C00u;  // infinity, and numbers from 2^16
-    if (magnitude > 0x7F800000u) {
-        half = 0x7E00u;
-    } else if (magnitude < 0x38800000u) {  // below 2^-14 the sum's last bits are the denormal
-        half = Vec(Vec(magnitude).v + 0.5F).bits() - 0x3F000000u;
-    } else if (magnitude < 0x47800000u) {
-        half = (magnitude - 0x38000000u + 0x0FFFu + ((magnitude >> 13) & 1u)) >> 13;
-    }
-    return static_cast<uint16>(sign | half);
-}
-/// Round to nearest even; NaN stays NaN, denormals are kept.
-FATTN_HD inline uint16 to_bf16(Vec x) {
-    const bool nan = x.v != x.v;
-    const uint32 rounded = x.bits() + 0x7FFFu + ((x.bits() >> 16) & 1u);
-    return static_cast<uint16>((nan ? x.bits() | 0x00400000u : rounded) >> 16);
-}
 /// The 16-bit element at p, zero when n is 0.
 FATTN_HD inline uint16 load16_first(const void* p, int64 n) {
     uint16 bits = 0;
@@ -128,7 +99,7 @@ FATTN_HD inline Vec load_as(const void* p, int64 n) {
     if constexpr (kType == DType::kF32) {
         return load_first(static_cast<const float*>(p), n);
     } else if constexpr (kType == DType::kF16) {
-        return from_f16(load16_first(p, n));
+        return Vec(to_float(f16{load16_first(p, n)}));
     } else {
         return Vec(uint32{load16_first(p, n)} << 16);
     }
@@ -139,7 +110,7 @@ FATTN_HD inline void store_as(void* p, Vec x, int64 n) {
     if constexpr (kType == DType::kF32) {
         store_first(static_cast<float*>(p), x, n);
     } else if (n > 0) {
-        const uint16 bits = kType == DType::kF16 ? to_f16(x) : to_bf16(x);
+        const uint16 bits = kType == DType::kF16 ? to_f16(x.v).bits : to_bf16(x.v).bits;
         __builtin_memcpy(p, &bits, 2);
     }
 }
@@ -164,7 +135,7 @@ FATTN_HD inline Vec low_bf16_words(const void* p, int64 n) {
 FATTN_HD inline Vec low_bf16(Vec words) { return Vec(words.bits() << 16); }
 FATTN_HD inline Vec high_bf16(Vec words) { return Vec(words.bits() & 0xFFFF0000u); }
 FATTN_HD inline Vec pair_bf16(Vec low, Vec high) {
-    return Vec(uint32{to_bf16(low)} | uint32{to_bf16(high)} << 16);
+    return Vec(uint32{to_bf16(low.v).bits} | uint32{to_bf16(high.v).bits} << 16);
 }
 FATTN_HD inline Vec concat_bf16(Vec first, Vec second) { return pair_bf16(first, second); }
 
