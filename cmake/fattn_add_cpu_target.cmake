@@ -21,13 +21,17 @@ function(fattn_add_cpu_target isa)
   add_library(${target} OBJECT "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
   fattn_compile_options(${target})
   fattn_hide_symbols(${target})
-  target_compile_options(${target} PRIVATE
+  set(flags
     ${arg_FLAGS}
     $<$<CONFIG:Release>:-O3>
     -fno-exceptions -fno-rtti -fno-math-errno
     # A product and a sum fuse only where the source says so, in every target including scalar: the result is then the
     # same for every compiler and optimisation level. Never -ffast-math: infinities and NaN have a meaning here.
     -ffp-contract=off)
+  target_compile_options(${target} PRIVATE ${flags})
+  # Tests compile the target's vocabulary with the same flags: see fattn_add_test.
+  set_property(GLOBAL APPEND PROPERTY FATTN_CPU_TARGETS_BUILT ${isa})
+  set_property(GLOBAL PROPERTY FATTN_CPU_TARGET_FLAGS_${isa} "${flags}")
 
   string(TOUPPER "FATTN_HAS_TARGET_${isa}" has_target)
   target_compile_definitions(fattn_objects PRIVATE ${has_target})

@@ -2,6 +2,10 @@
 # One GoogleTest program per room, fattn_test_<room>: every tests/native/<room>/**/*_test.cpp and what the room keeps
 # beside it. Programs link the library's object files, the reference and tests/native/support; the room "include", where
 # the public door is tested, links the shared library instead. Programs land in <build>/tests, listed in programs.txt.
+#
+# A file <name>_for_<isa>.cpp is code of one CPU target: it is compiled with that target's flags and left out where the
+# target is not built. Like native/cpu/target_<isa>.cpp it lets nothing out but one table, so a program holds code of every
+# instruction set and calls what the processor has.
 function(fattn_add_test room)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS
     "${PROJECT_SOURCE_DIR}/tests/native/${room}/*.cpp"
@@ -11,6 +15,15 @@ function(fattn_add_test room)
   if(NOT tests)
     return()
   endif()
+
+  list(FILTER sources EXCLUDE REGEX "_for_[a-z0-9_]+\\.cpp$")
+  get_property(isas GLOBAL PROPERTY FATTN_CPU_TARGETS_BUILT)
+  foreach(isa IN LISTS isas)
+    file(GLOB_RECURSE isa_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/native/${room}/*_for_${isa}.cpp")
+    get_property(flags GLOBAL PROPERTY FATTN_CPU_TARGET_FLAGS_${isa})
+    set_source_files_properties(${isa_sources} PROPERTIES COMPILE_OPTIONS "${flags}")
+    list(APPEND sources ${isa_sources})
+  endforeach()
 
   set(target fattn_test_${room})
   add_executable(${target} ${sources})

@@ -38,10 +38,12 @@ FATTN_HD inline Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c.v, a.v, b.v); 
 FATTN_HD inline Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v); }
 FATTN_HD inline Vec min(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v); }
 FATTN_HD inline Vec abs(Vec a) { return vabsq_f32(a.v); }
-FATTN_HD inline Vec round(Vec a) { return vrndnq_f32(a.v); }
-/// The factor 2^n is put together from bits, as in vec_avx2.h; below n = -126 it is 0.
-FATTN_HD inline Vec ldexp(Vec x, Vec n) {
-    const Vec biased = max(n, Vec(-127.0F)) + Vec(0x1.8p23F + 127.0F);
+/// floor(x), at least -127, below which powers of two are taken as 0.
+FATTN_HD inline Vec exponent_of(Vec x) { return vrndmq_f32(max(Vec(-127.0F), x).v); }
+FATTN_HD inline Vec fraction(Vec x) { return max(Vec(-127.0F), x) - exponent_of(x); }
+/// The factor 2^floor(n) is put together from bits, as in vec_avx2.h; below -126 it is 0.
+FATTN_HD inline Vec ldexp_floor(Vec x, Vec n) {
+    const Vec biased = exponent_of(n) + Vec(0x1.8p23F + 127.0F);
     return x * Vec(vshlq_n_u32(biased.bits(), 23));
 }
 FATTN_HD inline Vec select_less(Vec a, Vec b, Vec yes, Vec no) {
@@ -58,6 +60,9 @@ FATTN_HD inline float reduce_add(Vec a) { return vaddvq_f32(a.v); }
 FATTN_HD inline float reduce_max(Vec a) { return vmaxvq_f32(a.v); }
 FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
     vst1q_f32(p, vpaddq_f32(vpaddq_f32(a.v, b.v), vpaddq_f32(c.v, d.v)));
+}
+FATTN_HD inline void store_maxima(float* p, Vec a, Vec b, Vec c, Vec d) {
+    vst1q_f32(p, vpmaxq_f32(vpmaxq_f32(a.v, b.v), vpmaxq_f32(c.v, d.v)));
 }
 FATTN_HD inline bool any_nan(Vec a) { return vminvq_u32(vceqq_f32(a.v, a.v)) == 0; }
 

@@ -133,7 +133,12 @@ FATTN_HD inline Vec low_bf16_words(const void* p, int64 n) {
     return Vec(uint32{load16_first(p, n)});
 }
 FATTN_HD inline Vec low_bf16(Vec words) { return Vec(words.bits() << 16); }
-FATTN_HD inline Vec high_bf16(Vec words) { return Vec(words.bits() & 0xFFFF0000u); }
+FATTN_HD inline Vec high_bf16(Vec words) {
+    uint32 bits = words.bits();
+    // GCC 12 for x86-64 forgets the mask where it sees a float masked to a float.
+    __asm__("" : "+r"(bits));
+    return Vec(bits & 0xFFFF0000u);
+}
 FATTN_HD inline Vec pair_bf16(Vec low, Vec high) {
     return Vec(uint32{to_bf16(low.v).bits} | uint32{to_bf16(high.v).bits} << 16);
 }
