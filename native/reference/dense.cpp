@@ -40,6 +40,13 @@ Real stored(DType dtype, Real x) {
         return round_to(dtype, x);
 }
 
+/// sum + a b rounded once, as the multiply-adds of matrix products do.
+template <class Real>
+Real add_product(Real sum, Real a, Real b) {
+    return static_cast<Real>(static_cast<double>(sum) +
+                             static_cast<double>(a) * static_cast<double>(b));
+}
+
 /// Sums in a contiguous logical shape.
 template <class Real>
 class Sums {
@@ -74,7 +81,8 @@ DenseOutput forward(const DenseProblem& problem, const Inputs& inputs) {
     for (int64 b = 0; b < problem.batch; ++b) {
         const Entry entry = find_entry(problem, inputs, b);
         for (int64 h = 0; h < problem.num_q_heads; ++h) {
-            const Head<Real> head = load_head<Real>(problem, inputs, entry, h);
+            const Head<Real> head =
+                load_head<Real>(problem, inputs, entry, h, SumOrder::kFirstToLast);
             for (int64 i = 0; i < entry.num_q; ++i) {
                 const RowWeights<Real> row = weigh_row(problem, head, i);
                 Real* o_row = o.row(entry.batch_idx, h, entry.first_q + i);
@@ -120,15 +128,16 @@ RowGradient<Real> differentiate(const DenseProblem& problem, const Head<Real>& h
     const std::vector<Real> weights = weights_from_lse(problem, head, row.i, row.lse);
     RowGradient<Real> gradient{std::vector<Real>(weights.size()), std::vector<Real>(weights.size()),
                                std::vector<Real>(weights.size()), Real(0)};
+    // A sum of products beside d_weight's matrix product: two routines, which need not round alike.
     Real o_dot_d_o = 0;
-    for (std::size_t d = 0; d < row.o.size(); ++d) o_dot_d_o += row.o[d] * row.d_o[d];
+    for (std::size_t d = row.o.size(); d-- > 0;) o_dot_d_o += row.o[d] * row.d_o[d];
     for (std::size_t j = 0; j < weights.size(); ++j) {
         const int64 key = static_cast<int64>(j);
         if (!head.sees(row.i, key)) continue;
         const Real dropout = head.dropout(row.i, key);
         Real d_weight = 0;
         for (std::size_t d = 0; d < row.d_o.size(); ++d)
-            d_weight += row.d_o[d] * head.v.row(key)[d];
+            d_weight = add_product(d_weight, row.d_o[d], head.v.row(key)[d]);
         d_weight *= dropout;
         gradient.dropped_weights[j] = stored(problem.q.dtype, weights[j] * dropout);
         gradient.d_score[j] = problem.weights == Weights::kSigmoid
@@ -160,7 +169,8 @@ class Backward {
         for (int64 b = 0; b < problem_.batch; ++b) {
             const Entry entry = find_entry(problem_, inputs, b);
             for (int64 h = 0; h < problem_.num_q_heads; ++h) {
-                const Head<Real> head = load_head<Real>(problem_, inputs, entry, h);
+                const Head<Real> head =
+                    load_head<Real>(problem_, inputs, entry, h, SumOrder::kLastToFirst);
                 for (int64 i = 0; i < entry.num_q; ++i) {
                     const Row<Real> row = load_row(entry, h, i);
                     add(entry, head, row, differentiate(problem_, head, row));

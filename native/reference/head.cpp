@@ -18,6 +18,10 @@ constexpr Real kExponentsPerNat = std::is_same_v<Real, double> ? Real(1)
                                                                : std::numbers::log2e_v<Real>;
 
 template <class Real>
+constexpr Real kNatsPerExponent = std::is_same_v<Real, double> ? Real(1)
+                                                               : std::numbers::ln2_v<Real>;
+
+template <class Real>
 Real power(Real exponent) {
     return std::is_same_v<Real, double> ? std::exp(exponent) : std::exp2(exponent);
 }
@@ -44,6 +48,20 @@ double load_pair(const TensorLayout& layout, const void* data, const Entry& entr
     return load(layout.dtype, data, layout.row(entry.number, q_head, i) + j * layout.strides[3]);
 }
 
+/// Products of query i with all keys.
+template <class Real>
+void multiply_row(int64 i, SumOrder order, Head<Real>& head) {
+    Real* s = head.exponent.row(i);
+    const int64 num_dims = head.q.num_columns;
+    for (int64 n = 0; n < num_dims; ++n) {
+        const int64 d = order == SumOrder::kFirstToLast ? n : num_dims - 1 - n;
+        const Real q = head.q.row(i)[d];
+        const Real* k = head.k_transposed.row(d);
+        for (int64 j = 0; j < head.exponent.num_columns; ++j) s[j] += q * k[j];
+    }
+}
+
+/// Turns products into scores.
 template <class Real>
 void score_row(const DenseProblem& problem, const Inputs& inputs, const Entry& entry, int64 i,
                Head<Real>& head) {
@@ -52,11 +70,6 @@ void score_row(const DenseProblem& problem, const Inputs& inputs, const Entry& e
     const Real cap = static_cast<Real>(problem.softcap);
     const int64 num_keys = head.exponent.num_columns;
     Real* s = head.exponent.row(i);
-    for (int64 d = 0; d < problem.head_dim; ++d) {
-        const Real q = head.q.row(i)[d];
-        const Real* k = head.k_transposed.row(d);
-        for (int64 j = 0; j < num_keys; ++j) s[j] += q * k[j];
-    }
     const int64 q_position = first_q_position(problem, inputs, entry) + i;
     for (int64 j = 0; j < num_keys; ++j) {
         if (!head.sees(i, j)) {
@@ -145,7 +158,7 @@ bool is_visible(const DenseProblem& problem, const Inputs& inputs, const Entry& 
 
 template <class Real>
 Head<Real> load_head(const DenseProblem& problem, const Inputs& inputs, const Entry& entry,
-                     int64 q_head) {
+                     int64 q_head, SumOrder order) {
     Head<Real> head;
     head.number = q_head;
     head.q = Matrix<Real>(entry.num_q, problem.head_dim);
@@ -174,7 +187,10 @@ Head<Real> load_head(const DenseProblem& problem, const Inputs& inputs, const En
     if (problem.has_sink) head.sink_logit = static_cast<Real>(inputs.sink_logits[q_head]);
     head.exponent = Matrix<Real>(entry.num_q, entry.num_k);
     if (problem.softcap > 0) head.softcap_slope = Matrix<Real>(entry.num_q, entry.num_k, Real(1));
-    for (int64 i = 0; i < entry.num_q; ++i) score_row(problem, inputs, entry, i, head);
+    for (int64 i = 0; i < entry.num_q; ++i) {
+        multiply_row(i, order, head);
+        score_row(problem, inputs, entry, i, head);
+    }
     if (problem.dropout_p > 0) draw_dropout(problem, inputs, entry, head);
     return head;
 }
@@ -204,7 +220,7 @@ RowWeights<Real> weigh_row(const DenseProblem& problem, const Head<Real>& head, 
         sum += row.weights[static_cast<std::size_t>(j)];
     }
     for (Real& weight : row.weights) weight /= sum;
-    row.lse = (largest + logarithm(sum)) / kExponentsPerNat<Real>;
+    row.lse = (largest + logarithm(sum)) * kNatsPerExponent<Real>;
     return row;
 }
 
@@ -230,8 +246,8 @@ Real exponential(Real x) {
     return power(x * kExponentsPerNat<Real>);
 }
 
-template Head<double> load_head(const DenseProblem&, const Inputs&, const Entry&, int64);
-template Head<float> load_head(const DenseProblem&, const Inputs&, const Entry&, int64);
+template Head<double> load_head(const DenseProblem&, const Inputs&, const Entry&, int64, SumOrder);
+template Head<float> load_head(const DenseProblem&, const Inputs&, const Entry&, int64, SumOrder);
 template RowWeights<double> weigh_row(const DenseProblem&, const Head<double>&, int64);
 template RowWeights<float> weigh_row(const DenseProblem&, const Head<float>&, int64);
 template std::vector<double> weights_from_lse(const DenseProblem&, const Head<double>&, int64,

@@ -88,9 +88,14 @@ struct Head {
     }
 };
 
+/// Order in which a dot product of a query and a key is summed. A backward pass recomputes the
+/// scores of the forward pass and need not round as it did, so the plain evaluation sums them the
+/// other way round.
+enum class SumOrder { kFirstToLast, kLastToFirst };
+
 template <class Real>
 Head<Real> load_head(const DenseProblem& problem, const Inputs& inputs, const Entry& entry,
-                     int64 q_head);
+                     int64 q_head, SumOrder order);
 
 /// Weights of a row before dropout, 0 where hidden.
 template <class Real>

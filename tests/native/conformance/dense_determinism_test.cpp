@@ -30,14 +30,14 @@ void expect_same_bits(const Results& a, const Results& b, const std::string& con
     EXPECT_TRUE(same_bits("d_sink_logits", a.d_sink_logits, b.d_sink_logits, context));
 }
 
-/// Runs with 1 to 8 threads and again with 1; everything equals the first run.
+/// Runs with 1 to 8 threads and once more with each; everything equals the first run.
 void expect_independent_of_threads(const DenseSpec& spec) {
     for (const CpuDevice& device : cpu_devices()) {
         DenseCase c(spec);
         const PlanHandle plan = make_plan(device, c);
         ASSERT_NE(plan, nullptr);
         Results first;
-        for (int run = 0; run < 9; ++run) {
+        for (int run = 0; run < 16; ++run) {
             const int threads = run % 8 + 1;
             ASSERT_TRUE(run_forward(plan.get(), c, threads)) << device.name;
             if (spec.backward) {
@@ -62,6 +62,10 @@ TEST(DenseDeterminism, ForwardBitsDoNotDependOnThreadsOrRuns) {
     expect_random_problems_independent_of_threads(false);
 }
 
+TEST(DenseDeterminism, BackwardBitsDoNotDependOnThreadsOrRuns) {
+    expect_random_problems_independent_of_threads(true);
+}
+
 /// Large enough that rows, keys and heads are all cut among tasks.
 DenseSpec large() {
     DenseSpec spec;
@@ -80,6 +84,17 @@ TEST(DenseDeterminism, LargeForwardBitsDoNotDependOnThreads) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
         DenseSpec spec = large();
         spec.dtype = dtype;
+        expect_independent_of_threads(spec);
+    }
+}
+
+TEST(DenseDeterminism, LargeBackwardBitsDoNotDependOnThreads) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+        DenseSpec spec = large();
+        spec.dtype = dtype;
+        spec.backward = true;
+        spec.kv_len = 4200;  // several chunks of keys
+        spec.q_len = 100;
         expect_independent_of_threads(spec);
     }
 }

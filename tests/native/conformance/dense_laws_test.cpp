@@ -125,6 +125,44 @@ TEST(DenseLaws, MergedKeySplitsEqualTheWholeWhereverTheyAreCut) {
     }
 }
 
+/// Each part's backward with the merged o and lse, and the same d_o and d_lse, gives its share of
+/// the whole gradient.
+TEST(DenseLaws, BackwardsOfMergedPartsAddUpToTheWhole) {
+    for (DenseSpec spec : splittable()) {
+        spec.backward = true;
+        spec.d_lse = true;
+        DenseCase whole(spec);
+        const DenseTruth truth = dense_truth(whole);
+        const std::vector<int64> cuts{0, spec.kv_len / 3, spec.kv_len};
+        for (const CpuDevice& device : cpu_devices()) {
+            run_split(device, whole, cuts);
+            std::vector<double> d_q(truth.gradients.d_q.size());
+            for (std::size_t n = 0; n + 1 < cuts.size(); ++n) {
+                DenseCase part(part_of(spec, cuts[n], cuts[n + 1]));
+                copy_inputs(whole, cuts[n], part);
+                part.o = whole.o;
+                part.lse = whole.lse;
+                const PlanHandle plan = make_plan(device, part);
+                ASSERT_NE(plan, nullptr);
+                ASSERT_TRUE(run_backward(plan.get(), part)) << device.name;
+                const std::vector<double> share = part.d_q.values();
+                for (std::size_t i = 0; i < d_q.size(); ++i) d_q[i] += share[i];
+                for (int64 b = 0; b < spec.batch; ++b)
+                    for (int64 h = 0; h < spec.num_k_heads; ++h)
+                        for (int64 j = cuts[n]; j < cuts[n + 1]; ++j) {
+                            for (int64 d = 0; d < spec.head_dim; ++d)
+                                whole.d_k.set(b, h, j, d, part.d_k.at(b, h, j - cuts[n], d));
+                            for (int64 d = 0; d < spec.head_dim_v; ++d)
+                                whole.d_v.set(b, h, j, d, part.d_v.at(b, h, j - cuts[n], d));
+                        }
+            }
+            std::size_t i = 0;
+            whole.d_q.fill([&] { return d_q[i++]; });
+            EXPECT_TRUE(backward_is_near(truth, whole)) << device.name;
+        }
+    }
+}
+
 /// fattn_merge alone, on unrelated parts of every type, against its definition.
 TEST(DenseLaws, MergeIsItsDefinition) {
     std::mt19937_64 random(7);
@@ -228,6 +266,88 @@ TEST(DenseLaws, CausalIsARightWindowOfZero) {
         run(device, window);
         EXPECT_TRUE(same_bits("o", causal.o, window.o, describe(spec))) << device.name;
         EXPECT_TRUE(same_bits("lse", causal.lse, window.lse, describe(spec))) << device.name;
+    }
+}
+
+/// Heads that share keys give what they would with copies of them; shared gradients are the sums of
+/// the copies'.
+TEST(DenseLaws, GroupedHeadsAreRepeatedHeads) {
+    DenseSpec spec = middle_sized();
+    spec.num_q_heads = 5;
+    spec.num_k_heads = 2;
+    spec.num_v_heads = 3;
+    spec.causal = true;
+    spec.backward = true;
+    DenseCase grouped(spec);
+    const DenseTruth truth = dense_truth(grouped);
+    DenseSpec repeated_spec = spec;
+    repeated_spec.num_k_heads = repeated_spec.num_v_heads = spec.num_q_heads;
+    for (const CpuDevice& device : cpu_devices()) {
+        DenseCase repeated(repeated_spec);
+        for (int64 b = 0; b < spec.batch; ++b) {
+            copy_entry(grouped.q, b, repeated.q, b);
+            copy_entry(grouped.d_o, b, repeated.d_o, b);
+            for (int64 h = 0; h < spec.num_q_heads; ++h)
+                for (int64 j = 0; j < spec.kv_len; ++j) {
+                    for (int64 d = 0; d < spec.head_dim; ++d)
+                        repeated.k.set(b, h, j, d, grouped.k.at(b, h * 2 / 5, j, d));
+                    for (int64 d = 0; d < spec.head_dim_v; ++d)
+                        repeated.v.set(b, h, j, d, grouped.v.at(b, h * 3 / 5, j, d));
+                }
+        }
+        run(device, repeated);
+        EXPECT_TRUE(near("o", truth.output.o, repeated.o,
+                         tolerance(Quantity::kOutput, spec.dtype, spec.dtype, truth.o),
+                         describe(spec)))
+            << device.name;
+        Tensor d_k(grouped.d_k.layout());
+        d_k.fill([] { return 0.0; });
+        for (int64 b = 0; b < spec.batch; ++b)
+            for (int64 h = 0; h < spec.num_q_heads; ++h)
+                for (int64 j = 0; j < spec.kv_len; ++j)
+                    for (int64 d = 0; d < spec.head_dim; ++d)
+                        d_k.set(b, h * 2 / 5, j, d,
+                                d_k.at(b, h * 2 / 5, j, d) + repeated.d_k.at(b, h, j, d));
+        EXPECT_TRUE(near("sum of d_k", truth.gradients.d_k, d_k,
+                         tolerance(Quantity::kGradient, spec.dtype, spec.dtype, truth.d_k),
+                         describe(spec)))
+            << device.name;
+    }
+}
+
+/// A packed batch gives each sequence what it gets alone, forward and backward.
+TEST(DenseLaws, PackedSequencesAreSeparateSequences) {
+    DenseSpec spec = middle_sized();
+    spec.batch = 5;
+    spec.q_lens = {20, 0, 33, 1, 65};
+    spec.kv_lens = {50, 7, 0, 40, 64};
+    spec.causal = true;
+    spec.backward = true;
+    for (const CpuDevice& device : cpu_devices()) {
+        DenseCase packed(spec);
+        run(device, packed);
+        for (std::size_t n = 0; n < spec.q_lens.size(); ++n) {
+            DenseSpec one = spec;
+            one.batch = 1;
+            one.q_len = spec.q_lens[n];
+            one.kv_len = spec.kv_lens[n];
+            one.q_lens.clear();
+            one.kv_lens.clear();
+            DenseCase alone(one);
+            copy_tokens(packed.q, 0, packed.cu_seqlens_q[n], alone.q, 0);
+            copy_tokens(packed.k, 0, packed.cu_seqlens_k[n], alone.k, 0);
+            copy_tokens(packed.v, 0, packed.cu_seqlens_k[n], alone.v, 0);
+            copy_tokens(packed.d_o, 0, packed.cu_seqlens_q[n], alone.d_o, 0);
+            const DenseTruth truth = dense_truth(alone);
+            DenseCase cut(one);
+            copy_tokens(packed.o, 0, packed.cu_seqlens_q[n], cut.o, 0);
+            copy_tokens(packed.lse, 0, packed.cu_seqlens_q[n], cut.lse, 0);
+            copy_tokens(packed.d_q, 0, packed.cu_seqlens_q[n], cut.d_q, 0);
+            copy_tokens(packed.d_k, 0, packed.cu_seqlens_k[n], cut.d_k, 0);
+            copy_tokens(packed.d_v, 0, packed.cu_seqlens_k[n], cut.d_v, 0);
+            EXPECT_TRUE(forward_is_near(truth, cut)) << device.name << " sequence " << n;
+            EXPECT_TRUE(backward_is_near(truth, cut)) << device.name << " sequence " << n;
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kSampledProblems = 250;
+constexpr int kSampledProblems = 200;
 constexpr int kAllProblems = 5000;
 constexpr int kMostFailures = 20;
 
@@ -26,6 +26,8 @@ void run_random_problems(bool backward) {
 }
 
 TEST(DenseConformance, RandomForwardProblemsAreNearTheReference) { run_random_problems(false); }
+
+TEST(DenseConformance, RandomBackwardProblemsAreNearTheReference) { run_random_problems(true); }
 
 }  // namespace
 }  // namespace fattn::test

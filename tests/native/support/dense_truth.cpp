@@ -12,9 +12,13 @@ using reference::dense_forward;
 
 namespace {
 
+/// The errors of a row's results hang together through its sum, so many results of few rows show
+/// too little.
+constexpr int64 kEnoughRows = 64;
 constexpr int kMostReplicas = 200;
-/// Multiply-adds that the replicas of one case may cost.
-constexpr double kReplicaWork = 3e6;
+/// Multiply-adds that the replicas of one case may cost, and while rows are missing.
+constexpr double kReplicaWork = 5e6;
+constexpr double kReplicaWorkForRows = 5e7;
 
 void add_errors(const DenseCase& c, const reference::DenseOutput& output,
                 const reference::DenseGradients& gradients, DenseTruth& truth) {
@@ -22,6 +26,7 @@ void add_errors(const DenseCase& c, const reference::DenseOutput& output,
         dense_forward(c.problem(), c.forward_args(), Arithmetic::kPlain);
     truth.o.add(output.o, plain.o);
     truth.lse.add(output.lse, plain.lse);
+    truth.num_rows += static_cast<int64>(c.lse.values().size());
     if (!c.spec().backward) return;
     const reference::DenseGradients plain_gradients =
         dense_backward(c.problem(), c.backward_args(), Arithmetic::kPlain, &plain);
@@ -33,6 +38,7 @@ void add_errors(const DenseCase& c, const reference::DenseOutput& output,
 }
 
 bool rests_on_enough(const DenseTruth& truth) {
+    if (truth.num_rows < kEnoughRows) return false;
     for (const PlainError* error : {&truth.o, &truth.lse, &truth.d_q, &truth.d_k, &truth.d_v,
                                     &truth.d_bias, &truth.d_sink_logits})
         if (error->count() > 0 && error->count() < PlainError::kEnough) return false;
@@ -47,7 +53,7 @@ testing::AssertionResult all_of(std::initializer_list<testing::AssertionResult> 
 
 }  // namespace
 
-DenseTruth dense_truth(const DenseCase& c) {
+DenseTruth dense_truth(const DenseCase& c, const std::function<void(DenseCase&)>& prepare) {
     DenseTruth truth;
     auto evaluate = [](const DenseCase& of, reference::DenseOutput& output,
                        reference::DenseGradients& gradients) {
@@ -60,10 +66,13 @@ DenseTruth dense_truth(const DenseCase& c) {
     add_errors(c, truth.output, truth.gradients, truth);
     DenseSpec replica = c.spec();
     const double work = std::max(replica.work() * (replica.backward ? 5 : 1), 1.0);
-    const int replicas = static_cast<int>(std::min<double>(kMostReplicas, kReplicaWork / work));
-    for (int n = 0; n < replicas && !rests_on_enough(truth); ++n) {
+    double spent = 0;
+    for (int n = 0; n < kMostReplicas && !rests_on_enough(truth); ++n, spent += work) {
+        if (spent + work > (truth.num_rows < kEnoughRows ? kReplicaWorkForRows : kReplicaWork))
+            break;
         replica.seed += 0x100000000;
-        const DenseCase other(replica);
+        DenseCase other(replica);
+        if (prepare) prepare(other);
         reference::DenseOutput output;
         reference::DenseGradients gradients;
         evaluate(other, output, gradients);

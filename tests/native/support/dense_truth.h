@@ -2,6 +2,7 @@
 // tests.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "reference/dense.h"
@@ -15,11 +16,13 @@ struct DenseTruth {
     reference::DenseOutput output;
     reference::DenseGradients gradients;  // when the spec asks for the backward pass
     PlainError o, lse, d_q, d_k, d_v, d_bias, d_sink_logits;
+    int64 num_rows = 0;  // softmax rows that the plain errors rest on
 };
 
 /// Evaluates the case in both arithmetics, and others of its distribution until the plain errors
 /// rest on enough results.
-DenseTruth dense_truth(const DenseCase& c);
+/// prepare is what the test did to the case after it was made: the others get it too.
+DenseTruth dense_truth(const DenseCase& c, const std::function<void(DenseCase&)>& prepare = {});
 
 testing::AssertionResult forward_is_near(const DenseTruth& truth, const DenseCase& c);
 testing::AssertionResult backward_is_near(const DenseTruth& truth, const DenseCase& c);

@@ -92,6 +92,7 @@ void draw_modifiers(Coins& coins, DenseSpec& s) {
     s.sigmoid = coins.chance(0.12);
     if (s.sigmoid) s.sigmoid_bias = coins.pick({0.0F, -3.0F, 1.0F});
     s.sink = !s.sigmoid && coins.chance(0.2);
+    if (coins.chance(0.12)) s.dropout_p = coins.pick({0.1F, 0.5F, 0.9F});
     if (coins.chance(0.1)) s.magnitude = coins.pick({0.01, 8.0, 100.0});
 }
 
