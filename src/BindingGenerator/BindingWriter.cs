@@ -150,7 +150,8 @@ internal static class BindingWriter
             header.Hash, "Size and place of every struct and field as this build of the library sees them.",
             "System.CodeDom.Compiler", "System.Collections.Generic", "FusedAttention.Internal");
         text.Line();
-        text.Line("/// <summary>This side's answer to fattn_abi_describe, and the names it expects as exports.</summary>");
+        text.Line(
+            "/// <summary>This side's answer to fattn_abi_describe, and the names it expects as exports.</summary>");
         text.Line("[GeneratedCode(\"BindingGenerator\", \"1\")]");
         text.Line("internal static unsafe class AbiTable");
         text.Line("{");
@@ -164,7 +165,8 @@ internal static class BindingWriter
 
         text.Line($"{Indent}];");
         text.Line();
-        text.Line($"{Indent}/// <summary>All structs (no field name) and fields, in the order of the header.</summary>");
+        text.Line(
+            $"{Indent}/// <summary>All structs (no field name) and fields, in the order of the header.</summary>");
         text.Line($"{Indent}internal static List<AbiEntry> CreateEntries()");
         text.Line($"{Indent}{{");
         int count = header.Structs.Where(s => !s.IsOpaque).Sum(s => 1 + s.Fields.Count);
@@ -203,7 +205,8 @@ internal static class BindingWriter
                 ? $"{field.Type.ArrayLength} * sizeof({field.Type.CSharp})"
                 : $"sizeof({field.Type.CSharp})";
             text.Line($"{body}entries.Add(new AbiEntry(");
-            text.Line($"{body}{Indent}Name, \"{field.Name}\", (uint)((byte*){address} - start), (uint)({size})));");
+            text.Line($"{body}{Indent}Name, \"{field.Name}\",");
+            text.Line($"{body}{Indent}(uint)((byte*){address} - start), (uint)({size})));");
         }
 
         text.Line($"{Indent}}}");

@@ -79,7 +79,8 @@ internal sealed class HeaderReader
                 AddFunction(name, declaration);
                 break;
             default:
-                throw new HeaderException($"{kind} '{name}' has no rule; known are typedefs, enums, structs, functions");
+                throw new HeaderException(
+                    $"{kind} '{name}' has no rule; known are typedefs, enums, structs, functions");
         }
     }
 
@@ -263,7 +264,8 @@ internal sealed class HeaderReader
     // clang marks what an #include brought in, and its own builtins; all the rest is the header's.
     private static bool IsOwn(JsonElement declaration)
     {
-        if (declaration.TryGetProperty("isImplicit", out _) || !declaration.TryGetProperty("loc", out JsonElement place))
+        if (declaration.TryGetProperty("isImplicit", out _)
+            || !declaration.TryGetProperty("loc", out JsonElement place))
         {
             return false;
         }

@@ -45,7 +45,8 @@ internal static class Program
                         Console.WriteLine(Usage);
                         return 0;
                     default:
-                        throw new HeaderException($"argument '{arguments[i]}' is not known or lacks its value\n{Usage}");
+                        throw new HeaderException(
+                            $"argument '{arguments[i]}' is not known or lacks its value\n{Usage}");
                 }
             }
 
@@ -85,7 +86,8 @@ internal static class Program
     {
         if (path is null)
         {
-            return Clang.Find() ?? throw new HeaderException("no clang on the PATH; install clang or name one by --clang");
+            return Clang.Find() ?? throw new HeaderException(
+                "no clang on the PATH; install clang or name one by --clang");
         }
 
         var clang = new Clang(path);

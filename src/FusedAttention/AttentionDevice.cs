@@ -20,9 +20,12 @@ public sealed unsafe class AttentionDevice : IDisposable
         _isShared = isShared;
     }
 
-    /// <summary>The host processor with its best instruction set. Shared by the process; disposing it does nothing.</summary>
+    /// <summary>
+    /// The host processor with its best instruction set. Shared by the process; disposing it does nothing.
+    /// </summary>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
-    /// <exception cref="AttentionException">The instruction set that the environment demands is not available.</exception>
+    /// <exception cref="AttentionException">The instruction set that the environment demands is not
+    /// available.</exception>
     public static AttentionDevice Cpu => Volatile.Read(ref _cpu) ?? OpenShared();
 
     /// <summary>The device that suits this machine best; <see cref="ChooseBest"/> tells why.</summary>

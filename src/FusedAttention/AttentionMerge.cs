@@ -8,8 +8,8 @@ namespace FusedAttention;
 
 /// <summary>Merges partial results into the result over all keys.</summary>
 /// <remarks>
-/// LSE = log(sum exp(LSE_r)), O = sum exp(LSE_r - LSE) O_r. A part whose LSE is -inf counts as absent. Backward: run each
-/// part's own backward with the merged output and LSE and the gradient of the merged output. Thread-safe.
+/// LSE = log(sum exp(LSE_r)), O = sum exp(LSE_r - LSE) O_r. A part whose LSE is -inf counts as absent. Backward: run
+/// each part's own backward with the merged output and LSE and the gradient of the merged output. Thread-safe.
 /// </remarks>
 public static unsafe class AttentionMerge
 {
@@ -73,7 +73,8 @@ public static unsafe class AttentionMerge
     /// <param name="shape">The shape of the attention calls; only their output matters here.</param>
     /// <param name="device">Where to run; null: <see cref="AttentionDevice.Cpu"/>.</param>
     /// <param name="maxThreads">Most threads to use, 0 for the device's own number.</param>
-    /// <exception cref="ArgumentException">A tensor is not what the shape says, or the shape gives output strides.</exception>
+    /// <exception cref="ArgumentException">A tensor is not what the shape says, or the shape gives output
+    /// strides.</exception>
     /// <exception cref="AttentionException">The native library refuses the call, and says why.</exception>
     public static void Merge<T>(
         int parts, TensorIn<T> outputs, TensorIn<float> lses, TensorOut<T> output, TensorOut<float> lse,
@@ -118,7 +119,8 @@ public static unsafe class AttentionMerge
             fixed (nint* outputPointers = outputTable, lsePointers = lseTable)
             {
                 Run(
-                    shape, element, parts, (void**)outputPointers, (float**)lsePointers, o, (float*)l, device, maxThreads);
+                    shape, element, parts, (void**)outputPointers, (float**)lsePointers, o, (float*)l, device,
+                    maxThreads);
             }
         }
     }

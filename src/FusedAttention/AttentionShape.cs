@@ -31,13 +31,17 @@ public sealed record AttentionShape
     /// <summary>Heads of keys, Hk; at most <see cref="QueryHeads"/>.</summary>
     public long KeyHeads { get; init; }
 
-    /// <summary>Heads of values, Hv; at most <see cref="QueryHeads"/>, may differ from <see cref="KeyHeads"/>.</summary>
+    /// <summary>
+    /// Heads of values, Hv; at most <see cref="QueryHeads"/>, may differ from <see cref="KeyHeads"/>.
+    /// </summary>
     public long ValueHeads { get; init; }
 
     /// <summary>Query tokens, Lq; for packed sequences all of them together.</summary>
     public long QueryLength { get; init; }
 
-    /// <summary>Key and value tokens, Lk; for packed sequences all of them together, for pages the most a row holds.</summary>
+    /// <summary>
+    /// Key and value tokens, Lk; for packed sequences all of them together, for pages the most a row holds.
+    /// </summary>
     public long KeyLength { get; init; }
 
     /// <summary>Numbers in a query or key row, D.</summary>
@@ -79,7 +83,9 @@ public sealed record AttentionShape
         long batch, long heads, long queryLength, long keyLength, long headDim) =>
         new(batch, heads, queryLength, headDim) { KeyLength = keyLength };
 
-    /// <summary>Grouped queries: several query heads share a key and value head (1 of them: multi-query attention).</summary>
+    /// <summary>
+    /// Grouped queries: several query heads share a key and value head (1 of them: multi-query attention).
+    /// </summary>
     /// <param name="batch">Batch entries, B.</param>
     /// <param name="queryHeads">Query heads, Hq.</param>
     /// <param name="keyValueHeads">Key and value heads.</param>
@@ -92,7 +98,8 @@ public sealed record AttentionShape
     /// <param name="batch">Sequences, B.</param>
     /// <param name="queryHeads">Query heads, Hq.</param>
     /// <param name="keyValueHeads">Key and value heads.</param>
-    /// <param name="cacheLength">Tokens the cache has room for, Lk; <see cref="DenseOptions.KeyLengths"/> says how many count.</param>
+    /// <param name="cacheLength">Tokens the cache has room for, Lk; <see cref="DenseOptions.KeyLengths"/> says how many
+    /// count.</param>
     /// <param name="headDim">Numbers in a row, D.</param>
     /// <param name="newTokens">Query tokens of each sequence, Lq.</param>
     public static AttentionShape Decode(
@@ -120,14 +127,16 @@ public sealed record AttentionShape
             KeyLength = totalKeyLength,
         };
 
-    /// <summary>Views of one tensor [B, L, 3, H, D] that holds the queries, keys and values of each token side by side.</summary>
+    /// <summary>
+    /// Views of one tensor [B, L, 3, H, D] that holds the queries, keys and values of each token side by side.
+    /// </summary>
     /// <param name="batch">Batch entries, B.</param>
     /// <param name="heads">Heads, H.</param>
     /// <param name="length">Tokens, L.</param>
     /// <param name="headDim">Numbers in a row, D.</param>
     /// <remarks>
-    /// Give the whole tensor as queries, the same from element heads * headDim on as keys, and from 2 * heads * headDim on
-    /// as values. The output is contiguous, [B, L, H, D].
+    /// Give the whole tensor as queries, the same from element heads * headDim on as keys, and from 2 * heads * headDim
+    /// on as values. The output is contiguous, [B, L, H, D].
     /// </remarks>
     public static AttentionShape PackedQkv(long batch, long heads, long length, long headDim)
     {

@@ -5,11 +5,13 @@ using System.Runtime.CompilerServices;
 
 namespace FusedAttention;
 
-/// <summary>A bfloat16 number: sign, 8 exponent bits and 7 fraction bits, the upper half of a <see cref="float"/>.</summary>
+/// <summary>
+/// A bfloat16 number: sign, 8 exponent bits and 7 fraction bits, the upper half of a <see cref="float"/>.
+/// </summary>
 /// <remarks>
 /// A storage type: convert to <see cref="float"/> to calculate. Memory that holds the bits as <see cref="ushort"/> is
-/// read as this type by <see cref="System.Runtime.InteropServices.MemoryMarshal.Cast{TFrom, TTo}(Span{TFrom})"/>, and the
-/// other way round, without a copy. Plans accept System.Numerics.BFloat16 of newer runtimes in its place.
+/// read as this type by <see cref="System.Runtime.InteropServices.MemoryMarshal.Cast{TFrom, TTo}(Span{TFrom})"/>, and
+/// the other way round, without a copy. Plans accept System.Numerics.BFloat16 of newer runtimes in its place.
 /// </remarks>
 public readonly struct BFloat16 : IEquatable<BFloat16>, IComparable<BFloat16>, IFormattable
 {

@@ -10,7 +10,9 @@ public sealed record BiasOptions
     /// <summary>True: a bias for each query head; false: one for all. Default false.</summary>
     public bool PerHead { get; init; }
 
-    /// <summary>True: elements have the type of the queries; false: they are <see cref="float"/>. Default false.</summary>
+    /// <summary>
+    /// True: elements have the type of the queries; false: they are <see cref="float"/>. Default false.
+    /// </summary>
     public bool SameTypeAsQuery { get; init; }
 
     /// <summary>Strides of batch entries, heads and query rows; null: contiguous.</summary>

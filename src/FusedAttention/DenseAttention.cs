@@ -29,7 +29,8 @@ public static unsafe class DenseAttention
     /// <param name="cancellationToken">Stops the run within 10 ms; outputs are then undefined.</param>
     /// <exception cref="ArgumentException">Shape, options and tensors contradict each other.</exception>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
-    /// <exception cref="AttentionException">The native library refuses the problem or the run, and says why.</exception>
+    /// <exception cref="AttentionException">The native library refuses the problem or the run, and says
+    /// why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <exception cref="ObjectDisposedException">The device, or a tensor's memory, was disposed.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -59,7 +60,8 @@ public static unsafe class DenseAttention
     /// <param name="cancellationToken">Stops the run within 10 ms; outputs are then undefined.</param>
     /// <exception cref="ArgumentException">Shape, options and tensors contradict each other.</exception>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
-    /// <exception cref="AttentionException">The native library refuses the problem or the run, and says why.</exception>
+    /// <exception cref="AttentionException">The native library refuses the problem or the run, and says
+    /// why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <exception cref="ObjectDisposedException">The device, or a tensor's memory, was disposed.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
@@ -69,7 +71,8 @@ public static unsafe class DenseAttention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        DenseAttentionPlan<T> plan = DensePlanCache.Rent<T>(shape, options ?? DefaultOptions, device, isBackward: false);
+        DenseAttentionPlan<T> plan = DensePlanCache.Rent<T>(
+            shape, options ?? DefaultOptions, device, isBackward: false);
         try
         {
             plan.ForwardHeld(in arguments, cancellationToken);
@@ -84,12 +87,14 @@ public static unsafe class DenseAttention
     /// <typeparam name="T">Type of the elements: float, Half or BFloat16.</typeparam>
     /// <param name="arguments">The tensors.</param>
     /// <param name="shape">Extents and layout of the tensors.</param>
-    /// <param name="options">What the forward call computed; <see cref="DenseOptions.Backward"/> need not be set.</param>
+    /// <param name="options">What the forward call computed; <see cref="DenseOptions.Backward"/> need not be
+    /// set.</param>
     /// <param name="device">Where to run; null: <see cref="AttentionDevice.Cpu"/>.</param>
     /// <param name="cancellationToken">Stops the run within 10 ms; outputs are then undefined.</param>
     /// <exception cref="ArgumentException">Shape, options and tensors contradict each other.</exception>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
-    /// <exception cref="AttentionException">The native library refuses the problem or the run, and says why.</exception>
+    /// <exception cref="AttentionException">The native library refuses the problem or the run, and says
+    /// why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <exception cref="ObjectDisposedException">The device, or a tensor's memory, was disposed.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>

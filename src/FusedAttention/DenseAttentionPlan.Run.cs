@@ -77,7 +77,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
         fixed (void* lse = arguments.Lse, gradOutput = arguments.GradOutput, gradLse = arguments.GradLse)
         fixed (void* bias = arguments.Bias, mask = arguments.Mask, gradBias = arguments.GradBias)
         fixed (void* gradQuery = arguments.GradQuery, gradKey = arguments.GradKey, gradValue = arguments.GradValue)
-        fixed (float* slopes = arguments.AlibiSlopes, sinks = arguments.SinkLogits, gradSinks = arguments.GradSinkLogits)
+        fixed (float* slopes = arguments.AlibiSlopes, sinks = arguments.SinkLogits)
+        fixed (float* gradSinks = arguments.GradSinkLogits)
         fixed (int* queryStarts = arguments.CumulativeQueryLengths, keyStarts = arguments.CumulativeKeyLengths)
         fixed (int* keyLengths = arguments.KeyLengths)
         {
@@ -109,7 +110,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(
-                NativeMethods.fattn_dense_backward(_handle.Pointer, &native, &settings), BackwardName, cancellationToken);
+                NativeMethods.fattn_dense_backward(_handle.Pointer, &native, &settings), BackwardName,
+                cancellationToken);
         }
     }
 
@@ -126,7 +128,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
 
         CheckBias(in arguments.Bias);
         CheckMask(in arguments.Mask);
-        CheckSpan(_specs.AlibiSlopes, arguments.AlibiSlopes.Length, Options.Alibi, "alibiSlopes", nameof(Options.Alibi));
+        CheckSpan(
+            _specs.AlibiSlopes, arguments.AlibiSlopes.Length, Options.Alibi, "alibiSlopes", nameof(Options.Alibi));
         CheckSpan(_specs.SinkLogits, arguments.SinkLogits.Length, Options.Sinks, "sinkLogits", nameof(Options.Sinks));
         CheckLengths(arguments.CumulativeQueryLengths, arguments.CumulativeKeyLengths, arguments.KeyLengths);
         bool hasPages = Options.Paging is not null;
@@ -170,7 +173,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
 
         CheckBias(in arguments.Bias);
         CheckMask(in arguments.Mask);
-        CheckSpan(_specs.AlibiSlopes, arguments.AlibiSlopes.Length, Options.Alibi, "alibiSlopes", nameof(Options.Alibi));
+        CheckSpan(
+            _specs.AlibiSlopes, arguments.AlibiSlopes.Length, Options.Alibi, "alibiSlopes", nameof(Options.Alibi));
         CheckSpan(_specs.SinkLogits, arguments.SinkLogits.Length, Options.Sinks, "sinkLogits", nameof(Options.Sinks));
         CheckLengths(arguments.CumulativeQueryLengths, arguments.CumulativeKeyLengths, arguments.KeyLengths);
         CheckGradients(in arguments);
@@ -206,7 +210,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
         if (arguments.GradSinkLogits.Length > 0)
         {
             CheckSpan(
-                _specs.GradSinkLogits, arguments.GradSinkLogits.Length, Options.Sinks, "gradSinkLogits", nameof(Options.Sinks));
+                _specs.GradSinkLogits, arguments.GradSinkLogits.Length, Options.Sinks, "gradSinkLogits",
+                nameof(Options.Sinks));
         }
     }
 
@@ -238,7 +243,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
     {
         bool isPacked = Options.Packed is not null;
         CheckSpan(
-            _specs.CumulativeQueryLengths, queryStarts.Length, isPacked, "cumulativeQueryLengths", nameof(Options.Packed));
+            _specs.CumulativeQueryLengths, queryStarts.Length, isPacked, "cumulativeQueryLengths",
+            nameof(Options.Packed));
         CheckSpan(
             _specs.CumulativeKeyLengths, keyStarts.Length, isPacked && Options.Paging is null, "cumulativeKeyLengths",
             nameof(Options.Packed));

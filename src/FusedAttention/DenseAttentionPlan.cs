@@ -13,8 +13,8 @@ namespace FusedAttention;
 /// </typeparam>
 /// <remarks>
 /// Runs allocate nothing on the managed heap (unless their token can be cancelled) and may be concurrent, with distinct
-/// outputs. Results do not depend on the number of threads or on other callers. A plan may outlive its device, and may be
-/// disposed while a run of it is under way.
+/// outputs. Results do not depend on the number of threads or on other callers. A plan may outlive its device, and may
+/// be disposed while a run of it is under way.
 /// </remarks>
 public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
     where T : unmanaged
@@ -115,7 +115,8 @@ public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
     /// <param name="cancellationToken">Stops the run within 10 ms; outputs are then undefined.</param>
     /// <exception cref="ArgumentException">A tensor is not what the plan expects.</exception>
     /// <exception cref="AttentionException">The native library refuses the run, and says why.</exception>
-    /// <exception cref="InvalidOperationException">The plan was made without <see cref="DenseOptions.Backward"/>.</exception>
+    /// <exception cref="InvalidOperationException">The plan was made without <see
+    /// cref="DenseOptions.Backward"/>.</exception>
     /// <exception cref="ObjectDisposedException">The plan, or a tensor's memory, was disposed.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
     public void Backward(in DenseBackwardArguments<T> arguments, CancellationToken cancellationToken = default)

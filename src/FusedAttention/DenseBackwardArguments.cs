@@ -4,8 +4,8 @@ using System;
 namespace FusedAttention;
 
 /// <summary>
-/// The tensors of one backward run. Inputs are those of the forward run and its results; gradients that are not given are
-/// not computed.
+/// The tensors of one backward run. Inputs are those of the forward run and its results; gradients that are not given
+/// are not computed.
 /// </summary>
 /// <typeparam name="T">Type of the queries, keys and values.</typeparam>
 public ref struct DenseBackwardArguments<T>
@@ -62,7 +62,9 @@ public ref struct DenseBackwardArguments<T>
     /// <summary>Receives the gradient of the values.</summary>
     public TensorOut<T> GradValue;
 
-    /// <summary>Receives the gradient of the bias, contiguous, summed over the dimensions that the bias broadcasts.</summary>
+    /// <summary>
+    /// Receives the gradient of the bias, contiguous, summed over the dimensions that the bias broadcasts.
+    /// </summary>
     public TensorOut<float> GradBias;
 
     /// <summary>Receives the gradient of the sink logits, [Hq].</summary>

@@ -3,7 +3,9 @@ using System;
 
 namespace FusedAttention;
 
-/// <summary>The tensors of one forward run. Members that the plan's options announce must be set, all others not.</summary>
+/// <summary>
+/// The tensors of one forward run. Members that the plan's options announce must be set, all others not.
+/// </summary>
 /// <typeparam name="T">Type of the queries, keys and values.</typeparam>
 public ref struct DenseForwardArguments<T>
     where T : unmanaged
@@ -21,12 +23,14 @@ public ref struct DenseForwardArguments<T>
     public TensorOut<T> Output;
 
     /// <summary>
-    /// Receives the natural logarithm of each row's sum, [B, Hq, Lq]; -inf for rows that see no key (the sink logit with
-    /// sinks). Not given: not wanted.
+    /// Receives the natural logarithm of each row's sum, [B, Hq, Lq]; -inf for rows that see no key (the sink logit
+    /// with sinks). Not given: not wanted.
     /// </summary>
     public TensorOut<float> Lse;
 
-    /// <summary>Additive bias as <see cref="DenseOptions.Bias"/> says; f32 through <see cref="TensorIn{T}.Float32"/>.</summary>
+    /// <summary>
+    /// Additive bias as <see cref="DenseOptions.Bias"/> says; f32 through <see cref="TensorIn{T}.Float32"/>.
+    /// </summary>
     public TensorIn<T> Bias;
 
     /// <summary>Visibility mask as <see cref="DenseOptions.Mask"/> says.</summary>
@@ -47,7 +51,9 @@ public ref struct DenseForwardArguments<T>
     /// <summary>How many keys of each sequence exist, with <see cref="DenseOptions.KeyLengths"/>.</summary>
     public ReadOnlySpan<int> KeyLengths;
 
-    /// <summary>Page numbers of each sequence, [B, MaxPagesPerSequence], with <see cref="DenseOptions.Paging"/>.</summary>
+    /// <summary>
+    /// Page numbers of each sequence, [B, MaxPagesPerSequence], with <see cref="DenseOptions.Paging"/>.
+    /// </summary>
     public ReadOnlySpan<int> BlockTable;
 
     /// <summary>Key of the dropout generator.</summary>

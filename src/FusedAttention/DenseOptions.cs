@@ -29,7 +29,9 @@ public sealed record DenseOptions
     /// <summary>Softmax or sigmoid. Default softmax.</summary>
     public AttentionWeights Weights { get; init; }
 
-    /// <summary>Added to scores before the sigmoid; null: 0. Only with <see cref="AttentionWeights.Sigmoid"/>.</summary>
+    /// <summary>
+    /// Added to scores before the sigmoid; null: 0. Only with <see cref="AttentionWeights.Sigmoid"/>.
+    /// </summary>
     public float? SigmoidBias { get; init; }
 
     /// <summary>Runs bring an additive bias of this shape; null: none.</summary>
@@ -62,9 +64,13 @@ public sealed record DenseOptions
     /// <summary>Gradients must be the same bits on every run; on the CPU they always are. Default false.</summary>
     public bool Deterministic { get; init; }
 
-    /// <summary>The output, and its gradient, are <see cref="float"/> whatever the queries are. Default false.</summary>
+    /// <summary>
+    /// The output, and its gradient, are <see cref="float"/> whatever the queries are. Default false.
+    /// </summary>
     public bool Float32Output { get; init; }
 
-    /// <summary>Gradients of queries, keys and values are <see cref="float"/> whatever these are. Default false.</summary>
+    /// <summary>
+    /// Gradients of queries, keys and values are <see cref="float"/> whatever these are. Default false.
+    /// </summary>
     public bool Float32Gradients { get; init; }
 }

@@ -6,11 +6,13 @@ using FusedAttention.Internal;
 
 namespace FusedAttention;
 
-/// <summary>A block of host memory with a 64-bit length, outside the garbage collector's heap, 64-byte aligned.</summary>
+/// <summary>
+/// A block of host memory with a 64-bit length, outside the garbage collector's heap, 64-byte aligned.
+/// </summary>
 /// <typeparam name="T">Type of the elements.</typeparam>
 /// <remarks>
-/// Disposing frees the memory as soon as no operation uses it; spans and references taken from the buffer must not be used
-/// afterwards. Disposing twice is fine. Reading and writing elements is not synchronised.
+/// Disposing frees the memory as soon as no operation uses it; spans and references taken from the buffer must not be
+/// used afterwards. Disposing twice is fine. Reading and writing elements is not synchronised.
 /// </remarks>
 public sealed unsafe class HostBuffer<T> : IDisposable
     where T : unmanaged
@@ -19,7 +21,8 @@ public sealed unsafe class HostBuffer<T> : IDisposable
 
     /// <summary>Allocates the memory, filled with zeros.</summary>
     /// <param name="length">Number of elements.</param>
-    /// <exception cref="ArgumentOutOfRangeException">The length is negative or its bytes exceed the address space.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">The length is negative or its bytes exceed the address
+    /// space.</exception>
     /// <exception cref="OutOfMemoryException">The system has no such block.</exception>
     public HostBuffer(long length)
     {

@@ -99,7 +99,8 @@ public sealed unsafe class HostTensor<T> : IDisposable
     /// <param name="offset">Element of the buffer where the view starts.</param>
     /// <param name="lengths">1 to 4 extents.</param>
     /// <param name="strides">As many strides, in elements, none negative.</param>
-    /// <exception cref="ArgumentException">An element of the view lies outside the buffer, or the ranks differ.</exception>
+    /// <exception cref="ArgumentException">An element of the view lies outside the buffer, or the ranks
+    /// differ.</exception>
     /// <returns>The view.</returns>
     public static HostTensor<T> View(
         HostBuffer<T> buffer, long offset, ReadOnlySpan<long> lengths, ReadOnlySpan<long> strides)
@@ -122,8 +123,8 @@ public sealed unsafe class HostTensor<T> : IDisposable
         if (needed > buffer.Length - offset)
         {
             throw new ArgumentException(
-                $"The view {TensorDims.Format(lengths)} with strides {TensorDims.Format(strides)} at element {offset} needs "
-                + $"{needed} elements; the buffer has {buffer.Length}.",
+                $"The view {TensorDims.Format(lengths)} with strides {TensorDims.Format(strides)} at element {offset} "
+                + $"needs {needed} elements; the buffer has {buffer.Length}.",
                 nameof(lengths));
         }
 
@@ -131,7 +132,8 @@ public sealed unsafe class HostTensor<T> : IDisposable
     }
 
     /// <summary>The elements of a contiguous tensor as a span.</summary>
-    /// <exception cref="InvalidOperationException">The tensor is not contiguous or longer than a span can be.</exception>
+    /// <exception cref="InvalidOperationException">The tensor is not contiguous or longer than a span can
+    /// be.</exception>
     /// <exception cref="ObjectDisposedException">The memory was disposed.</exception>
     public Span<T> AsSpan()
     {
@@ -140,8 +142,8 @@ public sealed unsafe class HostTensor<T> : IDisposable
         return length <= int.MaxValue && contiguous.SequenceEqual(_strides)
             ? Buffer.AsSpan(Offset, (int)length)
             : throw new InvalidOperationException(
-                $"The tensor {TensorDims.Format(_lengths)} with strides {TensorDims.Format(_strides)} is no span: a span is "
-                + $"contiguous and holds at most {int.MaxValue} elements.");
+                $"The tensor {TensorDims.Format(_lengths)} with strides {TensorDims.Format(_strides)} is no span: a "
+                + $"span is contiguous and holds at most {int.MaxValue} elements.");
     }
 
     /// <summary>Frees the memory when this tensor owns it.</summary>

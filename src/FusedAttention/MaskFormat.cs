@@ -7,6 +7,8 @@ public enum MaskFormat
     /// <summary>One byte for each pair; 0 means hidden.</summary>
     Bytes = 0,
 
-    /// <summary>One bit for each pair, the least significant bit of a byte first; 1 means visible. Strides count bits.</summary>
+    /// <summary>
+    /// One bit for each pair, the least significant bit of a byte first; 1 means visible. Strides count bits.
+    /// </summary>
     Bits = 1,
 }

@@ -1,7 +1,9 @@
 // Announces a visibility mask. Used by DenseOptions.
 namespace FusedAttention;
 
-/// <summary>Shape and format of the visibility mask that every run of a plan brings: [B or 1, Hq or 1, Lq, Lk].</summary>
+/// <summary>
+/// Shape and format of the visibility mask that every run of a plan brings: [B or 1, Hq or 1, Lq, Lk].
+/// </summary>
 public sealed record MaskOptions
 {
     /// <summary>True: a mask for each batch entry; false: one for all. Default false.</summary>
@@ -13,6 +15,8 @@ public sealed record MaskOptions
     /// <summary>Bytes or bits. Default bytes.</summary>
     public MaskFormat Format { get; init; }
 
-    /// <summary>Strides of batch entries, heads and query rows, in elements (bits with bits); null: contiguous.</summary>
+    /// <summary>
+    /// Strides of batch entries, heads and query rows, in elements (bits with bits); null: contiguous.
+    /// </summary>
     public TensorStrides? Strides { get; init; }
 }

@@ -34,8 +34,8 @@ public static unsafe class NativeRuntime
             if (_loader is { Error: null })
             {
                 throw new InvalidOperationException(
-                    $"NativeRuntime.Configure was asked for '{libraryPath}', but {_loader.Path} is already in use; configure "
-                    + "the path before any other call.");
+                    $"NativeRuntime.Configure was asked for '{libraryPath}', but {_loader.Path} is already in use; "
+                    + "configure the path before any other call.");
             }
 
             _configuredPath = Path.GetFullPath(libraryPath);

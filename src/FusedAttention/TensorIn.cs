@@ -7,12 +7,14 @@ using FusedAttention.Internal;
 
 namespace FusedAttention;
 
-/// <summary>Memory that an operation reads: an array, a span, a tensor span, or a <see cref="HostTensor{T}"/>.</summary>
+/// <summary>
+/// Memory that an operation reads: an array, a span, a tensor span, or a <see cref="HostTensor{T}"/>.
+/// </summary>
 /// <typeparam name="T">Type of the elements.</typeparam>
 /// <remarks>
-/// Arrays and spans have no shape: they hold exactly what the plan's shape says (a view with strides: at least up to its
-/// last element). Tensors with a shape must have the plan's extents, in the order of its layout, and the plan's strides.
-/// The default value means "not given".
+/// Arrays and spans have no shape: they hold exactly what the plan's shape says (a view with strides: at least up to
+/// its last element). Tensors with a shape must have the plan's extents, in the order of its layout, and the plan's
+/// strides. The default value means "not given".
 /// </remarks>
 public readonly ref struct TensorIn<T>
     where T : unmanaged
@@ -96,8 +98,8 @@ public readonly ref struct TensorIn<T>
         new(in tensor.Data, tensor.Length, tensor.Element, tensor.Owner, in tensor.Dims);
 
     /// <summary>
-    /// A <see cref="float"/> tensor in a place whose type is <typeparamref name="T"/>: an f32 bias, or the f32 output of a
-    /// plan made with <see cref="DenseOptions.Float32Output"/>.
+    /// A <see cref="float"/> tensor in a place whose type is <typeparamref name="T"/>: an f32 bias, or the f32 output
+    /// of a plan made with <see cref="DenseOptions.Float32Output"/>.
     /// </summary>
     /// <param name="tensor">The tensor.</param>
     public static TensorIn<T> Float32(TensorIn<float> tensor) =>

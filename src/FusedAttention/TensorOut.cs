@@ -7,11 +7,13 @@ using FusedAttention.Internal;
 
 namespace FusedAttention;
 
-/// <summary>Memory that an operation writes: an array, a span, a tensor span, or a <see cref="HostTensor{T}"/>.</summary>
+/// <summary>
+/// Memory that an operation writes: an array, a span, a tensor span, or a <see cref="HostTensor{T}"/>.
+/// </summary>
 /// <typeparam name="T">Type of the elements.</typeparam>
 /// <remarks>
-/// The rules of <see cref="TensorIn{T}"/> apply. Outputs are overwritten and must not overlap each other or an input. The
-/// default value means "not wanted".
+/// The rules of <see cref="TensorIn{T}"/> apply. Outputs are overwritten and must not overlap each other or an input.
+/// The default value means "not wanted".
 /// </remarks>
 public readonly ref struct TensorOut<T>
     where T : unmanaged

@@ -54,7 +54,8 @@ public unsafe class CallOverhead : IDisposable
             arguments.k = k;
             arguments.v = v;
             arguments.o = o;
-            if (NativeMethods.fattn_dense_forward(_plan.Handle.Pointer, &arguments, null) != fattn_status.FATTN_STATUS_OK)
+            if (NativeMethods.fattn_dense_forward(
+                _plan.Handle.Pointer, &arguments, null) != fattn_status.FATTN_STATUS_OK)
             {
                 throw new InvalidOperationException("The native call failed.");
             }

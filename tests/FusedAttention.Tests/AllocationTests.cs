@@ -74,7 +74,8 @@ internal sealed class AllocationTests
     {
         DenseCase problem = DenseCase.Create<float>(Shape);
         float[] output = new float[problem.Query.Length], lse = new float[48];
-        float[] gradQuery = new float[output.Length], gradKey = new float[output.Length], gradValue = new float[output.Length];
+        float[] gradQuery = new float[output.Length], gradKey = new float[output.Length],
+            gradValue = new float[output.Length];
         using var plan = new DenseAttentionPlan<float>(Shape, new DenseOptions { Backward = true });
         plan.Forward(problem.Query, problem.Key, problem.Value, output, lse);
         Assert.That(

@@ -24,7 +24,8 @@ internal sealed class AttentionDeviceTests
     [Test]
     public void Every_available_target_runs_as_itself_and_agrees_with_the_definition()
     {
-        DenseCase problem = DenseCase.Create<float>(new AttentionShape(1, 2, 70, 32), new DenseOptions { Causal = true });
+        DenseCase problem = DenseCase.Create<float>(
+            new AttentionShape(1, 2, 70, 32), new DenseOptions { Causal = true });
         DenseResult truth = DenseTruth.Compute(problem);
         foreach (CpuTarget target in AttentionDevice.Cpu.Describe().AvailableTargets)
         {

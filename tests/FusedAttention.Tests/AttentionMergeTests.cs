@@ -53,7 +53,8 @@ internal sealed class AttentionMergeTests
     {
         AttentionShape shape = new(1, 1, 1, 1);
         var half = new Half[1];
-        AttentionMerge.Merge<Half>(new[] { (Half)1 }, new float[1], new[] { (Half)3 }, new float[1], half, default, shape);
+        AttentionMerge.Merge<Half>(
+            new[] { (Half)1 }, new float[1], new[] { (Half)3 }, new float[1], half, default, shape);
         var brain = new BFloat16[1];
         AttentionMerge.Merge<BFloat16>(
             new[] { (BFloat16)1f }, new float[1], new[] { (BFloat16)3f }, new float[1], brain, default, shape);

@@ -13,7 +13,8 @@ internal sealed class AttentionShapeTests
         Assert.That(
             AttentionShape.CrossAttention(2, 3, 4, 9, 5), Is.EqualTo(new AttentionShape(2, 3, 4, 5) { KeyLength = 9 }));
         Assert.That(
-            AttentionShape.Gqa(2, 8, 2, 4, 5), Is.EqualTo(new AttentionShape(2, 8, 4, 5) { KeyHeads = 2, ValueHeads = 2 }));
+            AttentionShape.Gqa(2, 8, 2, 4, 5),
+            Is.EqualTo(new AttentionShape(2, 8, 4, 5) { KeyHeads = 2, ValueHeads = 2 }));
         Assert.That(
             AttentionShape.Decode(2, 8, 2, 100, 5),
             Is.EqualTo(new AttentionShape(2, 8, 1, 5) { KeyHeads = 2, ValueHeads = 2, KeyLength = 100 }));

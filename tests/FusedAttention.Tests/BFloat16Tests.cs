@@ -6,6 +6,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using FsCheck;
 using FsCheck.Fluent;
+using FusedAttention.Tests.Support;
 using NUnit.Framework;
 
 namespace FusedAttention.Tests;
@@ -68,7 +69,8 @@ internal sealed class BFloat16Tests
                 Assert.That(
                     (x == y, x != y, (x < y), (x > y), x <= y, x >= y),
                     Is.EqualTo((a == b, a != b, (a < b), (a > b), a <= b, a >= b)), $"{a} {b}");
-                Assert.That((x.Equals(y), Math.Sign(x.CompareTo(y))), Is.EqualTo((a.Equals(b), Math.Sign(a.CompareTo(b)))));
+                Assert.That(
+                    (x.Equals(y), Math.Sign(x.CompareTo(y))), Is.EqualTo((a.Equals(b), Math.Sign(a.CompareTo(b)))));
             }
         }
     }
@@ -112,6 +114,20 @@ internal sealed class BFloat16Tests
         Span<BFloat16> values = MemoryMarshal.Cast<ushort, BFloat16>(bits.AsSpan());
         Assert.That(((float)values[0], (float)values[1]), Is.EqualTo((1f, -2f)));
         Assert.That(Unsafe.SizeOf<BFloat16>(), Is.EqualTo(2));
+    }
+
+    [Test]
+    public void The_type_of_newer_runtimes_is_accepted_by_its_name()
+    {
+        DenseCase problem = DenseCase.Create<BFloat16>(new AttentionShape(1, 2, 9, 16));
+        var output = new System.Numerics.BFloat16[problem.Query.Length];
+        DenseAttention.Forward<System.Numerics.BFloat16>(
+            Newer(problem.Query), Newer(problem.Key), Newer(problem.Value), output, problem.Shape);
+        double[] expected = problem.Forward<BFloat16>().Output;
+        Assert.That(output.Select(x => (double)BFloat16.FromBits(x.Bits)), Is.EqualTo(expected));
+
+        static System.Numerics.BFloat16[] Newer(float[] values) =>
+            Array.ConvertAll(values, x => new System.Numerics.BFloat16 { Bits = ((BFloat16)x).ToBits() });
     }
 
     [Test]

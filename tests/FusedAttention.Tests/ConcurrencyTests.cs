@@ -26,7 +26,8 @@ internal sealed class ConcurrencyTests
     public void Sixty_four_callers_of_mixed_sizes_get_the_bits_of_one()
     {
         DenseCase[] problems = MixedSizes();
-        DenseAttentionPlan<float>[] plans = problems.Select(p => new DenseAttentionPlan<float>(p.Shape, p.Options)).ToArray();
+        DenseAttentionPlan<float>[] plans = problems.Select(
+            p => new DenseAttentionPlan<float>(p.Shape, p.Options)).ToArray();
         DenseResult[] expected = problems.Select((p, i) => p.Forward(plans[i])).ToArray();
         int[] wrong = new int[Callers];
         using var start = new Barrier(Callers);
@@ -64,7 +65,8 @@ internal sealed class ConcurrencyTests
     {
         foreach (DenseCase problem in MixedSizes())
         {
-            Assert.That(problem.Forward<float>(maxThreads: threads).Output, Is.EqualTo(problem.Forward<float>().Output));
+            Assert.That(
+                problem.Forward<float>(maxThreads: threads).Output, Is.EqualTo(problem.Forward<float>().Output));
         }
     }
 

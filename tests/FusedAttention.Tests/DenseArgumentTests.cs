@@ -17,7 +17,8 @@ internal sealed class DenseArgumentTests
         [Values("query", "key", "value", "output", "lse")] string name, [Values(-1, 1)] int more)
     {
         Expect(
-            new DenseOptions(), name, $"the plan expects {(name == "lse" ? 30 : Elements)}", (ref DenseForwardArguments<float> a) =>
+            new DenseOptions(), name, $"the plan expects {(name == "lse" ? 30 : Elements)}",
+            (ref DenseForwardArguments<float> a) =>
             {
                 float[] wrong = new float[(name == "lse" ? 30 : Elements) + more];
                 switch (name)
@@ -45,7 +46,8 @@ internal sealed class DenseArgumentTests
     public void Required_tensors_must_be_given()
     {
         Expect(new DenseOptions(), "query", "was not given", (ref DenseForwardArguments<float> a) => a.Query = default);
-        Expect(new DenseOptions(), "output", "was not given", (ref DenseForwardArguments<float> a) => a.Output = default);
+        Expect(
+            new DenseOptions(), "output", "was not given", (ref DenseForwardArguments<float> a) => a.Output = default);
     }
 
     [Test]
@@ -54,16 +56,20 @@ internal sealed class DenseArgumentTests
         var plain = new DenseOptions();
         Expect(plain, "bias", "without Bias", (ref DenseForwardArguments<float> a) => a.Bias = new float[25]);
         Expect(plain, "mask", "without Mask", (ref DenseForwardArguments<float> a) => a.Mask = new byte[25]);
-        Expect(plain, "alibiSlopes", "without Alibi", (ref DenseForwardArguments<float> a) => a.AlibiSlopes = new float[3]);
-        Expect(plain, "sinkLogits", "without Sinks", (ref DenseForwardArguments<float> a) => a.SinkLogits = new float[3]);
-        Expect(plain, "keyLengths", "without KeyLengths", (ref DenseForwardArguments<float> a) => a.KeyLengths = new int[2]);
+        Expect(plain, "alibiSlopes", "without Alibi", (ref DenseForwardArguments<float> a) =>
+            a.AlibiSlopes = new float[3]);
+        Expect(
+            plain, "sinkLogits", "without Sinks", (ref DenseForwardArguments<float> a) => a.SinkLogits = new float[3]);
+        Expect(plain, "keyLengths", "without KeyLengths", (ref DenseForwardArguments<float> a) =>
+            a.KeyLengths = new int[2]);
         Expect(
             plain, "cumulativeQueryLengths", "without Packed",
             (ref DenseForwardArguments<float> a) => a.CumulativeQueryLengths = new int[2]);
         Expect(
             plain, "cumulativeKeyLengths", "without Packed",
             (ref DenseForwardArguments<float> a) => a.CumulativeKeyLengths = new int[2]);
-        Expect(plain, "blockTable", "without Paging", (ref DenseForwardArguments<float> a) => a.BlockTable = new int[2]);
+        Expect(
+            plain, "blockTable", "without Paging", (ref DenseForwardArguments<float> a) => a.BlockTable = new int[2]);
     }
 
     [Test]
@@ -96,7 +102,8 @@ internal sealed class DenseArgumentTests
     {
         Assert.That(
             () => new DenseAttentionPlan<double>(Shape),
-            Throws.TypeOf<NotSupportedException>().With.Message.Contains("System.Double").And.Message.Contains("BFloat16"));
+            Throws.TypeOf<NotSupportedException>().With.Message.Contains("System.Double").And.Message.Contains(
+                "BFloat16"));
         Assert.That(() => new DenseAttentionPlan<int>(Shape), Throws.TypeOf<NotSupportedException>());
     }
 

@@ -12,7 +12,8 @@ internal sealed class DenseAttentionTests
     [Test]
     public void One_call_gives_the_bits_of_a_plan()
     {
-        DenseCase problem = DenseCase.Create<float>(new AttentionShape(2, 3, 21, 16), new DenseOptions { Causal = true });
+        DenseCase problem = DenseCase.Create<float>(
+            new AttentionShape(2, 3, 21, 16), new DenseOptions { Causal = true });
         float[] output = new float[problem.Query.Length], lse = new float[126];
         DenseAttention.Forward<float>(
             problem.Query, problem.Key, problem.Value, output, problem.Shape, problem.Options, lse);

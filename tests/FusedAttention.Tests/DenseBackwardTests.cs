@@ -24,12 +24,14 @@ internal sealed class DenseBackwardTests
         yield return Case("plain", Small, new DenseOptions());
         yield return Case("uneven_heads_lengths_and_dims", Uneven, new DenseOptions { Causal = true });
         yield return Case(
-            "rows_that_see_nothing", AttentionShape.CrossAttention(1, 2, 30, 14, 16), new DenseOptions { Causal = true });
+            "rows_that_see_nothing", AttentionShape.CrossAttention(1, 2, 30, 14, 16),
+            new DenseOptions { Causal = true });
         yield return Case("window", Small, new DenseOptions { Window = new AttentionWindow(4, 2) });
         yield return Case("softcap", Small, new DenseOptions { SoftCap = 2 });
         yield return Case("bias_for_all", Small, new DenseOptions { Bias = new BiasOptions() });
         yield return Case(
-            "bias_per_batch_and_head", Small, new DenseOptions { Bias = new BiasOptions { PerBatch = true, PerHead = true } });
+            "bias_per_batch_and_head", Small,
+            new DenseOptions { Bias = new BiasOptions { PerBatch = true, PerHead = true } });
         yield return Case("mask", Small, new DenseOptions { Mask = new MaskOptions { PerHead = true } });
         yield return Case("alibi_and_sinks", Small, new DenseOptions { Alibi = true, Sinks = true, Causal = true });
         yield return Case("sigmoid", Small, new DenseOptions { Weights = AttentionWeights.Sigmoid, SigmoidBias = -2 });
@@ -132,7 +134,8 @@ internal sealed class DenseBackwardTests
             GradQuery = TensorOut<Half>.Float32(gradQuery),
         });
         Expect.Near(
-            "gradQuery", Numbers.ToDouble<float>(gradQuery), DenseTruth.Compute(problem).GradQuery, Expect.Tolerance<Half>());
+            "gradQuery", Numbers.ToDouble<float>(gradQuery), DenseTruth.Compute(problem).GradQuery,
+            Expect.Tolerance<Half>());
     }
 
     [Test]

@@ -38,7 +38,8 @@ internal sealed class DenseForwardTests
         yield return Case("bias_for_all", Small, new DenseOptions { Bias = new BiasOptions() });
         yield return Case("bias_per_head", Small, new DenseOptions { Bias = new BiasOptions { PerHead = true } });
         yield return Case(
-            "bias_per_batch_and_head", Small, new DenseOptions { Bias = new BiasOptions { PerBatch = true, PerHead = true } });
+            "bias_per_batch_and_head", Small,
+            new DenseOptions { Bias = new BiasOptions { PerBatch = true, PerHead = true } });
         yield return Case("mask", Small, new DenseOptions { Mask = new MaskOptions { PerBatch = true } });
         yield return Case("alibi", Uneven, new DenseOptions { Alibi = true, Causal = true });
         yield return Case("sinks", Small, new DenseOptions { Sinks = true, Causal = true });
@@ -88,7 +89,8 @@ internal sealed class DenseForwardTests
         AttentionShape shape = AttentionShape.Packed(4, 2, 50, 61, 32);
         var options = new DenseOptions { Causal = true, Packed = new PackedOptions(4, 30, 40) };
         DenseCase problem = DenseCase.Create<float>(
-            shape, options, with: c => c.With(cumulativeQueryLengths: [0, 20, 20, 49, 50], cumulativeKeyLengths: [0, 30, 35, 35, 61]));
+            shape, options,
+            with: c => c.With(cumulativeQueryLengths: [0, 20, 20, 49, 50], cumulativeKeyLengths: [0, 30, 35, 35, 61]));
         Expect.Same<float>(problem.Forward<float>(), DenseTruth.Compute(problem));
     }
 
@@ -199,7 +201,8 @@ internal sealed class DenseForwardTests
     }
 
     [Test]
-    public void Empty_extents_are_legal([Values(0, 3)] long batch, [Values(0, 5)] long queries, [Values(0, 4)] long keys)
+    public void Empty_extents_are_legal(
+        [Values(0, 3)] long batch, [Values(0, 5)] long queries, [Values(0, 4)] long keys)
     {
         AttentionShape shape = AttentionShape.CrossAttention(batch, 2, queries, keys, 8);
         DenseCase problem = DenseCase.Create<float>(shape);

@@ -71,7 +71,8 @@ internal sealed class DisposalTests
         using var plan = new DenseAttentionPlan<float>(Shape);
         HostTensor<float> tensor = new([1, 2, 20, 16]);
         tensor.Dispose();
-        Assert.That(() => plan.Forward(tensor, tensor, tensor, new float[640]), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(
+            () => plan.Forward(tensor, tensor, tensor, new float[640]), Throws.TypeOf<ObjectDisposedException>());
     }
 
     [Test]
@@ -131,6 +132,9 @@ internal sealed class DisposalTests
         var plan = new DenseAttentionPlan<float>(Shape, null, device);
         HostTensor<float> tensor = new([1, 2, 20, 16]);
         plan.Forward(tensor, tensor, tensor, new float[640]);
-        return [new WeakReference(device.Handle), new WeakReference(plan.Handle), new WeakReference(tensor.Buffer.Owner)];
+        return
+        [
+            new WeakReference(device.Handle), new WeakReference(plan.Handle), new WeakReference(tensor.Buffer.Owner),
+        ];
     }
 }

@@ -40,7 +40,8 @@ internal sealed class PlanQueryTests
     public void A_tile_map_agrees_with_the_sums()
     {
         using var plan = new DenseAttentionPlan<float>(
-            new AttentionShape(2, 3, 700, 32), new DenseOptions { Causal = true, Window = new AttentionWindow(200, null) });
+            new AttentionShape(2, 3, 700, 32),
+            new DenseOptions { Causal = true, Window = new AttentionWindow(200, null) });
         ScheduleStats stats = plan.GetScheduleStats();
         long full = 0, partial = 0, skipped = 0;
         for (int batch = 0; batch < 2; ++batch)
@@ -63,7 +64,8 @@ internal sealed class PlanQueryTests
     {
         const int Length = 1000, Left = 300;
         using var plan = new DenseAttentionPlan<float>(
-            new AttentionShape(1, 1, Length, 64), new DenseOptions { Causal = true, Window = new AttentionWindow(Left, null) });
+            new AttentionShape(1, 1, Length, 64),
+            new DenseOptions { Causal = true, Window = new AttentionWindow(Left, null) });
         ScheduleStats stats = plan.GetScheduleStats();
         TileMap map = plan.GetTileMap();
         for (int query = 0; query < Length; ++query)

@@ -44,7 +44,8 @@ internal sealed class TensorTests
         using var plan = new DenseAttentionPlan<float>(
             Shape with { Layout = AttentionLayout.TokensFirst }, new DenseOptions { Causal = true });
         float[] output = new float[problem.Query.Length];
-        plan.Forward(Transpose(problem.Query, 3, 11), Transpose(problem.Key, 3, 11), Transpose(problem.Value, 3, 11), output);
+        plan.Forward(
+            Transpose(problem.Query, 3, 11), Transpose(problem.Key, 3, 11), Transpose(problem.Value, 3, 11), output);
         Assert.That(Transpose(output, 11, 3), Is.EqualTo(Floats(problem.Forward<float>().Output)));
     }
 
@@ -128,7 +129,8 @@ internal sealed class TensorTests
         float[] data = new float[528];
         Assert.That(
             () => plan.Forward(data, spread, data, new float[528]),
-            Throws.ArgumentException.With.Message.Contains("[528, 176, 16, 1]").And.Message.Contains("[264, 88, 8, 1]"));
+            Throws.ArgumentException.With.Message.Contains("[528, 176, 16, 1]").And.Message.Contains(
+                "[264, 88, 8, 1]"));
     }
 
     [Test]
@@ -138,7 +140,8 @@ internal sealed class TensorTests
         using var plan = new DenseAttentionPlan<float>(shape);
         float[] data = new float[32];
         Assert.That(
-            () => plan.Forward(new ReadOnlyTensorSpan<float>(data, [1, 1, 4, 8]), data, data, new float[32]), Throws.Nothing);
+            () => plan.Forward(new ReadOnlyTensorSpan<float>(data, [1, 1, 4, 8]), data, data, new float[32]),
+            Throws.Nothing);
     }
 
     [Test]

@@ -31,7 +31,8 @@ internal sealed unsafe class DenseSpecs
             Output = OutputSpec(shape, _outputElement, "output");
             GradOutput = OutputSpec(shape, _outputElement, "gradOutput");
             GradQuery = Spec(
-                shape, "gradQuery", _gradientElement, Extents(shape, shape.QueryHeads, shape.QueryLength, shape.HeadDim),
+                shape, "gradQuery", _gradientElement,
+                Extents(shape, shape.QueryHeads, shape.QueryLength, shape.HeadDim),
                 shape.QueryStrides);
             GradKey = KeyValueSpec("gradKey", shape.KeyHeads, shape.HeadDim, shape.KeyStrides, _gradientElement);
             GradValue = KeyValueSpec(
@@ -133,7 +134,9 @@ internal sealed unsafe class DenseSpecs
 
         if (options.Mask is { } mask)
         {
-            fattn_dtype dtype = mask.Format == MaskFormat.Bits ? fattn_dtype.FATTN_DTYPE_BIT : fattn_dtype.FATTN_DTYPE_U8;
+            fattn_dtype dtype = mask.Format == MaskFormat.Bits
+                ? fattn_dtype.FATTN_DTYPE_BIT
+                : fattn_dtype.FATTN_DTYPE_U8;
             problem.mask = PairLayout(shape, dtype, mask.PerBatch, mask.PerHead, mask.Strides);
         }
 
@@ -212,7 +215,8 @@ internal sealed unsafe class DenseSpecs
     }
 
     private static fattn_layout KeyValueLayout(
-        AttentionShape shape, DenseOptions options, ElementType element, long heads, long dim, TensorStrides? strides) =>
+        AttentionShape shape, DenseOptions options, ElementType element, long heads, long dim,
+        TensorStrides? strides) =>
         options.Paging is { } pages
             ? Create(
                 (fattn_dtype)element, [pages.Pages, pages.PageSize, heads, dim],
@@ -247,8 +251,8 @@ internal sealed unsafe class DenseSpecs
         return layout;
     }
 
-    // Extents that no memory can hold wrap around here and negative ones count as 0, so that the native library refuses the
-    // extent and not a stride made of it.
+    // Extents that no memory can hold wrap around here and negative ones count as 0, so that the native library refuses
+    // the extent and not a stride made of it.
     private static long Product(long a, long b, long c = 1) =>
         unchecked(Math.Max(a, 0) * Math.Max(b, 0) * Math.Max(c, 0));
 

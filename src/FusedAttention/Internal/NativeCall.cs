@@ -38,7 +38,8 @@ internal static unsafe class NativeCall
     {
         if (status == fattn_status.FATTN_STATUS_CANCELLED && cancellationToken.IsCancellationRequested)
         {
-            throw new OperationCanceledException($"{operation} was cancelled; its outputs are undefined.", cancellationToken);
+            throw new OperationCanceledException(
+                $"{operation} was cancelled; its outputs are undefined.", cancellationToken);
         }
 
         string text = LastError();

@@ -45,7 +45,9 @@ internal sealed unsafe class NativeLoader
         : OperatingSystem.IsMacOS() ? $"lib{NativeMethods.LibraryName}.dylib"
         : $"lib{NativeMethods.LibraryName}.so";
 
-    /// <summary>The places for a configured path (or none), in order. The last, a bare name, is the system's search.</summary>
+    /// <summary>
+    /// The places for a configured path (or none), in order. The last, a bare name, is the system's search.
+    /// </summary>
     internal static IReadOnlyList<string> Places(string? configuredPath)
     {
         if (configuredPath is not null)
@@ -113,14 +115,15 @@ internal sealed unsafe class NativeLoader
     {
         if (!NativeLibrary.TryGetExport(Handle, nameof(NativeMethods.fattn_abi_describe), out nint describe))
         {
-            Error = $"{Path} has no {nameof(NativeMethods.fattn_abi_describe)}: it is not the library that FusedAttention "
-                + $"{ManagedVersion} (interface version {NativeMethods.FATTN_ABI_VERSION}) was built for.";
+            Error = $"{Path} has no {nameof(NativeMethods.fattn_abi_describe)}: it is not the library that "
+                + $"FusedAttention {ManagedVersion} (interface version {NativeMethods.FATTN_ABI_VERSION}) was made for.";
             return;
         }
 
         fattn_abi_description description = default;
         description.struct_size = (uint)sizeof(fattn_abi_description);
-        fattn_status status = ((delegate* unmanaged[Cdecl]<fattn_abi_description*, fattn_status>)describe)(&description);
+        fattn_status status = ((delegate* unmanaged[Cdecl]<fattn_abi_description*, fattn_status>)describe)(
+            &description);
         if (status != fattn_status.FATTN_STATUS_OK)
         {
             Error = $"{Path} does not describe its interface to FusedAttention {ManagedVersion}: status {status}.";
@@ -137,8 +140,8 @@ internal sealed unsafe class NativeLoader
 
     /// <summary>The sentence for a library whose interface is another one.</summary>
     internal static string Mismatch(string path, string nativeVersion, string difference) =>
-        $"{path} (version {nativeVersion}) does not match FusedAttention {ManagedVersion}: {difference}. Use the native "
-        + "file that came with this assembly.";
+        $"{path} (version {nativeVersion}) does not match FusedAttention {ManagedVersion}: {difference}. Use the "
+        + "native file that came with this assembly.";
 
     private static string ReadManagedVersion()
     {

@@ -19,7 +19,8 @@ internal struct TensorDims
         if (lengths.Length > MaxRank)
         {
             ThrowHelper.Argument(
-                $"A tensor of rank {lengths.Length} was given; attention takes tensors of rank 1 to {MaxRank}.", nameof(lengths));
+                $"A tensor of rank {lengths.Length} was given; attention takes tensors of rank 1 to {MaxRank}.",
+                nameof(lengths));
         }
 
         Rank = lengths.Length;

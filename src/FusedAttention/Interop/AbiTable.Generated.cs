@@ -76,13 +76,17 @@ internal static unsafe class AbiTable
         const string Name = "fattn_layout";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_layout)));
         entries.Add(new AbiEntry(
-            Name, "shape", (uint)((byte*)value.shape - start), (uint)(4 * sizeof(long))));
+            Name, "shape",
+            (uint)((byte*)value.shape - start), (uint)(4 * sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "strides", (uint)((byte*)value.strides - start), (uint)(4 * sizeof(long))));
+            Name, "strides",
+            (uint)((byte*)value.strides - start), (uint)(4 * sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "dtype", (uint)((byte*)&value.dtype - start), (uint)(sizeof(fattn_dtype))));
+            Name, "dtype",
+            (uint)((byte*)&value.dtype - start), (uint)(sizeof(fattn_dtype))));
         entries.Add(new AbiEntry(
-            Name, "rank", (uint)((byte*)&value.rank - start), (uint)(sizeof(uint))));
+            Name, "rank",
+            (uint)((byte*)&value.rank - start), (uint)(sizeof(uint))));
     }
 
     private static void Add_fattn_run(List<AbiEntry> entries)
@@ -92,21 +96,29 @@ internal static unsafe class AbiTable
         const string Name = "fattn_run";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_run)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "max_threads", (uint)((byte*)&value.max_threads - start), (uint)(sizeof(int))));
+            Name, "max_threads",
+            (uint)((byte*)&value.max_threads - start), (uint)(sizeof(int))));
         entries.Add(new AbiEntry(
-            Name, "reserved", (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
+            Name, "reserved",
+            (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "stream", (uint)((byte*)&value.stream - start), (uint)(sizeof(void*))));
+            Name, "stream",
+            (uint)((byte*)&value.stream - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "workspace", (uint)((byte*)&value.workspace - start), (uint)(sizeof(void*))));
+            Name, "workspace",
+            (uint)((byte*)&value.workspace - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "workspace_bytes", (uint)((byte*)&value.workspace_bytes - start), (uint)(sizeof(ulong))));
+            Name, "workspace_bytes",
+            (uint)((byte*)&value.workspace_bytes - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "cancel", (uint)((byte*)&value.cancel - start), (uint)(sizeof(int*))));
+            Name, "cancel",
+            (uint)((byte*)&value.cancel - start), (uint)(sizeof(int*))));
     }
 
     private static void Add_fattn_dense_problem(List<AbiEntry> entries)
@@ -116,69 +128,101 @@ internal static unsafe class AbiTable
         const string Name = "fattn_dense_problem";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_dense_problem)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "bias", (uint)((byte*)&value.bias - start), (uint)(sizeof(fattn_layout))));
+            Name, "bias",
+            (uint)((byte*)&value.bias - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "mask", (uint)((byte*)&value.mask - start), (uint)(sizeof(fattn_layout))));
+            Name, "mask",
+            (uint)((byte*)&value.mask - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_bias", (uint)((byte*)&value.d_bias - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_bias",
+            (uint)((byte*)&value.d_bias - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "scale", (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
+            Name, "scale",
+            (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "softcap", (uint)((byte*)&value.softcap - start), (uint)(sizeof(float))));
+            Name, "softcap",
+            (uint)((byte*)&value.softcap - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "sigmoid_bias", (uint)((byte*)&value.sigmoid_bias - start), (uint)(sizeof(float))));
+            Name, "sigmoid_bias",
+            (uint)((byte*)&value.sigmoid_bias - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "dropout_p", (uint)((byte*)&value.dropout_p - start), (uint)(sizeof(float))));
+            Name, "dropout_p",
+            (uint)((byte*)&value.dropout_p - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "window_left", (uint)((byte*)&value.window_left - start), (uint)(sizeof(long))));
+            Name, "window_left",
+            (uint)((byte*)&value.window_left - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "window_right", (uint)((byte*)&value.window_right - start), (uint)(sizeof(long))));
+            Name, "window_right",
+            (uint)((byte*)&value.window_right - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "attention_chunk", (uint)((byte*)&value.attention_chunk - start), (uint)(sizeof(long))));
+            Name, "attention_chunk",
+            (uint)((byte*)&value.attention_chunk - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "causal_alignment", (uint)((byte*)&value.causal_alignment - start), (uint)(sizeof(fattn_alignment))));
+            Name, "causal_alignment",
+            (uint)((byte*)&value.causal_alignment - start), (uint)(sizeof(fattn_alignment))));
         entries.Add(new AbiEntry(
-            Name, "weights", (uint)((byte*)&value.weights - start), (uint)(sizeof(fattn_weights))));
+            Name, "weights",
+            (uint)((byte*)&value.weights - start), (uint)(sizeof(fattn_weights))));
         entries.Add(new AbiEntry(
-            Name, "pointer_alignment", (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
+            Name, "pointer_alignment",
+            (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "reserved", (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
+            Name, "reserved",
+            (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "num_seqs", (uint)((byte*)&value.num_seqs - start), (uint)(sizeof(long))));
+            Name, "num_seqs",
+            (uint)((byte*)&value.num_seqs - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "max_q_len", (uint)((byte*)&value.max_q_len - start), (uint)(sizeof(long))));
+            Name, "max_q_len",
+            (uint)((byte*)&value.max_q_len - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "max_kv_len", (uint)((byte*)&value.max_kv_len - start), (uint)(sizeof(long))));
+            Name, "max_kv_len",
+            (uint)((byte*)&value.max_kv_len - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "max_pages_per_seq", (uint)((byte*)&value.max_pages_per_seq - start), (uint)(sizeof(long))));
+            Name, "max_pages_per_seq",
+            (uint)((byte*)&value.max_pages_per_seq - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "k_scale", (uint)((byte*)&value.k_scale - start), (uint)(sizeof(fattn_layout))));
+            Name, "k_scale",
+            (uint)((byte*)&value.k_scale - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "v_scale", (uint)((byte*)&value.v_scale - start), (uint)(sizeof(fattn_layout))));
+            Name, "v_scale",
+            (uint)((byte*)&value.v_scale - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "score_program", (uint)((byte*)&value.score_program - start), (uint)(sizeof(fattn_program*))));
+            Name, "score_program",
+            (uint)((byte*)&value.score_program - start), (uint)(sizeof(fattn_program*))));
         entries.Add(new AbiEntry(
-            Name, "mask_program", (uint)((byte*)&value.mask_program - start), (uint)(sizeof(fattn_program*))));
+            Name, "mask_program",
+            (uint)((byte*)&value.mask_program - start), (uint)(sizeof(fattn_program*))));
     }
 
     private static void Add_fattn_dense_forward_args(List<AbiEntry> entries)
@@ -188,51 +232,74 @@ internal static unsafe class AbiTable
         const string Name = "fattn_dense_forward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_dense_forward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "bias", (uint)((byte*)&value.bias - start), (uint)(sizeof(void*))));
+            Name, "bias",
+            (uint)((byte*)&value.bias - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "mask", (uint)((byte*)&value.mask - start), (uint)(sizeof(void*))));
+            Name, "mask",
+            (uint)((byte*)&value.mask - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "alibi_slopes", (uint)((byte*)&value.alibi_slopes - start), (uint)(sizeof(float*))));
+            Name, "alibi_slopes",
+            (uint)((byte*)&value.alibi_slopes - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "sink_logits", (uint)((byte*)&value.sink_logits - start), (uint)(sizeof(float*))));
+            Name, "sink_logits",
+            (uint)((byte*)&value.sink_logits - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "cu_seqlens_q", (uint)((byte*)&value.cu_seqlens_q - start), (uint)(sizeof(int*))));
+            Name, "cu_seqlens_q",
+            (uint)((byte*)&value.cu_seqlens_q - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "cu_seqlens_k", (uint)((byte*)&value.cu_seqlens_k - start), (uint)(sizeof(int*))));
+            Name, "cu_seqlens_k",
+            (uint)((byte*)&value.cu_seqlens_k - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "kv_len", (uint)((byte*)&value.kv_len - start), (uint)(sizeof(int*))));
+            Name, "kv_len",
+            (uint)((byte*)&value.kv_len - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "block_table", (uint)((byte*)&value.block_table - start), (uint)(sizeof(int*))));
+            Name, "block_table",
+            (uint)((byte*)&value.block_table - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "k_scale", (uint)((byte*)&value.k_scale - start), (uint)(sizeof(void*))));
+            Name, "k_scale",
+            (uint)((byte*)&value.k_scale - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v_scale", (uint)((byte*)&value.v_scale - start), (uint)(sizeof(void*))));
+            Name, "v_scale",
+            (uint)((byte*)&value.v_scale - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "dropout_seed", (uint)((byte*)&value.dropout_seed - start), (uint)(sizeof(ulong))));
+            Name, "dropout_seed",
+            (uint)((byte*)&value.dropout_seed - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "dropout_offset", (uint)((byte*)&value.dropout_offset - start), (uint)(sizeof(ulong))));
+            Name, "dropout_offset",
+            (uint)((byte*)&value.dropout_offset - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "q_position_offset", (uint)((byte*)&value.q_position_offset - start), (uint)(sizeof(long))));
+            Name, "q_position_offset",
+            (uint)((byte*)&value.q_position_offset - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "k_position_offset", (uint)((byte*)&value.k_position_offset - start), (uint)(sizeof(long))));
+            Name, "k_position_offset",
+            (uint)((byte*)&value.k_position_offset - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "program_parameters", (uint)((byte*)&value.program_parameters - start), (uint)(sizeof(void*))));
+            Name, "program_parameters",
+            (uint)((byte*)&value.program_parameters - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "program_parameter_bytes", (uint)((byte*)&value.program_parameter_bytes - start), (uint)(sizeof(ulong))));
+            Name, "program_parameter_bytes",
+            (uint)((byte*)&value.program_parameter_bytes - start), (uint)(sizeof(ulong))));
     }
 
     private static void Add_fattn_dense_backward_args(List<AbiEntry> entries)
@@ -242,59 +309,86 @@ internal static unsafe class AbiTable
         const string Name = "fattn_dense_backward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_dense_backward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_lse", (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
+            Name, "d_lse",
+            (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "bias", (uint)((byte*)&value.bias - start), (uint)(sizeof(void*))));
+            Name, "bias",
+            (uint)((byte*)&value.bias - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "mask", (uint)((byte*)&value.mask - start), (uint)(sizeof(void*))));
+            Name, "mask",
+            (uint)((byte*)&value.mask - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "alibi_slopes", (uint)((byte*)&value.alibi_slopes - start), (uint)(sizeof(float*))));
+            Name, "alibi_slopes",
+            (uint)((byte*)&value.alibi_slopes - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "sink_logits", (uint)((byte*)&value.sink_logits - start), (uint)(sizeof(float*))));
+            Name, "sink_logits",
+            (uint)((byte*)&value.sink_logits - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "cu_seqlens_q", (uint)((byte*)&value.cu_seqlens_q - start), (uint)(sizeof(int*))));
+            Name, "cu_seqlens_q",
+            (uint)((byte*)&value.cu_seqlens_q - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "cu_seqlens_k", (uint)((byte*)&value.cu_seqlens_k - start), (uint)(sizeof(int*))));
+            Name, "cu_seqlens_k",
+            (uint)((byte*)&value.cu_seqlens_k - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "kv_len", (uint)((byte*)&value.kv_len - start), (uint)(sizeof(int*))));
+            Name, "kv_len",
+            (uint)((byte*)&value.kv_len - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_bias", (uint)((byte*)&value.d_bias - start), (uint)(sizeof(float*))));
+            Name, "d_bias",
+            (uint)((byte*)&value.d_bias - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_sink_logits", (uint)((byte*)&value.d_sink_logits - start), (uint)(sizeof(float*))));
+            Name, "d_sink_logits",
+            (uint)((byte*)&value.d_sink_logits - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "dropout_seed", (uint)((byte*)&value.dropout_seed - start), (uint)(sizeof(ulong))));
+            Name, "dropout_seed",
+            (uint)((byte*)&value.dropout_seed - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "dropout_offset", (uint)((byte*)&value.dropout_offset - start), (uint)(sizeof(ulong))));
+            Name, "dropout_offset",
+            (uint)((byte*)&value.dropout_offset - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "q_position_offset", (uint)((byte*)&value.q_position_offset - start), (uint)(sizeof(long))));
+            Name, "q_position_offset",
+            (uint)((byte*)&value.q_position_offset - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "k_position_offset", (uint)((byte*)&value.k_position_offset - start), (uint)(sizeof(long))));
+            Name, "k_position_offset",
+            (uint)((byte*)&value.k_position_offset - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "program_parameters", (uint)((byte*)&value.program_parameters - start), (uint)(sizeof(void*))));
+            Name, "program_parameters",
+            (uint)((byte*)&value.program_parameters - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "program_parameter_bytes", (uint)((byte*)&value.program_parameter_bytes - start), (uint)(sizeof(ulong))));
+            Name, "program_parameter_bytes",
+            (uint)((byte*)&value.program_parameter_bytes - start), (uint)(sizeof(ulong))));
     }
 
     private static void Add_fattn_neighborhood_problem(List<AbiEntry> entries)
@@ -304,45 +398,65 @@ internal static unsafe class AbiTable
         const string Name = "fattn_neighborhood_problem";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_neighborhood_problem)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "additional_k", (uint)((byte*)&value.additional_k - start), (uint)(sizeof(fattn_layout))));
+            Name, "additional_k",
+            (uint)((byte*)&value.additional_k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "additional_v", (uint)((byte*)&value.additional_v - start), (uint)(sizeof(fattn_layout))));
+            Name, "additional_v",
+            (uint)((byte*)&value.additional_v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "grid", (uint)((byte*)value.grid - start), (uint)(3 * sizeof(long))));
+            Name, "grid",
+            (uint)((byte*)value.grid - start), (uint)(3 * sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "kernel_size", (uint)((byte*)value.kernel_size - start), (uint)(3 * sizeof(long))));
+            Name, "kernel_size",
+            (uint)((byte*)value.kernel_size - start), (uint)(3 * sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "stride", (uint)((byte*)value.stride - start), (uint)(3 * sizeof(long))));
+            Name, "stride",
+            (uint)((byte*)value.stride - start), (uint)(3 * sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "dilation", (uint)((byte*)value.dilation - start), (uint)(3 * sizeof(long))));
+            Name, "dilation",
+            (uint)((byte*)value.dilation - start), (uint)(3 * sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "causal", (uint)((byte*)value.causal - start), (uint)(3 * sizeof(uint))));
+            Name, "causal",
+            (uint)((byte*)value.causal - start), (uint)(3 * sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "num_axes", (uint)((byte*)&value.num_axes - start), (uint)(sizeof(uint))));
+            Name, "num_axes",
+            (uint)((byte*)&value.num_axes - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "scale", (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
+            Name, "scale",
+            (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "pointer_alignment", (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
+            Name, "pointer_alignment",
+            (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
     }
 
     private static void Add_fattn_neighborhood_forward_args(List<AbiEntry> entries)
@@ -352,23 +466,32 @@ internal static unsafe class AbiTable
         const string Name = "fattn_neighborhood_forward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_neighborhood_forward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "additional_k", (uint)((byte*)&value.additional_k - start), (uint)(sizeof(void*))));
+            Name, "additional_k",
+            (uint)((byte*)&value.additional_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "additional_v", (uint)((byte*)&value.additional_v - start), (uint)(sizeof(void*))));
+            Name, "additional_v",
+            (uint)((byte*)&value.additional_v - start), (uint)(sizeof(void*))));
     }
 
     private static void Add_fattn_neighborhood_backward_args(List<AbiEntry> entries)
@@ -378,37 +501,53 @@ internal static unsafe class AbiTable
         const string Name = "fattn_neighborhood_backward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_neighborhood_backward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_lse", (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
+            Name, "d_lse",
+            (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "additional_k", (uint)((byte*)&value.additional_k - start), (uint)(sizeof(void*))));
+            Name, "additional_k",
+            (uint)((byte*)&value.additional_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "additional_v", (uint)((byte*)&value.additional_v - start), (uint)(sizeof(void*))));
+            Name, "additional_v",
+            (uint)((byte*)&value.additional_v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_additional_k", (uint)((byte*)&value.d_additional_k - start), (uint)(sizeof(void*))));
+            Name, "d_additional_k",
+            (uint)((byte*)&value.d_additional_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_additional_v", (uint)((byte*)&value.d_additional_v - start), (uint)(sizeof(void*))));
+            Name, "d_additional_v",
+            (uint)((byte*)&value.d_additional_v - start), (uint)(sizeof(void*))));
     }
 
     private static void Add_fattn_lightning_problem(List<AbiEntry> entries)
@@ -418,33 +557,47 @@ internal static unsafe class AbiTable
         const string Name = "fattn_lightning_problem";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_lightning_problem)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "scale", (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
+            Name, "scale",
+            (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "feature_map", (uint)((byte*)&value.feature_map - start), (uint)(sizeof(fattn_feature_map))));
+            Name, "feature_map",
+            (uint)((byte*)&value.feature_map - start), (uint)(sizeof(fattn_feature_map))));
         entries.Add(new AbiEntry(
-            Name, "pointer_alignment", (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
+            Name, "pointer_alignment",
+            (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "reserved", (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
+            Name, "reserved",
+            (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
     }
 
     private static void Add_fattn_lightning_forward_args(List<AbiEntry> entries)
@@ -454,23 +607,32 @@ internal static unsafe class AbiTable
         const string Name = "fattn_lightning_forward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_lightning_forward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "slopes", (uint)((byte*)&value.slopes - start), (uint)(sizeof(float*))));
+            Name, "slopes",
+            (uint)((byte*)&value.slopes - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "initial_state", (uint)((byte*)&value.initial_state - start), (uint)(sizeof(float*))));
+            Name, "initial_state",
+            (uint)((byte*)&value.initial_state - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "final_state", (uint)((byte*)&value.final_state - start), (uint)(sizeof(float*))));
+            Name, "final_state",
+            (uint)((byte*)&value.final_state - start), (uint)(sizeof(float*))));
     }
 
     private static void Add_fattn_lightning_backward_args(List<AbiEntry> entries)
@@ -480,31 +642,44 @@ internal static unsafe class AbiTable
         const string Name = "fattn_lightning_backward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_lightning_backward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "slopes", (uint)((byte*)&value.slopes - start), (uint)(sizeof(float*))));
+            Name, "slopes",
+            (uint)((byte*)&value.slopes - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "initial_state", (uint)((byte*)&value.initial_state - start), (uint)(sizeof(float*))));
+            Name, "initial_state",
+            (uint)((byte*)&value.initial_state - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_final_state", (uint)((byte*)&value.d_final_state - start), (uint)(sizeof(float*))));
+            Name, "d_final_state",
+            (uint)((byte*)&value.d_final_state - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_initial_state", (uint)((byte*)&value.d_initial_state - start), (uint)(sizeof(float*))));
+            Name, "d_initial_state",
+            (uint)((byte*)&value.d_initial_state - start), (uint)(sizeof(float*))));
     }
 
     private static void Add_fattn_permuted_block_problem(List<AbiEntry> entries)
@@ -514,39 +689,56 @@ internal static unsafe class AbiTable
         const string Name = "fattn_permuted_block_problem";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_permuted_block_problem)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "block_size", (uint)((byte*)&value.block_size - start), (uint)(sizeof(long))));
+            Name, "block_size",
+            (uint)((byte*)&value.block_size - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "segment_size", (uint)((byte*)&value.segment_size - start), (uint)(sizeof(long))));
+            Name, "segment_size",
+            (uint)((byte*)&value.segment_size - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "max_blocks", (uint)((byte*)&value.max_blocks - start), (uint)(sizeof(long))));
+            Name, "max_blocks",
+            (uint)((byte*)&value.max_blocks - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "coverage", (uint)((byte*)&value.coverage - start), (uint)(sizeof(float))));
+            Name, "coverage",
+            (uint)((byte*)&value.coverage - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "scale", (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
+            Name, "scale",
+            (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "pointer_alignment", (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
+            Name, "pointer_alignment",
+            (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "reserved", (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
+            Name, "reserved",
+            (uint)((byte*)&value.reserved - start), (uint)(sizeof(uint))));
     }
 
     private static void Add_fattn_permuted_block_forward_args(List<AbiEntry> entries)
@@ -556,23 +748,32 @@ internal static unsafe class AbiTable
         const string Name = "fattn_permuted_block_forward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_permuted_block_forward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "permutation", (uint)((byte*)&value.permutation - start), (uint)(sizeof(int*))));
+            Name, "permutation",
+            (uint)((byte*)&value.permutation - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "block_mask", (uint)((byte*)&value.block_mask - start), (uint)(sizeof(byte*))));
+            Name, "block_mask",
+            (uint)((byte*)&value.block_mask - start), (uint)(sizeof(byte*))));
     }
 
     private static void Add_fattn_permuted_block_backward_args(List<AbiEntry> entries)
@@ -582,33 +783,47 @@ internal static unsafe class AbiTable
         const string Name = "fattn_permuted_block_backward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_permuted_block_backward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_lse", (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
+            Name, "d_lse",
+            (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "permutation", (uint)((byte*)&value.permutation - start), (uint)(sizeof(int*))));
+            Name, "permutation",
+            (uint)((byte*)&value.permutation - start), (uint)(sizeof(int*))));
         entries.Add(new AbiEntry(
-            Name, "block_mask", (uint)((byte*)&value.block_mask - start), (uint)(sizeof(byte*))));
+            Name, "block_mask",
+            (uint)((byte*)&value.block_mask - start), (uint)(sizeof(byte*))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
     }
 
     private static void Add_fattn_s2_problem(List<AbiEntry> entries)
@@ -618,39 +833,56 @@ internal static unsafe class AbiTable
         const string Name = "fattn_s2_problem";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_s2_problem)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "block_size", (uint)((byte*)&value.block_size - start), (uint)(sizeof(long))));
+            Name, "block_size",
+            (uint)((byte*)&value.block_size - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "local_blocks", (uint)((byte*)&value.local_blocks - start), (uint)(sizeof(long))));
+            Name, "local_blocks",
+            (uint)((byte*)&value.local_blocks - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "vertical_stride", (uint)((byte*)&value.vertical_stride - start), (uint)(sizeof(long))));
+            Name, "vertical_stride",
+            (uint)((byte*)&value.vertical_stride - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "head_offset", (uint)((byte*)&value.head_offset - start), (uint)(sizeof(long))));
+            Name, "head_offset",
+            (uint)((byte*)&value.head_offset - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "dense_heads", (uint)((byte*)&value.dense_heads - start), (uint)(sizeof(long))));
+            Name, "dense_heads",
+            (uint)((byte*)&value.dense_heads - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "scale", (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
+            Name, "scale",
+            (uint)((byte*)&value.scale - start), (uint)(sizeof(float))));
         entries.Add(new AbiEntry(
-            Name, "pointer_alignment", (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
+            Name, "pointer_alignment",
+            (uint)((byte*)&value.pointer_alignment - start), (uint)(sizeof(uint))));
     }
 
     private static void Add_fattn_s2_forward_args(List<AbiEntry> entries)
@@ -660,19 +892,26 @@ internal static unsafe class AbiTable
         const string Name = "fattn_s2_forward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_s2_forward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
     }
 
     private static void Add_fattn_s2_backward_args(List<AbiEntry> entries)
@@ -682,29 +921,41 @@ internal static unsafe class AbiTable
         const string Name = "fattn_s2_backward_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_s2_backward_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "q", (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
+            Name, "q",
+            (uint)((byte*)&value.q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "k", (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
+            Name, "k",
+            (uint)((byte*)&value.k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "v", (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
+            Name, "v",
+            (uint)((byte*)&value.v - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_o", (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
+            Name, "d_o",
+            (uint)((byte*)&value.d_o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_lse", (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
+            Name, "d_lse",
+            (uint)((byte*)&value.d_lse - start), (uint)(sizeof(float*))));
         entries.Add(new AbiEntry(
-            Name, "d_q", (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
+            Name, "d_q",
+            (uint)((byte*)&value.d_q - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_k", (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
+            Name, "d_k",
+            (uint)((byte*)&value.d_k - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "d_v", (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
+            Name, "d_v",
+            (uint)((byte*)&value.d_v - start), (uint)(sizeof(void*))));
     }
 
     private static void Add_fattn_device_options(List<AbiEntry> entries)
@@ -714,13 +965,17 @@ internal static unsafe class AbiTable
         const string Name = "fattn_device_options";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_device_options)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "cpu_target", (uint)((byte*)&value.cpu_target - start), (uint)(sizeof(fattn_cpu_target))));
+            Name, "cpu_target",
+            (uint)((byte*)&value.cpu_target - start), (uint)(sizeof(fattn_cpu_target))));
         entries.Add(new AbiEntry(
-            Name, "num_threads", (uint)((byte*)&value.num_threads - start), (uint)(sizeof(int))));
+            Name, "num_threads",
+            (uint)((byte*)&value.num_threads - start), (uint)(sizeof(int))));
     }
 
     private static void Add_fattn_device_description(List<AbiEntry> entries)
@@ -730,25 +985,35 @@ internal static unsafe class AbiTable
         const string Name = "fattn_device_description";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_device_description)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "kind", (uint)((byte*)&value.kind - start), (uint)(sizeof(fattn_device_kind))));
+            Name, "kind",
+            (uint)((byte*)&value.kind - start), (uint)(sizeof(fattn_device_kind))));
         entries.Add(new AbiEntry(
-            Name, "index", (uint)((byte*)&value.index - start), (uint)(sizeof(int))));
+            Name, "index",
+            (uint)((byte*)&value.index - start), (uint)(sizeof(int))));
         entries.Add(new AbiEntry(
-            Name, "cpu_target", (uint)((byte*)&value.cpu_target - start), (uint)(sizeof(fattn_cpu_target))));
+            Name, "cpu_target",
+            (uint)((byte*)&value.cpu_target - start), (uint)(sizeof(fattn_cpu_target))));
         entries.Add(new AbiEntry(
-            Name, "cpu_targets_available", (uint)((byte*)&value.cpu_targets_available - start), (uint)(sizeof(uint))));
+            Name, "cpu_targets_available",
+            (uint)((byte*)&value.cpu_targets_available - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "cpu_targets_built", (uint)((byte*)&value.cpu_targets_built - start), (uint)(sizeof(uint))));
+            Name, "cpu_targets_built",
+            (uint)((byte*)&value.cpu_targets_built - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "num_threads", (uint)((byte*)&value.num_threads - start), (uint)(sizeof(int))));
+            Name, "num_threads",
+            (uint)((byte*)&value.num_threads - start), (uint)(sizeof(int))));
         entries.Add(new AbiEntry(
-            Name, "name", (uint)((byte*)value.name - start), (uint)(128 * sizeof(byte))));
+            Name, "name",
+            (uint)((byte*)value.name - start), (uint)(128 * sizeof(byte))));
         entries.Add(new AbiEntry(
-            Name, "reason", (uint)((byte*)value.reason - start), (uint)(256 * sizeof(byte))));
+            Name, "reason",
+            (uint)((byte*)value.reason - start), (uint)(256 * sizeof(byte))));
     }
 
     private static void Add_fattn_plan_description(List<AbiEntry> entries)
@@ -758,25 +1023,35 @@ internal static unsafe class AbiTable
         const string Name = "fattn_plan_description";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_plan_description)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "family", (uint)((byte*)&value.family - start), (uint)(sizeof(fattn_family))));
+            Name, "family",
+            (uint)((byte*)&value.family - start), (uint)(sizeof(fattn_family))));
         entries.Add(new AbiEntry(
-            Name, "device_kind", (uint)((byte*)&value.device_kind - start), (uint)(sizeof(fattn_device_kind))));
+            Name, "device_kind",
+            (uint)((byte*)&value.device_kind - start), (uint)(sizeof(fattn_device_kind))));
         entries.Add(new AbiEntry(
-            Name, "forward_workspace_bytes", (uint)((byte*)&value.forward_workspace_bytes - start), (uint)(sizeof(ulong))));
+            Name, "forward_workspace_bytes",
+            (uint)((byte*)&value.forward_workspace_bytes - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "backward_workspace_bytes", (uint)((byte*)&value.backward_workspace_bytes - start), (uint)(sizeof(ulong))));
+            Name, "backward_workspace_bytes",
+            (uint)((byte*)&value.backward_workspace_bytes - start), (uint)(sizeof(ulong))));
         entries.Add(new AbiEntry(
-            Name, "forward_flops", (uint)((byte*)&value.forward_flops - start), (uint)(sizeof(double))));
+            Name, "forward_flops",
+            (uint)((byte*)&value.forward_flops - start), (uint)(sizeof(double))));
         entries.Add(new AbiEntry(
-            Name, "backward_flops", (uint)((byte*)&value.backward_flops - start), (uint)(sizeof(double))));
+            Name, "backward_flops",
+            (uint)((byte*)&value.backward_flops - start), (uint)(sizeof(double))));
         entries.Add(new AbiEntry(
-            Name, "forward_kernel", (uint)((byte*)value.forward_kernel - start), (uint)(64 * sizeof(byte))));
+            Name, "forward_kernel",
+            (uint)((byte*)value.forward_kernel - start), (uint)(64 * sizeof(byte))));
         entries.Add(new AbiEntry(
-            Name, "backward_kernel", (uint)((byte*)value.backward_kernel - start), (uint)(64 * sizeof(byte))));
+            Name, "backward_kernel",
+            (uint)((byte*)value.backward_kernel - start), (uint)(64 * sizeof(byte))));
     }
 
     private static void Add_fattn_schedule_stats(List<AbiEntry> entries)
@@ -786,27 +1061,38 @@ internal static unsafe class AbiTable
         const string Name = "fattn_schedule_stats";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_schedule_stats)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "tile_q", (uint)((byte*)&value.tile_q - start), (uint)(sizeof(long))));
+            Name, "tile_q",
+            (uint)((byte*)&value.tile_q - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "tile_kv", (uint)((byte*)&value.tile_kv - start), (uint)(sizeof(long))));
+            Name, "tile_kv",
+            (uint)((byte*)&value.tile_kv - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "num_q_tiles", (uint)((byte*)&value.num_q_tiles - start), (uint)(sizeof(long))));
+            Name, "num_q_tiles",
+            (uint)((byte*)&value.num_q_tiles - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "num_kv_tiles", (uint)((byte*)&value.num_kv_tiles - start), (uint)(sizeof(long))));
+            Name, "num_kv_tiles",
+            (uint)((byte*)&value.num_kv_tiles - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "full_tiles", (uint)((byte*)&value.full_tiles - start), (uint)(sizeof(long))));
+            Name, "full_tiles",
+            (uint)((byte*)&value.full_tiles - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "partial_tiles", (uint)((byte*)&value.partial_tiles - start), (uint)(sizeof(long))));
+            Name, "partial_tiles",
+            (uint)((byte*)&value.partial_tiles - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "skipped_tiles", (uint)((byte*)&value.skipped_tiles - start), (uint)(sizeof(long))));
+            Name, "skipped_tiles",
+            (uint)((byte*)&value.skipped_tiles - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "needed_pairs", (uint)((byte*)&value.needed_pairs - start), (uint)(sizeof(double))));
+            Name, "needed_pairs",
+            (uint)((byte*)&value.needed_pairs - start), (uint)(sizeof(double))));
         entries.Add(new AbiEntry(
-            Name, "visited_pairs", (uint)((byte*)&value.visited_pairs - start), (uint)(sizeof(double))));
+            Name, "visited_pairs",
+            (uint)((byte*)&value.visited_pairs - start), (uint)(sizeof(double))));
     }
 
     private static void Add_fattn_abi_entry(List<AbiEntry> entries)
@@ -816,13 +1102,17 @@ internal static unsafe class AbiTable
         const string Name = "fattn_abi_entry";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_abi_entry)));
         entries.Add(new AbiEntry(
-            Name, "structure", (uint)((byte*)&value.structure - start), (uint)(sizeof(byte*))));
+            Name, "structure",
+            (uint)((byte*)&value.structure - start), (uint)(sizeof(byte*))));
         entries.Add(new AbiEntry(
-            Name, "field", (uint)((byte*)&value.field - start), (uint)(sizeof(byte*))));
+            Name, "field",
+            (uint)((byte*)&value.field - start), (uint)(sizeof(byte*))));
         entries.Add(new AbiEntry(
-            Name, "offset", (uint)((byte*)&value.offset - start), (uint)(sizeof(uint))));
+            Name, "offset",
+            (uint)((byte*)&value.offset - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "size", (uint)((byte*)&value.size - start), (uint)(sizeof(uint))));
+            Name, "size",
+            (uint)((byte*)&value.size - start), (uint)(sizeof(uint))));
     }
 
     private static void Add_fattn_abi_description(List<AbiEntry> entries)
@@ -832,15 +1122,20 @@ internal static unsafe class AbiTable
         const string Name = "fattn_abi_description";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_abi_description)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "abi_version", (uint)((byte*)&value.abi_version - start), (uint)(sizeof(uint))));
+            Name, "abi_version",
+            (uint)((byte*)&value.abi_version - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "library_version", (uint)((byte*)&value.library_version - start), (uint)(sizeof(byte*))));
+            Name, "library_version",
+            (uint)((byte*)&value.library_version - start), (uint)(sizeof(byte*))));
         entries.Add(new AbiEntry(
-            Name, "entries", (uint)((byte*)&value.entries - start), (uint)(sizeof(fattn_abi_entry*))));
+            Name, "entries",
+            (uint)((byte*)&value.entries - start), (uint)(sizeof(fattn_abi_entry*))));
         entries.Add(new AbiEntry(
-            Name, "num_entries", (uint)((byte*)&value.num_entries - start), (uint)(sizeof(ulong))));
+            Name, "num_entries",
+            (uint)((byte*)&value.num_entries - start), (uint)(sizeof(ulong))));
     }
 
     private static void Add_fattn_merge_args(List<AbiEntry> entries)
@@ -850,22 +1145,31 @@ internal static unsafe class AbiTable
         const string Name = "fattn_merge_args";
         entries.Add(new AbiEntry(Name, null, 0, (uint)sizeof(fattn_merge_args)));
         entries.Add(new AbiEntry(
-            Name, "struct_size", (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
+            Name, "struct_size",
+            (uint)((byte*)&value.struct_size - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "flags", (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
+            Name, "flags",
+            (uint)((byte*)&value.flags - start), (uint)(sizeof(uint))));
         entries.Add(new AbiEntry(
-            Name, "part", (uint)((byte*)&value.part - start), (uint)(sizeof(fattn_layout))));
+            Name, "part",
+            (uint)((byte*)&value.part - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "o_layout", (uint)((byte*)&value.o_layout - start), (uint)(sizeof(fattn_layout))));
+            Name, "o_layout",
+            (uint)((byte*)&value.o_layout - start), (uint)(sizeof(fattn_layout))));
         entries.Add(new AbiEntry(
-            Name, "num_parts", (uint)((byte*)&value.num_parts - start), (uint)(sizeof(long))));
+            Name, "num_parts",
+            (uint)((byte*)&value.num_parts - start), (uint)(sizeof(long))));
         entries.Add(new AbiEntry(
-            Name, "o_parts", (uint)((byte*)&value.o_parts - start), (uint)(sizeof(void**))));
+            Name, "o_parts",
+            (uint)((byte*)&value.o_parts - start), (uint)(sizeof(void**))));
         entries.Add(new AbiEntry(
-            Name, "lse_parts", (uint)((byte*)&value.lse_parts - start), (uint)(sizeof(float**))));
+            Name, "lse_parts",
+            (uint)((byte*)&value.lse_parts - start), (uint)(sizeof(float**))));
         entries.Add(new AbiEntry(
-            Name, "o", (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
+            Name, "o",
+            (uint)((byte*)&value.o - start), (uint)(sizeof(void*))));
         entries.Add(new AbiEntry(
-            Name, "lse", (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
+            Name, "lse",
+            (uint)((byte*)&value.lse - start), (uint)(sizeof(float*))));
     }
 }

@@ -86,13 +86,14 @@ internal sealed class HeaderReaderTests
         Assert.That(structs, Does.Contain("public fixed byte name[16];"));
         Assert.That(structs, Does.Contain("public float** parts;"));
         Assert.That(functions, Does.Contain(
-            "internal static partial fattn_kind fattn_do(fattn_handle* handle, fattn_thing* thing, fattn_handle** @out);"));
+            "internal static partial fattn_kind fattn_do("
+            + "fattn_handle* handle, fattn_thing* thing, fattn_handle** @out);"));
         Assert.That(functions, Does.Contain("internal static partial void fattn_end();"));
         Assert.That(functions, Does.Contain("internal const uint FATTN_LIMIT = 7;"));
         Assert.That(files["Enums.Generated.cs"], Does.Contain("internal enum fattn_kind : uint"));
         Assert.That(files["Enums.Generated.cs"], Does.Contain("/// <summary>The second &lt; the third.</summary>"));
         Assert.That(files["Enums.Generated.cs"], Does.Contain("[Flags]"));
-        Assert.That(files["AbiTable.Generated.cs"], Does.Contain("Name, \"in\", (uint)((byte*)&value.@in - start)"));
+        Assert.That(files["AbiTable.Generated.cs"], Does.Contain("(uint)((byte*)&value.@in - start)"));
     }
 
     [TestCase("/** U. */ typedef union fattn_u { int32_t a; } fattn_u;", "only structs")]
@@ -100,7 +101,8 @@ internal sealed class HeaderReaderTests
     [TestCase("/** S. */ typedef struct fattn_s { /** A. */ unsigned a; } fattn_s;", "has type 'unsigned int'")]
     [TestCase("/** S. */ typedef struct fattn_s { /** A. */ long a; } fattn_s;", "has type 'long'")]
     [TestCase("/** S. */ typedef struct fattn_s { /** A. */ void* a[2]; } fattn_s;", "fixed buffers")]
-    [TestCase("/** S. */ typedef struct fattn_s { /** A. */ struct { int32_t b; } a; } fattn_s;", "contains a RecordDecl")]
+    [TestCase(
+        "/** S. */ typedef struct fattn_s { /** A. */ struct { int32_t b; } a; } fattn_s;", "contains a RecordDecl")]
     [TestCase("/** S. */ typedef struct fattn_s { uint32_t a; } fattn_s;", "no comment on: fattn_s.a")]
     [TestCase("/** F. */ void fattn_f(int32_t, ...);", "variable number")]
     [TestCase("/** F. */ void fattn_f(int32_t);", "has no name")]

@@ -17,7 +17,7 @@ internal sealed class NativeLoaderTests
     [Test]
     public void A_missing_library_names_every_place_and_both_versions()
     {
-        string[] places = ["/nowhere/a/libfused_attention.so", "/nowhere/b/libfused_attention.so", "libfused_attention_none.so"];
+        string[] places = ["/nowhere/a/libfused_attention.so", "/nowhere/b/x.so", "libfused_attention_none.so"];
         NativeLoader loader = NativeLoader.Load(places);
         Assert.That(loader.Handle, Is.EqualTo((nint)0));
         Assert.That(loader.Attempts.Select(a => a.Place), Is.EqualTo(places));
@@ -51,7 +51,8 @@ internal sealed class NativeLoaderTests
     [Test]
     public void Another_library_is_recognised()
     {
-        string other = Directory.GetFiles(Path.GetDirectoryName(typeof(object).Assembly.Location)!, "libSystem.Native.*")
+        string other = Directory.GetFiles(
+            Path.GetDirectoryName(typeof(object).Assembly.Location)!, "libSystem.Native.*")
             .First(f => !f.EndsWith(".dbg", StringComparison.Ordinal));
         NativeLoader loader = NativeLoader.Load([other]);
         Assert.That(loader.Error, Does.Contain(other).And.Contain("fattn_abi_describe"));
@@ -111,7 +112,8 @@ internal sealed class NativeLoaderTests
     {
         var context = new AssemblyLoadContext("fresh", isCollectible: true);
         Assembly copy = context.LoadFromAssemblyPath(typeof(NativeRuntime).Assembly.Location);
-        Type runtime = copy.GetType(typeof(NativeRuntime).FullName!)!, device = copy.GetType(typeof(AttentionDevice).FullName!)!;
+        Type runtime = copy.GetType(typeof(NativeRuntime).FullName!)!;
+        Type device = copy.GetType(typeof(AttentionDevice).FullName!)!;
         MethodInfo configure = runtime.GetMethod(nameof(NativeRuntime.Configure))!;
         MethodInfo open = device.GetProperty(nameof(AttentionDevice.Cpu))!.GetMethod!;
         configure.Invoke(null, ["/nowhere/libfused_attention.so"]);

@@ -158,7 +158,9 @@ internal sealed class DenseCase
         };
     }
 
-    /// <summary>Skips the running test, with the library's reason, when no kernel of this build does what it needs.</summary>
+    /// <summary>
+    /// Skips the running test, with the library's reason, when no kernel of this build does what it needs.
+    /// </summary>
     public static void SkipUnlessSupported<T>(AttentionShape shape, DenseOptions options)
         where T : unmanaged
     {

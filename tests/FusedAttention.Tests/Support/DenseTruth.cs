@@ -122,7 +122,8 @@ internal sealed class DenseTruth
     }
 
     private void AddGradients(
-        Row row, long place, double[] weights, double[] slopes, ReadOnlySpan<double> output, double gradLse, double sink,
+        Row row, long place, double[] weights, double[] slopes, ReadOnlySpan<double> output, double gradLse,
+        double sink,
         double lse)
     {
         bool isSoftmax = _options.Weights == AttentionWeights.Softmax;
@@ -168,7 +169,8 @@ internal sealed class DenseTruth
 
     /// <summary>One query of one head and where everything about it lies.</summary>
     private readonly record struct Row(
-        DenseTruth Truth, int Entry, long Batch, long Head, long Index, long Query, long Queries, long Keys, long FirstKey,
+        DenseTruth Truth, int Entry, long Batch, long Head, long Index, long Query, long Queries, long Keys,
+        long FirstKey,
         long KeyHead, long ValueHead)
     {
         private AttentionShape Shape => Truth._shape;

@@ -9,7 +9,8 @@ internal static class Expect
     /// <summary>Largest error allowed, as a share of the largest magnitude of the truth (at least 1).</summary>
     /// <remarks>
     /// These tests prove that the right numbers reach the right places; how exact kernels are is proven by the native
-    /// suite. f32: sums of some hundred terms; 16-bit types: a few units of the last place of inputs, weights and output.
+    /// suite. f32: sums of some hundred terms; 16-bit types: a few units of the last place of inputs, weights and
+    /// output.
     /// </remarks>
     public static double Tolerance<T>() =>
         typeof(T) == typeof(float) ? 2e-5 : typeof(T) == typeof(Half) ? 4e-3 : 3e-2;

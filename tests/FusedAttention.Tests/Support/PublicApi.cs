@@ -14,7 +14,9 @@ internal static class PublicApi
     private const BindingFlags Declared =
         BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
 
-    /// <summary>One paragraph for each public type, one line for each member, sorted; what the compiler adds is left out.</summary>
+    /// <summary>
+    /// One paragraph for each public type, one line for each member, sorted; what the compiler adds is left out.
+    /// </summary>
     public static string Dump(Assembly assembly)
     {
         var text = new StringBuilder();
@@ -58,9 +60,11 @@ internal static class PublicApi
                 FieldInfo field => $"{Static(field.IsStatic)}{Name(field.FieldType)} {field.Name}",
                 PropertyInfo property => Property(property),
                 ConstructorInfo constructor => $"new({Parameters(constructor)})",
-                MethodInfo { IsSpecialName: true } method when !method.Name.StartsWith("op_", StringComparison.Ordinal) => null,
+                MethodInfo { IsSpecialName: true } method when !method.Name.StartsWith(
+                    "op_", StringComparison.Ordinal) => null,
                 MethodInfo method =>
-                    $"{Static(method.IsStatic)}{Name(method.ReturnType)} {method.Name}{Generic(method)}({Parameters(method)})",
+                    $"{Static(method.IsStatic)}{Name(method.ReturnType)} "
+                    + $"{method.Name}{Generic(method)}({Parameters(method)})",
                 _ => member.ToString(),
             };
             if (line is not null)
@@ -82,7 +86,8 @@ internal static class PublicApi
     }
 
     private static string Parameters(MethodBase method) => string.Join(", ", method.GetParameters().Select(p =>
-        (p.IsIn ? "in " : p.IsOut ? "out " : "") + $"{Name(p.ParameterType)} {p.Name}" + (p.IsOptional ? " = default" : "")));
+        (p.IsIn ? "in " : p.IsOut ? "out " : "") + $"{Name(p.ParameterType)} {p.Name}" + (
+            p.IsOptional ? " = default" : "")));
 
     private static string Generic(MethodInfo method) => method.IsGenericMethod
         ? $"<{string.Join(", ", method.GetGenericArguments().Select(Name))}>"
