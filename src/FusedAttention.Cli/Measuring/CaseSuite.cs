@@ -28,12 +28,14 @@ internal static class CaseSuite
         List<string> refused = [];
         if (output.RemarkConsole.Profile.Capabilities.Interactive)
         {
-            output.RemarkConsole.Progress().AutoClear(true).Start(context =>
+            // Drawn between cases only: a drawing thread would take time from what is measured.
+            output.RemarkConsole.Progress().AutoClear(true).AutoRefresh(false).Start(context =>
             {
                 ProgressTask task = context.AddTask("measuring", maxValue: cases.Count);
                 foreach (MeasuredCase measured in cases)
                 {
                     task.Description = Markup.Escape(measured.Name);
+                    context.Refresh();
                     Add(measured);
                     task.Increment(1);
                 }

@@ -170,6 +170,12 @@ internal sealed class DenseInputs
 
         if (CuSeqlensQ is { } queries && CuSeqlensK is { } keys)
         {
+            if (Bias is not null)
+            {
+                throw new BadInputException(
+                    "bias and cu_seqlens_q are both given; packed sequences have no bias, use alibi_slopes or one run each");
+            }
+
             Require(Shape.Batch == 1, Q, "B = 1, as cu_seqlens_q says that sequences are packed");
             Require(queries.Shape.Length == 1 && queries.NumElements >= 2, queries, "[n + 1] for n >= 1 sequences");
             RequireShape(keys, queries.Shape, "the shape of cu_seqlens_q");

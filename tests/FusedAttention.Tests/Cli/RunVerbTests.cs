@@ -337,6 +337,21 @@ internal sealed class RunVerbTests
         Assert.That(_tool.ExitCode, Is.EqualTo(2));
     }
 
+    [Test]
+    public void Packed_sequences_have_no_bias()
+    {
+        long[] shape = [1, 2, 12, 4];
+        float[] zeros = new float[2 * 12 * 12];
+        _tool.RunProblem("""{"family":"dense"}""",
+        [
+            ToolRun.Floats("q", shape, zeros[..96]), ToolRun.Floats("k", shape, zeros[..96]),
+            ToolRun.Floats("v", shape, zeros[..96]), ToolRun.Floats("bias", [1, 2, 12, 12], zeros),
+            ToolRun.Indices("cu_seqlens_q", 0, 12), ToolRun.Indices("cu_seqlens_k", 0, 12),
+        ]);
+        Assert.That(_tool.ExitCode, Is.EqualTo(2));
+        Assert.That(_tool.Remarks, Does.Contain("packed sequences have no bias"));
+    }
+
     [TestCase(new[] { 1, 5 }, "holds 1 at position 0; expected 0..0")]
     [TestCase(new[] { 0, 5, 4 }, "holds 4 at position 2; expected 5..12")]
     [TestCase(new[] { 0, 13 }, "holds 13 at position 1; expected 0..12")]
