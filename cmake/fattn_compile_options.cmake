@@ -13,6 +13,8 @@ function(fattn_compile_options target)
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion
     $<$<COMPILE_LANGUAGE:CXX>:-Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual>
     $<$<BOOL:${FATTN_WARNINGS_AS_ERRORS}>:-Werror>
+    # Clang counts signedness among conversions, GCC does not in C++: the project follows GCC.
+    $<$<CXX_COMPILER_ID:Clang>:-Wno-sign-conversion>
     # GCC notes that passing vectors changed between its versions 4.6 and 10; nothing here crosses such a border.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-psabi>)
 
