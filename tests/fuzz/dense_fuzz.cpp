@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -255,9 +256,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Input input(data, size);
     fattn_device* device = nullptr;
     if (fattn_device_cpu(&device) != FATTN_STATUS_OK) std::abort();
-    const fattn_dense_problem problem = any_problem(input);
+    fattn_dense_problem problem = any_problem(input);
+
+    // The library may read struct_size bytes, no more; what lies past them counts as zero.
+    const size_t promised = problem.struct_size;
+    std::vector<std::byte> memory(std::max(promised, sizeof problem.struct_size));
+    std::memcpy(memory.data(), &problem, std::min(memory.size(), sizeof problem));
+    if (promised > sizeof problem) memory.back() = static_cast<std::byte>(input.byte() & 1);
+    if (promised < sizeof problem) {
+        std::memset(reinterpret_cast<std::byte*>(&problem) + promised, 0,
+                    sizeof problem - promised);
+    }
+
     fattn_plan* plan = nullptr;
-    if (fattn_dense_plan(device, &problem, &plan) == FATTN_STATUS_OK) {
+    const auto* descriptor = reinterpret_cast<const fattn_dense_problem*>(memory.data());
+    if (fattn_dense_plan(device, descriptor, &plan) == FATTN_STATUS_OK) {
         if (is_small(problem)) run_plan(plan, problem, input);
         fattn_plan_release(plan);
     } else if (fattn_last_error()[0] == '\0') {
