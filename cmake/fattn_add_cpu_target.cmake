@@ -13,10 +13,6 @@ function(fattn_add_cpu_target isa)
     return()
   endif()
 
-  if(NOT EXISTS "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
-    return()
-  endif()
-
   set(target fattn_target_${isa})
   add_library(${target} OBJECT "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
   fattn_compile_options(${target})

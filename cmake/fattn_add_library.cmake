@@ -14,12 +14,6 @@ function(fattn_add_library)
   endforeach()
   list(FILTER sources EXCLUDE REGEX "/native/cpu/target_[a-z0-9_]+\\.cpp$")
 
-  # Rooms may still be empty.
-  file(WRITE "${PROJECT_BINARY_DIR}/empty.cpp" "")
-  if(NOT sources)
-    list(APPEND sources "${PROJECT_BINARY_DIR}/empty.cpp")
-  endif()
-
   add_library(fattn_objects OBJECT ${sources})
   fattn_compile_options(fattn_objects)
   fattn_hide_symbols(fattn_objects)
@@ -50,9 +44,6 @@ function(fattn_add_library)
     "${PROJECT_SOURCE_DIR}/native/include" "${PROJECT_SOURCE_DIR}/native")
 
   file(GLOB_RECURSE reference_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/reference/*.cpp")
-  if(NOT reference_sources)
-    list(APPEND reference_sources "${PROJECT_BINARY_DIR}/empty.cpp")
-  endif()
   add_library(fattn_reference STATIC EXCLUDE_FROM_ALL ${reference_sources})
   fattn_compile_options(fattn_reference)
 endfunction()
