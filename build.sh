@@ -24,8 +24,8 @@ TEXT
 configure_native() {
     need g++=g++ cmake=cmake ninja=ninja-build
     cmake -S . -B .build/native/release -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_BENCHMARKS=OFF "$@" > .build/native/configure.log ||
-        { cat .build/native/configure.log; return 1; }
+        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_BENCHMARKS=OFF "$@" \
+        > .build/native/configure.log || { cat .build/native/configure.log; return 1; }
 }
 
 build_native() {
