@@ -66,9 +66,9 @@ TEST_P(DenseCorners, ExtentsOfZero) {
     expect_corner(nobody, backward());
 }
 
-/// One below, at and one above the sizes that tiles, register blocks and panels have on any target.
-TEST_P(DenseCorners, LengthsAroundTileEdges) {
-    std::vector<int64> edges{16, 32, 96, 128, 192, 256};
+/// One below, at and one above what register blocks and panels are made of on any target.
+TEST_P(DenseCorners, LengthsAroundRegisterBlocks) {
+    std::vector<int64> edges{16, 32, 96, 128};
     if (runs_everything()) edges = {8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
     for (const int64 edge : edges)
         for (const int64 q_len : {edge - 1, edge, edge + 1})
@@ -78,6 +78,29 @@ TEST_P(DenseCorners, LengthsAroundTileEdges) {
                 spec.causal = q_len != kv_len;
                 expect_corner(spec, backward());
             }
+}
+
+/// One below, at and one above the tile of each target's plan, in both directions.
+TEST_P(DenseCorners, LengthsAroundTileEdges) {
+    for (const CpuDevice& device : cpu_devices()) {
+        DenseSpec spec = sized(64, 64, 4);
+        spec.backward = backward();
+        const DenseCase any(spec);
+        const PlanHandle plan = make_plan(device, any);
+        ASSERT_NE(plan, nullptr);
+        fattn_schedule_stats stats{};
+        stats.struct_size = sizeof stats;
+        ASSERT_TRUE(ok(fattn_plan_schedule_stats(plan.get(), &stats)));
+        for (const int64 q_len : {stats.tile_q - 1, stats.tile_q, stats.tile_q + 1})
+            for (const int64 kv_len : {stats.tile_kv - 1, stats.tile_kv, stats.tile_kv + 1}) {
+                spec.q_len = q_len;
+                spec.kv_len = kv_len;
+                spec.dtype = (q_len + kv_len) % 2 == 0 ? DType::kF32 : DType::kBF16;
+                spec.causal = (q_len + kv_len) % 3 == 0;
+                DenseCase c(spec);
+                expect_near_truth(device, dense_truth(c), c);
+            }
+    }
 }
 
 TEST_P(DenseCorners, EveryHeadDim) {
