@@ -7,7 +7,7 @@ namespace FusedAttention.Cli;
 
 internal sealed class ToolOutput
 {
-    private const int PlainWidth = 160;
+    private const int PlainWidth = 200;
 
     internal ToolOutput(TextWriter results, TextWriter remarks)
     {

@@ -57,9 +57,9 @@ internal static class ResultTable
         text.WriteLine();
         text.WriteLine("""
             Time is the median. Speed counts visible pairs only; decode is bound by memory and given in GB/s of keys and
-            values. The peak was measured in the same run, just before each case. Error is the largest difference from
-            double precision on sampled rows, over the largest value there. The score matrix is what storing all scores
-            would take; it is never stored.
+            values: above 100 % of peak they came from a cache. The peak was measured in the same run, just before each
+            case. Error is the largest difference from double precision on sampled rows, over the largest value there.
+            The score matrix is what storing all scores would take; it is never stored.
             """);
     }
 
