@@ -46,7 +46,7 @@ public sealed unsafe class AttentionDevice : IDisposable
         AttentionDevice device = Cpu;
         DeviceDescription description = device.Describe();
         explanation = $"CPU ({description.Name}, {description.Target}, {description.Threads} threads): "
-            + $"{description.Reason} {ExplainCuda()}";
+            + $"{description.Reason.TrimEnd('.')}. {ExplainCuda()}";
         return device;
     }
 
@@ -151,7 +151,7 @@ public sealed unsafe class AttentionDevice : IDisposable
             fattn_device_kind.FATTN_DEVICE_KIND_CUDA, 0, null, &device);
         if (status != fattn_status.FATTN_STATUS_OK)
         {
-            return $"CUDA: {NativeCall.LastError()}";
+            return $"CUDA: {NativeCall.LastError().TrimEnd('.')}.";
         }
 
         NativeMethods.fattn_device_release(device);

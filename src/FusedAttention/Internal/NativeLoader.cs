@@ -115,8 +115,8 @@ internal sealed unsafe class NativeLoader
     {
         if (!NativeLibrary.TryGetExport(Handle, nameof(NativeMethods.fattn_abi_describe), out nint describe))
         {
-            Error = $"{Path} has no {nameof(NativeMethods.fattn_abi_describe)}: it is not the library that "
-                + $"FusedAttention {ManagedVersion} (interface version {NativeMethods.FATTN_ABI_VERSION}) was made for.";
+            Error = $"{Path} has no {nameof(NativeMethods.fattn_abi_describe)}: it is not what FusedAttention "
+                + $"{ManagedVersion} (interface version {NativeMethods.FATTN_ABI_VERSION}) was made for.";
             return;
         }
 
