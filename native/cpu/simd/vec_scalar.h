@@ -42,15 +42,14 @@ FATTN_HD inline Vec fma(Vec a, Vec b, Vec c) {
 FATTN_HD inline Vec max(Vec a, Vec b) { return Vec(a.v > b.v ? a.v : b.v); }
 FATTN_HD inline Vec min(Vec a, Vec b) { return Vec(a.v < b.v ? a.v : b.v); }
 FATTN_HD inline Vec abs(Vec a) { return Vec(__builtin_fabsf(a.v)); }
-/// floor(x), at least -127, below which powers of two are taken as 0. From 2^23 on every float is
-/// an integer; below, adding 2^23 rounds the magnitude to one.
+/// floor(x), at least -127, below which powers of two are taken as 0, of x < 2^22: beside 1.5 *
+/// 2^23 no fraction bits are left. Without a branch, so that compilers turn the row pass into
+/// vectors.
 FATTN_HD inline Vec exponent_of(Vec x) {
-    constexpr float kShift = 0x1p23F;
+    constexpr float kShift = 0x1.8p23F;
     const float a = max(Vec(-127.0F), x).v;
-    const float magnitude = __builtin_fabsf(a);
-    if (!(magnitude < kShift)) return Vec(a);
-    const float nearest = __builtin_copysignf(magnitude + kShift - kShift, a);
-    return Vec(nearest > a ? nearest - 1.0F : nearest);
+    const float nearest = a + kShift - kShift;
+    return Vec(nearest - (nearest > a ? 1.0F : 0.0F));
 }
 FATTN_HD inline Vec fraction(Vec x) { return max(Vec(-127.0F), x) - exponent_of(x); }
 /// The factor 2^floor(n) is put together from bits, as in vec_avx2.h; below -126 it is 0.
