@@ -186,14 +186,17 @@ FATTN_HD inline Vec high_bf16(Vec words) {
 /// Words from f32: low halves from low, high halves from high, rounded to bf16.
 FATTN_HD inline Vec pair_bf16(Vec low, Vec high) {
 #if defined(__AVX512BF16__)
+    // The conversion puts all of low before all of high; the permutation takes them in turn.
     const __m512i packed = __builtin_bit_cast(__m512i, _mm512_cvtne2ps_pbh(high.v, low.v));
-    const __m512i a = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(packed));
-    const __m512i b = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(packed, 1));
+    const __m512i turns =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(turns, packed));
 #else
     const __m512i a = _mm512_cvtepu16_epi32(to_bf16(low));
     const __m512i b = _mm512_cvtepu16_epi32(to_bf16(high));
-#endif
     return _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
+#endif
 }
 /// 32 f32 rounded to 32 consecutive bf16 (16 words).
 FATTN_HD inline Vec concat_bf16(Vec first, Vec second) {
