@@ -16,10 +16,17 @@
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
 namespace {
 
-/// Key tiles that share one packing of a query tile.
-constexpr int64 kBackwardTiles = 4;
+/// Most key tiles that share one packing of a query tile.
+constexpr int64 kBackwardTiles = 8;
 
-/// Scratch of one backward task; the key side holds up to kBackwardTiles tiles.
+/// Key tiles of a block of keys: with small head dims more of them, so that packing queries stays a
+/// small part of the work; with large ones fewer, so that the block stays near the second cache.
+FATTN_HD constexpr int64 backward_tiles(const DenseProblem& problem) {
+    const int64 columns = max_of<int64>(problem.head_dim + problem.head_dim_v, 1);
+    return clamp_to<int64>(1024 / columns, 1, kBackwardTiles);
+}
+
+/// Scratch of one backward task; the key side holds up to backward_tiles tiles.
 struct BackwardScratch {
     BackwardScoreScratch score;
     float* k;            // [tiles][panels of keys][words of D][kPanel]
@@ -33,8 +40,8 @@ struct BackwardScratch {
     template <class Dot>
     static BackwardScratch take(const DenseProblem& problem, Scratch& scratch) {
         const int64 keys =
-            kBackwardKeys *
-            clamp_to<int64>(ceil_div<int64>(problem.kv_len, kBackwardKeys), 1, kBackwardTiles);
+            kBackwardKeys * clamp_to<int64>(ceil_div<int64>(problem.kv_len, kBackwardKeys), 1,
+                                            backward_tiles(problem));
         const int64 columns = padded_columns(problem.head_dim);
         const int64 columns_v = padded_columns(problem.head_dim_v);
         BackwardScratch s{};
@@ -119,7 +126,7 @@ class BackwardLoop {
             fill(task_.d_q + h * task_.d_q_head_stride, 0,
                  round_up<int64>(task_.sequence.q_len, kMicroRows) * d_q_stride_, 0.0F);
         }
-        const int64 step = kBackwardTiles * kBackwardKeys;
+        const int64 step = backward_tiles(problem_) * kBackwardKeys;
         for (int64 key = task_.key_begin; key < task_.key_end; key += step) {
             if (!key_block(key, min_of<int64>(task_.key_end, key + step))) return;
         }
