@@ -252,9 +252,10 @@ typedef struct fattn_dense_problem {
     fattn_layout v;
     /** Output [B, Hq, Lq, Dv], dtype of q or f32. Rank 0: contiguous, dtype of q. */
     fattn_layout o;
-    /** Additive bias [B or 1, Hq or 1, Lq, Lk], f32 or the dtype of q. */
+    /** Additive bias [B or 1, Hq or 1, Lq, Lk], f32 or the dtype of q. Packed: indexed within each
+     * sequence, [num_seqs or 1, Hq or 1, max_q_len, max_kv_len]. */
     fattn_layout bias;
-    /** Visibility [B or 1, Hq or 1, Lq, Lk], u8 or bits. */
+    /** Visibility [B or 1, Hq or 1, Lq, Lk], u8 or bits. Packed: as bias. */
     fattn_layout mask;
     /** Gradient of o. Rank 0: the layout of o. */
     fattn_layout d_o;
@@ -291,9 +292,9 @@ typedef struct fattn_dense_problem {
     uint32_t reserved;
     /** FATTN_DENSE_VARLEN: number of sequences. */
     int64_t num_seqs;
-    /** FATTN_DENSE_VARLEN: longest query sequence that will come. */
+    /** FATTN_DENSE_VARLEN: longest query sequence that will come; 0 for all tokens. */
     int64_t max_q_len;
-    /** FATTN_DENSE_VARLEN: longest key sequence that will come. */
+    /** FATTN_DENSE_VARLEN: longest key sequence that will come; 0 for all tokens. */
     int64_t max_kv_len;
     /** FATTN_DENSE_PAGED: entries in a row of the block table; Lk is this times page_size. */
     int64_t max_pages_per_seq;
