@@ -149,6 +149,15 @@ Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker
     return check_kv_len(p, args);
 }
 
+/// Memory without elements in place of NULL, so that kernels may form addresses of empty tensors.
+const void* address_of(const void* data) {
+    alignas(64) static const char nothing[64] = {};
+    return data != nullptr ? data : nothing;
+}
+void* address_of(void* data) {
+    return const_cast<void*>(address_of(const_cast<const void*>(data)));
+}
+
 /// Elements of lse: one for every query row.
 int64 num_rows(const DenseProblem& p) { return p.q.shape[0] * p.q.shape[1] * p.q.shape[2]; }
 
@@ -180,13 +189,13 @@ Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_a
     memory.add_workspace(workspace.data, workspace.bytes);
     FATTN_RETURN_IF_ERROR(memory.check_overlaps());
 
-    *out = {.q = given.q,
-            .k = given.k,
-            .v = given.v,
-            .o = given.o,
+    *out = {.q = address_of(given.q),
+            .k = address_of(given.k),
+            .v = address_of(given.v),
+            .o = address_of(given.o),
             .lse = given.lse,
-            .bias = given.bias,
-            .mask = given.mask,
+            .bias = p.has_bias ? address_of(given.bias) : nullptr,
+            .mask = p.has_mask ? address_of(given.mask) : nullptr,
             .alibi_slopes = given.alibi_slopes,
             .sink_logits = given.sink_logits,
             .cu_seqlens_q = given.cu_seqlens_q,
@@ -233,15 +242,15 @@ Status check_dense_backward(const CheckedDense& plan, const fattn_dense_backward
     memory.add_workspace(workspace.data, workspace.bytes);
     FATTN_RETURN_IF_ERROR(memory.check_overlaps());
 
-    *out = {.q = given.q,
-            .k = given.k,
-            .v = given.v,
-            .o = given.o,
+    *out = {.q = address_of(given.q),
+            .k = address_of(given.k),
+            .v = address_of(given.v),
+            .o = address_of(given.o),
             .lse = given.lse,
-            .d_o = given.d_o,
+            .d_o = address_of(given.d_o),
             .d_lse = given.d_lse,
-            .bias = given.bias,
-            .mask = given.mask,
+            .bias = p.has_bias ? address_of(given.bias) : nullptr,
+            .mask = p.has_mask ? address_of(given.mask) : nullptr,
             .alibi_slopes = given.alibi_slopes,
             .sink_logits = given.sink_logits,
             .cu_seqlens_q = given.cu_seqlens_q,

@@ -30,13 +30,20 @@ struct Axis {
     int64 stride;
 };
 
+struct Axes {
+    Axis axes[4];
+
+    Axis& operator[](int i) { return axes[i]; }
+    const Axis& operator[](int i) const { return axes[i]; }
+};
+
 /// Axes of more than one element, largest stride first; returns their number.
-int sorted_axes(const TensorLayout& layout, std::array<Axis, 4>* axes) {
+int sorted_axes(const TensorLayout& layout, Axes* axes) {
     int num = 0;
     for (int i = 0; i < 4; ++i) {
         if (layout.shape[i] > 1) (*axes)[num++] = {layout.shape[i], layout.strides[i]};
     }
-    std::sort(axes->begin(), axes->begin() + num,
+    std::sort(axes->axes, axes->axes + num,
               [](const Axis& a, const Axis& b) { return a.stride > b.stride; });
     return num;
 }
@@ -51,8 +58,8 @@ int64 span_of(const Axis* axes, int num) {
 /// Whether a non-zero combination of index differences gives distance 0, for sorted axes whose
 /// strides do not nest. Tries the differences of all axes but the longest; the innermost one is an
 /// interval when its stride is 1.
-Overlap search_overlap(const std::array<Axis, 4>& sorted, int num) {
-    constexpr int64 kMostTrials = int64{1} << 20;
+Overlap search_overlap(const Axes& sorted, int num) {
+    constexpr int64 kMostTrials = int64{1} << 16;
     int64 width = 0;  // the innermost axis bridges distances -width..width
     if (sorted[num - 1].stride == 1) {
         width = sorted[num - 1].extent - 1;
@@ -60,7 +67,7 @@ Overlap search_overlap(const std::array<Axis, 4>& sorted, int num) {
     }
     // The last dimension has stride 1 or one element, so three axes are left at most.
     std::array<Axis, 3> axes{Axis{1, 1}, Axis{1, 1}, Axis{1, 1}};
-    std::copy(sorted.begin(), sorted.begin() + num, axes.begin());
+    std::copy(sorted.axes, sorted.axes + num, axes.begin());
     std::sort(axes.begin(), axes.end(),
               [](const Axis& a, const Axis& b) { return a.extent > b.extent; });
     const auto [longest, middle, shortest] = axes;
@@ -152,7 +159,7 @@ Status check_extent(const TensorLayout& layout, const char* name, int axis, int6
 
 Overlap self_overlap(const TensorLayout& layout) {
     if (is_empty(layout)) return Overlap::kNo;
-    std::array<Axis, 4> axes{};
+    Axes axes{};
     const int num = sorted_axes(layout, &axes);
     if (num == 0) return Overlap::kNo;
     if (axes[num - 1].stride == 0) return Overlap::kYes;
@@ -196,7 +203,7 @@ bool are_disjoint(const Region& a, const Region& b) {
 
     // In bytes; dtypes of outputs are whole bytes.
     struct Bytes {
-        std::array<Axis, 4> axes{};
+        Axes axes{};
         int num;
         int64 element;
     };
@@ -235,7 +242,7 @@ bool are_disjoint(const Region& a, const Region& b) {
     };
     for (const Bytes* tensor : {&x, &y}) {
         for (int i = 0; i < tensor->num; ++i) {
-            const int64 period = tensor->axes[static_cast<std::size_t>(i)].stride;
+            const int64 period = tensor->axes[i].stride;
             if (period > 0 && keeps_apart(period)) return true;
         }
     }
