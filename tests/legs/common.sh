@@ -10,7 +10,7 @@ work=$root/.build/test/$(basename "$0" .sh)
 mkdir -p "$work"
 : "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
 # Random problems differ from commit to commit, and are the same for all who test one commit.
-: "${FATTN_TEST_SEED:=$((16#$(git rev-parse --short=7 HEAD)))}"
+: "${FATTN_TEST_SEED:=$((16#$(git rev-parse --short=7 HEAD 2> /dev/null || echo 1)))}"
 export FATTN_TEST_MODE FATTN_TEST_SEED
 
 # reduce_samples: for legs whose programs run many times slower than the release build.
