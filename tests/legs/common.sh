@@ -9,9 +9,8 @@ root=$PWD
 work=$root/.build/test/$(basename "$0" .sh)
 mkdir -p "$work"
 : "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
-# Random problems differ from commit to commit, and are the same for all who test one commit.
-: "${FATTN_TEST_SEED:=$((16#$(git rev-parse --short=7 HEAD 2> /dev/null || echo 1)))}"
-export FATTN_TEST_MODE FATTN_TEST_SEED
+# Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, so that a red run is red again for everyone.
+export FATTN_TEST_MODE
 
 # reduce_samples: for legs whose programs run many times slower than the release build.
 reduce_samples() { [[ $FATTN_TEST_MODE == full ]] || FATTN_TEST_MODE=reduced; }
