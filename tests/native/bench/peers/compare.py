@@ -1,0 +1,230 @@
+#!/usr/bin/env python3
+"""Measures dense attention against PyTorch and ONNX Runtime in one run; started by hand, see native/README.md.
+
+Every side is a process that keeps its tensors and waits for its turn, pinned to the same processors; the turns
+alternate. It installs nothing: a peer that is not on the machine is named and left out. A peer may be asked for the same
+problem in several ways; the fastest of a short trial is the one that is compared. Each way's result is checked against ours.
+"""
+
+import argparse
+import base64
+import json
+import os
+import pathlib
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+
+import onnx_model
+import shapes as shape_list
+
+HERE = pathlib.Path(__file__).resolve().parent
+TORCH_VARIANTS = ("sdpa", "sdpa, group folded", "operations")
+# Largest difference of a result in f32, relative to 1 + |ours|; bf16 rounds inputs of the second product to 8 bits.
+TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
+MINIMUM_TURN = 0.02  # seconds; a shorter case runs several times in one turn
+TRIALS = 3
+
+
+class Side:
+    """A process that runs attention on request."""
+
+    def __init__(self, name, command, processors, environment, values):
+        self.name = name
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment},
+            preexec_fn=lambda: os.sched_setaffinity(0, processors))
+        self.version = self.ask(do="start", values=values, threads=len(processors))["version"]
+
+    def ask(self, **message):
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with exit code {self._process.wait()}")
+        return json.loads(line)
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def find_commands(options):
+    """Commands of the peers that are here; names those that are not."""
+    found = {}
+    torch = shlex.split(options.torch_python)
+    node = shlex.split(options.node)
+    wanted = {
+        "PyTorch": (torch + ["-c", "import torch"], torch + ["-c", (HERE / "torch_worker.py").read_text()]),
+        "ONNX Runtime": (node + ["-e", "require('onnxruntime-node')"],
+                         node + ["-e", (HERE / "onnxruntime_worker.js").read_text()]),
+    }
+    for name, (probe, command) in wanted.items():
+        try:
+            probed = subprocess.run(probe, capture_output=True, text=True, check=False,
+                                    env={**os.environ, "NODE_PATH": options.node_path})
+            reason = next((line for line in probed.stderr.splitlines() if "Error: " in line), "")
+            present = probed.returncode == 0
+        except OSError as error:
+            present, reason = False, str(error)
+        if present:
+            found[name] = command
+        else:
+            print(f"{name}: not found by {' '.join(probe)}: {reason}", file=sys.stderr)
+    return found
+
+
+def start_sides(options, commands, processors, values):
+    threads = str(len(processors))
+    environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "NODE_PATH": options.node_path}
+    if options.openblas_core:
+        environment["OPENBLAS_CORETYPE"] = options.openblas_core
+    ours = [sys.executable, str(HERE / "our_worker.py"), options.library]
+    return [Side(name, command, processors, environment, values)
+            for name, command in {"ours": ours, **commands}.items()]
+
+
+def variants_of(side, shape):
+    """The requests that open this problem on a side, by variant."""
+    if side.name == "ours":
+        return {"ours": {}}
+    if side.name == "PyTorch":
+        return {variant: {} for variant in TORCH_VARIANTS}
+    return {variant: {"layout": layout, "model": base64.b64encode(model).decode()}
+            for variant, (layout, model) in onnx_model.models(shape).items()}
+
+
+def worst_difference(sample, ours):
+    return max(abs(a - b) / (1 + abs(b)) for a, b in zip(sample, ours, strict=True))
+
+
+def seconds_of(side, variant, times, clock):
+    reply = side.ask(do="run", variant=variant, times=times)
+    if "error" in reply:
+        raise RuntimeError(f"{side.name}, {variant}: {reply['error']}")
+    return reply[clock]
+
+
+def open_side(side, shape, ours, clock):
+    """Opens every variant, tries each, returns (fastest variant, its difference, all trials in seconds)."""
+    trials, differences, refused = {}, {}, {}
+    for variant, request in variants_of(side, shape).items():
+        reply = side.ask(do="open", variant=variant, shape=vars(shape), starts=shape_list.STARTS,
+                         samples=shape_list.NUM_SAMPLES, **request)
+        if "error" in reply:
+            refused[variant] = reply["error"]
+            continue
+        differences[variant] = worst_difference(reply["sample"], ours or reply["sample"])
+        if differences[variant] > TOLERANCE[shape.dtype]:
+            refused[variant] = f"its result differs from ours by {differences[variant]:.2g}"
+            continue
+        if ours is None:
+            return variant, reply["sample"], None
+        trials[variant] = min(seconds_of(side, variant, 1, clock) for _ in range(TRIALS))
+    best = min(trials, key=trials.get, default=None)
+    return best, differences.get(best), {"seconds": trials, "refused": refused}
+
+
+def measure(shape, sides, options):
+    """Alternates all sides on one problem and returns the row of the table."""
+    clock = options.clock if shape.threads == 1 else "wall"
+    for side in sides:
+        side.ask(do="forget")
+    _, sample, _ = open_side(sides[0], shape, None, clock)
+    row = {"case": shape.title(), "unit": shape.unit, "clock": clock, "peers": {}}
+    turns = {"ours": "ours"}
+    for side in sides[1:]:
+        best, difference, trials = open_side(side, shape, sample, clock)
+        row["peers"][side.name] = {"variant": best, "difference": difference, "trials": trials}
+        if best is not None:
+            turns[side.name] = best
+    by_name = {side.name: side for side in sides}
+    times = {name: max(1, round(MINIMUM_TURN / seconds_of(by_name[name], variant, 1, clock)))
+             for name, variant in turns.items()}
+    seconds = {name: [] for name in turns}
+    peaks = []
+    kind = "read" if shape.decode else shape.dtype
+    for _ in range(options.rounds):
+        peaks.append(sides[0].ask(do="peak", kind=kind, threads=shape.threads)[clock])
+        for name, variant in turns.items():
+            seconds[name].append(seconds_of(by_name[name], variant, times[name], clock))
+            time.sleep(options.pause)
+    work = shape.work() / 1e9
+    # Noise of other processes only lowers a peak, so the highest of the rounds is the machine's.
+    row["peak"] = max(peaks)
+    row["rate"] = work / statistics.median(seconds["ours"])
+    row["of_peak"] = row["rate"] / row["peak"]
+    for name in list(turns)[1:]:
+        ratios = [theirs / own for theirs, own in zip(seconds[name], seconds["ours"], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        row["peers"][name].update(rate=work / statistics.median(seconds[name]), ratio=middle, quartiles=[low, high],
+                                  seconds=seconds[name])
+    row["seconds"] = seconds["ours"]
+    return row
+
+
+def cells(row, names):
+    """The row as text: case, our rate and share of the peak, then rate, ratio and variant of every peer."""
+    text = [row["case"], f"{row['rate']:.1f} {row['unit']}", f"{row['of_peak']:.2f}"]
+    for name in names:
+        peer = row["peers"].get(name, {})
+        if "ratio" in peer:
+            low, high = peer["quartiles"]
+            text.append(f"{peer['rate']:.1f} ({peer['variant']})")
+            text.append(f"{peer['ratio']:.2f} ({low:.2f}..{high:.2f})")
+        else:
+            text += ["cannot" if name in row["peers"] else "not found", "-"]
+    return text
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--library", default=".build/native/out/lib/libfused_attention.so")
+    parser.add_argument("--torch-python", default="python3", help="command of a Python that has torch")
+    parser.add_argument("--node", default="node", help="command of Node.js")
+    parser.add_argument("--node-path", default="", help="node_modules folder with onnxruntime-node")
+    parser.add_argument("--openblas-core", default="", help="OPENBLAS_CORETYPE for a PyTorch that uses OpenBLAS")
+    parser.add_argument("--only", default="", help="regular expression on the names of cases")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--pause", type=float, default=0.005, help="seconds between turns, for spinning threads to stop")
+    parser.add_argument("--processors", default="", help="processors to pin to, for example 1,0; a case takes the first")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                        help="cpu: processor time in one-thread cases, for a machine that others use too")
+    parser.add_argument("--json", default="", help="file to write the rows to")
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    options.library = str(pathlib.Path(options.library).resolve())
+    commands = find_commands(options)
+    processors = [int(p) for p in options.processors.split(",") if p] or sorted(os.sched_getaffinity(0))
+    values = base64.b64encode(shape_list.values().tobytes()).decode()
+    chosen = [s for s in shape_list.all_shapes() if re.search(options.only, s.title())]
+    names = ("PyTorch", "ONNX Runtime")
+    rows, versions = [], {}
+    header = ["case", "ours", "of peak", *(title for name in names for title in (name, "ours / it"))]
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for threads in sorted({s.threads for s in chosen}):
+        if threads > len(processors):
+            print(f"cases of {threads} threads are left out: {len(processors)} processors", file=sys.stderr)
+            continue
+        sides = start_sides(options, commands, set(processors[:threads]), values)
+        versions = {side.name: side.version for side in sides}
+        for shape in chosen:
+            if shape.threads == threads:
+                rows.append(measure(shape, sides, options))
+                print("| " + " | ".join(cells(rows[-1], names)) + " |", flush=True)
+                if options.json:
+                    report = {"versions": versions, "rows": rows}
+                    pathlib.Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+        for side in sides:
+            side.close()
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Runs attention in PyTorch for compare.py, which starts it with the Python that has torch and speaks JSON lines to it."""
+
+import base64
+import json
+import math
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+table = {}
+opened = {}
+
+
+def tensor(start, heads, length, depth, dtype):
+    """[1, H, L, D] from the table of numbers."""
+    source = table[dtype]
+    index = torch.arange(start, start + heads * length * depth).remainder_(len(source))
+    return source[index].view(1, heads, length, depth)
+
+
+def forward_of(variant, shape, q, k, v):
+    """A function that runs the variant forward on q, k and v; None where the variant does not exist."""
+    scale = shape["head_dim"] ** -0.5
+    grouped = shape["q_heads"] != shape["kv_heads"]
+    folded = (1, shape["kv_heads"], shape["q_heads"] // shape["kv_heads"] * shape["q_len"], shape["head_dim"])
+    if variant == "sdpa":
+        causal = shape["causal"]
+        return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
+    if variant == "sdpa, group folded" and grouped:
+        return lambda: F.scaled_dot_product_attention(q.view(folded), k, v)
+    if variant == "operations":
+        rows = q.view(folded) if grouped else q
+        if not shape["causal"]:
+            return lambda: torch.softmax((rows * scale) @ k.transpose(-1, -2), -1) @ v
+        hidden = torch.full((shape["q_len"], shape["kv_len"]), -math.inf, dtype=q.dtype).triu(1)
+        return lambda: torch.softmax((rows * scale) @ k.transpose(-1, -2) + hidden, -1) @ v
+    return None
+
+
+def open_variant(m):
+    shape, starts = m["shape"], m["starts"]
+    hq, hk, lq, lk, d = (shape[n] for n in ("q_heads", "kv_heads", "q_len", "kv_len", "head_dim"))
+    q = tensor(starts["q"], hq, lq, d, shape["dtype"]).requires_grad_(shape["backward"])
+    k = tensor(starts["k"], hk, lk, d, shape["dtype"]).requires_grad_(shape["backward"])
+    v = tensor(starts["v"], hk, lk, d, shape["dtype"]).requires_grad_(shape["backward"])
+    forward = forward_of(m["variant"], shape, q, k, v)
+    if forward is None:
+        return {"error": "does not apply"}
+    step = forward
+    if shape["backward"]:
+        d_o = tensor(starts["d_o"], hq, lq, d, shape["dtype"])
+        o = forward()
+
+        # The backward alone: the graph of one forward is kept and walked again.
+        def step():
+            return torch.autograd.grad(o, (q, k, v), d_o, retain_graph=True)[0]
+
+    result = step().detach().float().flatten()
+    places = [n * (len(result) - 1) // (m["samples"] - 1) for n in range(m["samples"])]
+    opened[m["variant"]] = step
+    return {"sample": result[places].tolist()}
+
+
+def run(m):
+    step = opened[m["variant"]]
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    for _ in range(m["times"]):
+        step()
+    return {"wall": (time.perf_counter() - begin) / m["times"], "cpu": (time.process_time() - begin_cpu) / m["times"]}
+
+
+def answer(m):
+    if m["do"] == "start":
+        torch.set_num_threads(m["threads"])
+        values = torch.frombuffer(bytearray(base64.b64decode(m["values"])), dtype=torch.float32)
+        table["f32"] = values
+        table["bf16"] = (values.view(torch.int32) >> 16).to(torch.int16).view(torch.bfloat16)
+        return {"version": torch.__version__}
+    if m["do"] == "open":
+        return open_variant(m)
+    if m["do"] == "run":
+        return run(m)
+    opened.clear()
+    return {}
+
+
+for line in sys.stdin:
+    try:
+        reply = answer(json.loads(line))
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        reply = {"error": str(error)}
+    print(json.dumps(reply), flush=True)
