@@ -2,8 +2,8 @@
 """Measures dense attention against PyTorch and ONNX Runtime in one run; started by hand, see native/README.md.
 
 Every side is a process that keeps its tensors and waits for its turn, pinned to the same processors; the turns
-alternate. It installs nothing: a peer that is not on the machine is named and left out. A peer may be asked for the same
-problem in several ways; the fastest of a short trial is the one that is compared. Each way's result is checked against ours.
+alternate. It installs nothing: a peer that is not on the machine is named and left out. A peer may be asked for the
+same problem in several ways; the fastest of a short trial is compared. Each way's result is checked against ours.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True  # the folder of the sources stays as it is
 import onnx_model
 import shapes as shape_list
 
 HERE = pathlib.Path(__file__).resolve().parent
-TORCH_VARIANTS = ("sdpa", "sdpa, group folded", "operations")
+TORCH_VARIANTS = ("sdpa", "sdpa, group folded", "operations", "operations in blocks")
 # Largest difference of a result in f32, relative to 1 + |ours|; bf16 rounds inputs of the second product to 8 bits.
 TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
 MINIMUM_TURN = 0.02  # seconds; a shorter case runs several times in one turn
@@ -87,14 +88,17 @@ def start_sides(options, commands, processors, values):
             for name, command in {"ours": ours, **commands}.items()]
 
 
-def variants_of(side, shape):
-    """The requests that open this problem on a side, by variant."""
+def variants_of(side, shape, skip):
+    """The requests that open this problem on a side, by variant; without those that the user skips."""
     if side.name == "ours":
         return {"ours": {}}
     if side.name == "PyTorch":
-        return {variant: {} for variant in TORCH_VARIANTS}
-    return {variant: {"layout": layout, "model": base64.b64encode(model).decode()}
-            for variant, (layout, model) in onnx_model.models(shape).items()}
+        requests = {variant: {} for variant in TORCH_VARIANTS}
+    else:
+        requests = {variant: {"layout": layout, "model": base64.b64encode(model).decode()}
+                    for variant, (layout, model) in onnx_model.models(shape).items()}
+    return {variant: request for variant, request in requests.items()
+            if not (skip and re.search(skip, f"{side.name} {variant} {shape.dtype}"))}
 
 
 def worst_difference(sample, ours):
@@ -108,10 +112,16 @@ def seconds_of(side, variant, times, clock):
     return reply[clock]
 
 
-def open_side(side, shape, ours, clock):
+def clock_of(shape, options):
+    """Processor time says what a turn took only while one thread works."""
+    return options.clock if shape.threads == 1 else "wall"
+
+
+def open_side(side, shape, ours, options):
     """Opens every variant, tries each, returns (fastest variant, its difference, all trials in seconds)."""
+    clock = clock_of(shape, options)
     trials, differences, refused = {}, {}, {}
-    for variant, request in variants_of(side, shape).items():
+    for variant, request in variants_of(side, shape, options.skip).items():
         reply = side.ask(do="open", variant=variant, shape=vars(shape), starts=shape_list.STARTS,
                          samples=shape_list.NUM_SAMPLES, **request)
         if "error" in reply:
@@ -130,14 +140,14 @@ def open_side(side, shape, ours, clock):
 
 def measure(shape, sides, options):
     """Alternates all sides on one problem and returns the row of the table."""
-    clock = options.clock if shape.threads == 1 else "wall"
+    clock = clock_of(shape, options)
     for side in sides:
         side.ask(do="forget")
-    _, sample, _ = open_side(sides[0], shape, None, clock)
+    _, sample, _ = open_side(sides[0], shape, None, options)
     row = {"case": shape.title(), "unit": shape.unit, "clock": clock, "peers": {}}
     turns = {"ours": "ours"}
     for side in sides[1:]:
-        best, difference, trials = open_side(side, shape, sample, clock)
+        best, difference, trials = open_side(side, shape, sample, options)
         row["peers"][side.name] = {"variant": best, "difference": difference, "trials": trials}
         if best is not None:
             turns[side.name] = best
@@ -188,9 +198,10 @@ def parse_arguments():
     parser.add_argument("--node-path", default="", help="node_modules folder with onnxruntime-node")
     parser.add_argument("--openblas-core", default="", help="OPENBLAS_CORETYPE for a PyTorch that uses OpenBLAS")
     parser.add_argument("--only", default="", help="regular expression on the names of cases")
+    parser.add_argument("--skip", default="", help="regular expression on 'PEER VARIANT DTYPE', of ways not to try")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pause", type=float, default=0.005, help="seconds between turns, for spinning threads to stop")
-    parser.add_argument("--processors", default="", help="processors to pin to, for example 1,0; a case takes the first")
+    parser.add_argument("--pause", type=float, default=0.005, help="seconds between turns: spinning threads stop")
+    parser.add_argument("--processors", default="", help="processors to pin to, for example 1,0; cases take the first")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                         help="cpu: processor time in one-thread cases, for a machine that others use too")
     parser.add_argument("--json", default="", help="file to write the rows to")

@@ -1,4 +1,4 @@
-"""Runs attention in PyTorch for compare.py, which starts it with the Python that has torch and speaks JSON lines to it."""
+"""Runs attention in PyTorch for compare.py, which starts it with its Python and speaks JSON lines to it."""
 
 import base64
 import json
@@ -9,6 +9,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+ROW_BLOCK = 256  # divides every length measured
 table = {}
 opened = {}
 
@@ -18,6 +19,23 @@ def tensor(start, heads, length, depth, dtype):
     source = table[dtype]
     index = torch.arange(start, start + heads * length * depth).remainder_(len(source))
     return source[index].view(1, heads, length, depth)
+
+
+def in_blocks(q, k, v, scale, causal):
+    """Separate operations on blocks of rows whose scores stay in a cache; blocks above the diagonal are left out."""
+    keys, values = k[0].transpose(-1, -2), v[0]
+    out = torch.empty_like(q)
+    length = q.shape[2]
+    hidden = torch.full((ROW_BLOCK, ROW_BLOCK), -math.inf, dtype=q.dtype).triu(1)
+    nothing = torch.empty((), dtype=q.dtype)
+    for begin in range(0, length, ROW_BLOCK):
+        end = begin + ROW_BLOCK
+        seen = end if causal else length
+        scores = torch.baddbmm(nothing, q[0, :, begin:end], keys[:, :, :seen], beta=0, alpha=scale)
+        if causal:
+            scores[:, :, begin:] += hidden
+        out[0, :, begin:end] = torch.bmm(torch.softmax(scores, -1), values[:, :seen])
+    return out
 
 
 def forward_of(variant, shape, q, k, v):
@@ -30,6 +48,8 @@ def forward_of(variant, shape, q, k, v):
         return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
     if variant == "sdpa, group folded" and grouped:
         return lambda: F.scaled_dot_product_attention(q.view(folded), k, v)
+    if variant == "operations in blocks" and not grouped and not shape["backward"]:
+        return lambda: in_blocks(q, k, v, scale, shape["causal"])
     if variant == "operations":
         rows = q.view(folded) if grouped else q
         if not shape["causal"]:
