@@ -25,11 +25,12 @@ double PlainError::error() const {
 }
 
 double tolerance(Quantity quantity, DType dtype, DType stored, const PlainError& plain) {
+    const bool is_log = quantity == Quantity::kLse || quantity == Quantity::kMergedLse;
+    const double largest = is_log ? std::max(plain.largest_result(), 1.0) : plain.largest_result();
     for (const ToleranceRule& rule : kTolerances) {
         if (rule.quantity != quantity || rule.dtype != dtype) continue;
-        return std::max(
-            rule.plain_factor * plain.error(),
-            rule.roundoff_factor * reference::unit_roundoff(stored) * plain.largest_result());
+        return std::max(rule.plain_factor * plain.error(),
+                        rule.roundoff_factor * reference::unit_roundoff(stored) * largest);
     }
     return 0;
 }
