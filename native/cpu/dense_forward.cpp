@@ -3,6 +3,8 @@
 #include "cpu/dense_forward.h"
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
 
 #include "cpu/parallel.h"
 
@@ -162,6 +164,7 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
                     first_float[b] + run * plan.num_chunks *
                                          partial_floats(problem_, most_heads_ * sequence.q_len)};
     };
+    if (problem_.varlen) clear_unused_rows(args);
     const Status status = parallel_for(units, num_threads, cancel, [&](int64 task, int slot) {
         run_unit(args, unit_of(task), scratch + static_cast<uint64>(slot) * scratch_bytes, partials,
                  cancel);
@@ -186,6 +189,20 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
              .part_stride = stride,
              .partial = partials + first_float[b] + task % num_runs * plan.num_chunks * stride});
     });
+}
+
+void DenseForward::clear_unused_rows(const DenseForwardArgs& args) const {
+    const TensorLayout& o = problem_.o;
+    const int64 element = bits_of(o.dtype) / 8;
+    for (int64 h = 0; h < problem_.num_q_heads; ++h) {
+        for (int64 i = args.cu_seqlens_q[problem_.batch]; i < o.shape[2]; ++i) {
+            std::memset(static_cast<std::byte*>(args.o) + o.row(0, h, i) * element, 0,
+                        static_cast<std::size_t>(o.shape[3] * element));
+            if (args.lse != nullptr) {
+                args.lse[h * o.shape[2] + i] = -std::numeric_limits<float>::infinity();
+            }
+        }
+    }
 }
 
 void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch,

@@ -31,6 +31,8 @@ class DenseForward {
     /// the threads where results could change.
     SequencePlan plan_sequence(const Sequence& sequence, const Grain& grain) const;
     Grain grain(const DenseForwardArgs& args, int num_threads) const;
+    /// Packed rows that belong to no sequence are rows that see no key.
+    void clear_unused_rows(const DenseForwardArgs& args) const;
     void run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch, float* partials,
                   const int32* cancel) const;
 

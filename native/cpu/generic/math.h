@@ -23,5 +23,17 @@ FATTN_HD inline Vec exp2(Vec x) {
     return ldexp_floor(p, x);
 }
 
+/// As exp2 with degree 6, error at most 1 ULP: for sigmoid and tanh, which add errors of their own.
+FATTN_HD inline Vec exp2_tight(Vec x) {
+    const Vec f = fraction(x);
+    Vec p = fma(Vec(0.00021612914861179888F), f, Vec(0.0012467846972867846F));
+    p = fma(p, f, Vec(0.009675451554358006F));
+    p = fma(p, f, Vec(0.055485282093286514F));
+    p = fma(p, f, Vec(0.2402293086051941F));
+    p = fma(p, f, Vec(0.6931470632553101F));
+    p = fma(p, f, Vec(1.0F));
+    return ldexp_floor(p, x);
+}
+
 }  // namespace
 }  // namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE

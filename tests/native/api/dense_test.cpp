@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
 #include "fused_attention/fused_attention.h"
 #include "reference/dense.h"
@@ -100,6 +101,62 @@ TEST(Dense, PositionOffsetsShiftThePredicate) {
     spec.q_position_offset = -9;
     spec.k_position_offset = 3;
     expect_forward_matches_reference(spec);
+}
+
+TEST(Dense, PackedRowsOfNoSequenceSeeNoKeyAndGetNoGradient) {
+    constexpr int64_t kHeads = 2, kTokens = 9, kDim = 8;
+    fattn_dense_problem p{};
+    p.struct_size = sizeof(p);
+    p.flags = FATTN_DENSE_VARLEN | FATTN_DENSE_BACKWARD;
+    p.q = p.k = p.v = to_c(contiguous(1, kHeads, kTokens, kDim, DType::kF32));
+    p.num_seqs = 2;
+    p.max_q_len = p.max_kv_len = 4;
+    fattn_device* device = nullptr;
+    ASSERT_EQ(fattn_device_cpu(&device), FATTN_STATUS_OK);
+    fattn_plan* plan = nullptr;
+    ASSERT_EQ(fattn_dense_plan(device, &p, &plan), FATTN_STATUS_OK) << fattn_last_error();
+    const std::vector<float> x(kHeads * kTokens * kDim, 0.5f);
+    std::vector<float> o(x.size(), 7), d_q(x.size(), 7), d_k(x.size(), 7), d_v(x.size(), 7);
+    std::vector<float> lse(kHeads * kTokens, 7);
+    const int32_t cu[] = {0, 3, 7};  // tokens 7 and 8 belong to no sequence
+    fattn_dense_forward_args forward{};
+    forward.struct_size = sizeof(forward);
+    forward.q = forward.k = forward.v = x.data();
+    forward.o = o.data();
+    forward.lse = lse.data();
+    forward.cu_seqlens_q = forward.cu_seqlens_k = cu;
+    ASSERT_EQ(fattn_dense_forward(plan, &forward, nullptr), FATTN_STATUS_OK) << fattn_last_error();
+    fattn_dense_backward_args backward{};
+    backward.struct_size = sizeof(backward);
+    backward.q = backward.k = backward.v = backward.d_o = x.data();
+    backward.o = o.data();
+    backward.lse = lse.data();
+    backward.cu_seqlens_q = backward.cu_seqlens_k = cu;
+    backward.d_q = d_q.data();
+    backward.d_k = d_k.data();
+    backward.d_v = d_v.data();
+    ASSERT_EQ(fattn_dense_backward(plan, &backward, nullptr), FATTN_STATUS_OK)
+        << fattn_last_error();
+    for (int64_t h = 0; h < kHeads; ++h) {
+        for (int64_t i = 0; i < kTokens; ++i) {
+            const bool used = i < 7;
+            const auto row = static_cast<std::size_t>(h * kTokens + i);
+            EXPECT_EQ(std::isfinite(lse[row]), used) << i;
+            if (!used) {
+                EXPECT_EQ(lse[row], -INFINITY);
+            }
+            for (std::size_t c = row * kDim; c < (row + 1) * kDim; ++c) {
+                EXPECT_NEAR(o[c], used ? 0.5f : 0.0f, 1e-6f);
+                if (!used) {
+                    EXPECT_EQ(d_q[c], 0);
+                    EXPECT_EQ(d_k[c], 0);
+                    EXPECT_EQ(d_v[c], 0);
+                }
+            }
+        }
+    }
+    fattn_plan_release(plan);
+    fattn_device_release(device);
 }
 
 }  // namespace
