@@ -8,9 +8,10 @@ runs=20000 seconds=15
 native_build fuzz -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
     -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DFATTN_BUILD_FUZZERS=ON \
     "-DFATTN_CPU_TARGETS=scalar" -DFATTN_SANITIZE=fuzzer-no-link,address,undefined
-for program in .build/native/fuzz/fuzz/fattn_fuzz_*; do
-    name=$(basename "$program")
-    seeds=tests/fuzz/seeds/${name#fattn_fuzz_}
+for source in tests/fuzz/*_fuzz.cpp; do
+    name=$(basename "$source" _fuzz.cpp)
+    program=.build/native/fuzz/fuzz/fattn_fuzz_$name
+    seeds=tests/fuzz/seeds/$name
     mkdir -p "$work/$name"
     check "$name replays its seeds" "$program" -runs=0 "$seeds"
     check "$name mutates them" "$program" -seed=1 -runs="$runs" -max_total_time="$seconds" \
