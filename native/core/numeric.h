@@ -30,13 +30,6 @@ FATTN_HD inline V exp2(V x) {
     return ldexp(p, n);
 }
 
-/// 2^x for functions built on it. A vector type whose exp2 gives up accuracy for speed brings a
-/// form of its own that does not.
-template <class V>
-FATTN_HD inline V exp2_tight(V x) {
-    return exp2(x);
-}
-
 /// log2(x). Error at most 3 ULP, denormals included. -inf at 0, NaN below, +inf at +inf.
 template <class V>
 FATTN_HD inline V log2(V x) {
@@ -73,7 +66,7 @@ FATTN_HD inline V tanh(V x) {
     const V inside = fma(p * z, x, x);
     // Elsewhere (1 - t) / (1 + t), t = e^-2|x|.
     const V a = abs(x);
-    const V t = exp2_tight(a * V(-2.0F * kLog2E));
+    const V t = exp2(a * V(-2.0F * kLog2E));
     const V outside = (V(1.0F) - t) / (V(1.0F) + t);
     return copysign(select_less(a, V(0.625F), inside, outside), x);
 }
@@ -87,7 +80,7 @@ FATTN_HD inline V sigmoid(V x) {
     // -x log2(e) in two parts: rounding the product alone would cost 60 ULP near -87.
     const V high = bounded * V(-kLog2E);
     const V low = fma(bounded, V(-kLog2ERest), fma(bounded, V(-kLog2E), V(0.0F) - high));
-    const V power = exp2_tight(high);
+    const V power = exp2(high);
     const V t = fma(power, low * V(kLn2), power);
     return select_less(x, V(-87.0F), V(0.0F), V(1.0F) / (V(1.0F) + t));
 }
