@@ -80,7 +80,8 @@ dotnet_tests() {
     local label=$1 log passed failed skipped
     shift
     log=$work/$label.log
-    "$@" > "$log" 2>&1 || true
+    # Where CI is set the test platform colours its summary; the counts are read without colours.
+    "$@" 2>&1 | sed 's/\x1b\[[0-9;]*m//g' > "$log" || true
     passed=$(awk '$1 == "succeeded:" { n = $2 } END { print n + 0 }' "$log")
     failed=$(awk '$1 == "failed:" { n = $2 } END { print n + 0 }' "$log")
     skipped=$(awk '$1 == "skipped:" { n = $2 } END { print n + 0 }' "$log")
