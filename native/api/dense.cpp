@@ -1,11 +1,16 @@
 // Dense attention at the C boundary: makes plans and runs them.
-#include "api/dense_check.h"
+#include "api/dense.h"
+
 #include "api/growing.h"
-#include "api/plan.h"
 #include "api/run_check.h"
-#include "backend/text.h"
+#include "plan/tile_map.h"
 
 namespace fattn::api {
+
+void DenseBody::write_tiles(int64 /*batch*/, int64 head, uint8* to) const {
+    write_tile_map(schedule().schedule(), head, to);
+}
+
 namespace {
 
 Status check_problem(fattn_device* device, const fattn_dense_problem* given, CheckedDense* out) {
@@ -21,22 +26,18 @@ Status make_plan(fattn_device* device, const fattn_dense_problem* given, fattn_p
     *out = nullptr;
     CheckedDense checked;
     FATTN_RETURN_IF_ERROR(check_problem(device, given, &checked));
-    auto plan = std::make_unique<fattn_plan>(device);
-    plan->family = FATTN_FAMILY_DENSE;
-    plan->dense = checked;
-    FATTN_RETURN_IF_ERROR(device->backend->make_dense(checked.problem, &plan->dense_kernel));
-    *out = plan.release();
+    std::unique_ptr<DenseKernel> kernel;
+    FATTN_RETURN_IF_ERROR(device->backend->make_dense(checked.problem, &kernel));
+    *out = new fattn_plan(
+        device, std::make_unique<DenseBody>(checked, device->backend->dense_tiles(checked.problem),
+                                            std::move(kernel)));
     return {};
 }
 
 /// What forward and backward runs do before they differ.
 template <class Args>
-Status read_run(const fattn_plan& plan, const Args* given, const char* type, const fattn_run* run,
-                Args* args, RunOptions* options) {
-    if (plan.family != FATTN_FAMILY_DENSE) {
-        return invalid(text("plan is of family ", plan.family, "; a dense plan is needed (family ",
-                            static_cast<uint32>(FATTN_FAMILY_DENSE), ")"));
-    }
+Status read_run(const Args* given, const char* type, const fattn_run* run, Args* args,
+                RunOptions* options) {
     FATTN_RETURN_IF_ERROR(read_growing(given, "args", type, args));
     return read_cpu_run(run, options);
 }
@@ -44,26 +45,33 @@ Status read_run(const fattn_plan& plan, const Args* given, const char* type, con
 Status forward(fattn_plan* handle, const fattn_dense_forward_args* given, const fattn_run* run) {
     if (handle == nullptr) return invalid("plan is NULL");
     const Reference plan(handle);  // a release during the run is safe
+    const DenseBody* body = nullptr;
     fattn_dense_forward_args args;
     RunOptions options;
     DenseForwardArgs checked;
-    FATTN_RETURN_IF_ERROR(read_run(*plan, given, "fattn_dense_forward_args", run, &args, &options));
-    FATTN_RETURN_IF_ERROR(check_dense_forward(
-        plan->dense, args, {options.workspace, options.workspace_bytes}, &checked));
-    return plan->dense_kernel->forward(checked, options);
+    FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
+    FATTN_RETURN_IF_ERROR(read_run(given, "fattn_dense_forward_args", run, &args, &options));
+    RunMemoryChecker memory(body->checked.pointer_alignment);
+    FATTN_RETURN_IF_ERROR(check_dense_forward(body->checked, args, &memory, &checked));
+    memory.add_workspace(options.workspace, options.workspace_bytes);
+    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
+    return body->dense_kernel->forward(checked, options);
 }
 
 Status backward(fattn_plan* handle, const fattn_dense_backward_args* given, const fattn_run* run) {
     if (handle == nullptr) return invalid("plan is NULL");
     const Reference plan(handle);  // a release during the run is safe
+    const DenseBody* body = nullptr;
     fattn_dense_backward_args args;
     RunOptions options;
     DenseBackwardArgs checked;
-    FATTN_RETURN_IF_ERROR(
-        read_run(*plan, given, "fattn_dense_backward_args", run, &args, &options));
-    FATTN_RETURN_IF_ERROR(check_dense_backward(
-        plan->dense, args, {options.workspace, options.workspace_bytes}, &checked));
-    return plan->dense_kernel->backward(checked, options);
+    FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
+    FATTN_RETURN_IF_ERROR(read_run(given, "fattn_dense_backward_args", run, &args, &options));
+    RunMemoryChecker memory(body->checked.pointer_alignment);
+    FATTN_RETURN_IF_ERROR(check_dense_backward(body->checked, args, &memory, &checked));
+    memory.add_workspace(options.workspace, options.workspace_bytes);
+    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
+    return body->dense_kernel->backward(checked, options);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // dense.cpp.
 #pragma once
 
+#include "api/run_check.h"
 #include "api/status.h"
 #include "core/problem.h"
 
@@ -16,17 +17,11 @@ struct CheckedDense {
 /// Checks a dense problem for a CPU device and resolves every default.
 Status check_dense_problem(const fattn_dense_problem& given, CheckedDense* out);
 
-/// Memory that a run may use beside the tensors.
-struct RunMemory {
-    const void* data;
-    uint64 bytes;
-};
-
-/// Check pointers, index contents and overlaps, and copy the data of a run. Nothing has been
-/// written when they fail.
+/// Check pointers and index contents, and copy the data of a run. Nothing has been written when
+/// they fail. The caller adds what else the run touches to memory and then checks overlaps.
 Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_args& given,
-                           RunMemory workspace, DenseForwardArgs* out);
+                           RunMemoryChecker* memory, DenseForwardArgs* out);
 Status check_dense_backward(const CheckedDense& plan, const fattn_dense_backward_args& given,
-                            RunMemory workspace, DenseBackwardArgs* out);
+                            RunMemoryChecker* memory, DenseBackwardArgs* out);
 
 }  // namespace fattn::api

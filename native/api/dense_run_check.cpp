@@ -1,6 +1,5 @@
 // Checks the data of dense runs before anything is written; see dense_check.h.
 #include "api/dense_check.h"
-#include "api/run_check.h"
 #include "backend/text.h"
 
 namespace fattn::api {
@@ -149,45 +148,33 @@ Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker
     return check_kv_len(p, args);
 }
 
-/// Memory without elements in place of NULL, so that kernels may form addresses of empty tensors.
-const void* address_of(const void* data) {
-    alignas(64) static const char nothing[64] = {};
-    return data != nullptr ? data : nothing;
-}
-void* address_of(void* data) {
-    return const_cast<void*>(address_of(const_cast<const void*>(data)));
-}
-
 /// Elements of lse: one for every query row.
 int64 num_rows(const DenseProblem& p) { return p.q.shape[0] * p.q.shape[1] * p.q.shape[2]; }
 
 }  // namespace
 
 Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_args& given,
-                           RunMemory workspace, DenseForwardArgs* out) {
+                           RunMemoryChecker* memory, DenseForwardArgs* out) {
     const DenseProblem& p = plan.problem;
-    RunMemoryChecker memory(plan.pointer_alignment);
-    FATTN_RETURN_IF_ERROR(check_common(plan, given, &memory));
+    FATTN_RETURN_IF_ERROR(check_common(plan, given, memory));
     if (given.k_scale != nullptr || given.v_scale != nullptr) {
         return unsupported(
             "args->k_scale or v_scale is given; quantised caches are reserved for a "
             "later version");
     }
     if (p.paged) {
-        FATTN_RETURN_IF_ERROR(memory.need_array("args->block_table", given.block_table,
-                                                p.batch * p.max_pages_per_seq, Role::kInput));
+        FATTN_RETURN_IF_ERROR(memory->need_array("args->block_table", given.block_table,
+                                                 p.batch * p.max_pages_per_seq, Role::kInput));
         FATTN_RETURN_IF_ERROR(check_block_table(p, given));
     } else {
         FATTN_RETURN_IF_ERROR(reject("args->block_table", given.block_table,
                                      "the plan was made without FATTN_DENSE_PAGED"));
     }
-    FATTN_RETURN_IF_ERROR(memory.need("args->o", given.o, p.o, Role::kOutput));
+    FATTN_RETURN_IF_ERROR(memory->need("args->o", given.o, p.o, Role::kOutput));
     if (p.weights == Weights::kSigmoid) {
         FATTN_RETURN_IF_ERROR(reject("args->lse", given.lse, "sigmoid weights have no LSE"));
     }
-    FATTN_RETURN_IF_ERROR(memory.may_array("args->lse", given.lse, num_rows(p), Role::kOutput));
-    memory.add_workspace(workspace.data, workspace.bytes);
-    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
+    FATTN_RETURN_IF_ERROR(memory->may_array("args->lse", given.lse, num_rows(p), Role::kOutput));
 
     *out = {.q = address_of(given.q),
             .k = address_of(given.k),
@@ -210,37 +197,35 @@ Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_a
 }
 
 Status check_dense_backward(const CheckedDense& plan, const fattn_dense_backward_args& given,
-                            RunMemory workspace, DenseBackwardArgs* out) {
+                            RunMemoryChecker* memory, DenseBackwardArgs* out) {
     const DenseProblem& p = plan.problem;
     if (!p.backward) {
         return invalid(
             "a backward run was asked for; the plan was made without "
             "FATTN_DENSE_BACKWARD");
     }
-    RunMemoryChecker memory(plan.pointer_alignment);
-    FATTN_RETURN_IF_ERROR(check_common(plan, given, &memory));
+    FATTN_RETURN_IF_ERROR(check_common(plan, given, memory));
     if (p.weights == Weights::kSoftmax) {
-        FATTN_RETURN_IF_ERROR(memory.need("args->o", given.o, p.o, Role::kInput));
-        FATTN_RETURN_IF_ERROR(memory.need_array("args->lse", given.lse, num_rows(p), Role::kInput));
+        FATTN_RETURN_IF_ERROR(memory->need("args->o", given.o, p.o, Role::kInput));
+        FATTN_RETURN_IF_ERROR(
+            memory->need_array("args->lse", given.lse, num_rows(p), Role::kInput));
     } else {
         FATTN_RETURN_IF_ERROR(reject("args->d_lse", given.d_lse, "sigmoid weights have no LSE"));
     }
-    FATTN_RETURN_IF_ERROR(memory.need("args->d_o", given.d_o, p.d_o, Role::kInput));
-    FATTN_RETURN_IF_ERROR(memory.may_array("args->d_lse", given.d_lse, num_rows(p), Role::kInput));
+    FATTN_RETURN_IF_ERROR(memory->need("args->d_o", given.d_o, p.d_o, Role::kInput));
+    FATTN_RETURN_IF_ERROR(memory->may_array("args->d_lse", given.d_lse, num_rows(p), Role::kInput));
 
-    FATTN_RETURN_IF_ERROR(memory.may("args->d_q", given.d_q, p.d_q, Role::kOutput));
-    FATTN_RETURN_IF_ERROR(memory.may("args->d_k", given.d_k, p.d_k, Role::kOutput));
-    FATTN_RETURN_IF_ERROR(memory.may("args->d_v", given.d_v, p.d_v, Role::kOutput));
+    FATTN_RETURN_IF_ERROR(memory->may("args->d_q", given.d_q, p.d_q, Role::kOutput));
+    FATTN_RETURN_IF_ERROR(memory->may("args->d_k", given.d_k, p.d_k, Role::kOutput));
+    FATTN_RETURN_IF_ERROR(memory->may("args->d_v", given.d_v, p.d_v, Role::kOutput));
     FATTN_RETURN_IF_ERROR(p.has_bias
-                              ? memory.may("args->d_bias", given.d_bias, p.d_bias, Role::kOutput)
+                              ? memory->may("args->d_bias", given.d_bias, p.d_bias, Role::kOutput)
                               : reject("args->d_bias", given.d_bias,
                                        "the plan was made without FATTN_DENSE_HAS_BIAS"));
-    FATTN_RETURN_IF_ERROR(p.has_sink ? memory.may_array("args->d_sink_logits", given.d_sink_logits,
-                                                        p.num_q_heads, Role::kOutput)
+    FATTN_RETURN_IF_ERROR(p.has_sink ? memory->may_array("args->d_sink_logits", given.d_sink_logits,
+                                                         p.num_q_heads, Role::kOutput)
                                      : reject("args->d_sink_logits", given.d_sink_logits,
                                               "the plan was made without FATTN_DENSE_HAS_SINK"));
-    memory.add_workspace(workspace.data, workspace.bytes);
-    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
 
     *out = {.q = address_of(given.q),
             .k = address_of(given.k),

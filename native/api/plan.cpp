@@ -6,7 +6,7 @@
 
 #include "api/growing.h"
 #include "backend/text.h"
-#include "plan/dense_plan.h"
+#include "core/schedule.h"
 
 namespace fattn::api {
 namespace {
@@ -25,24 +25,19 @@ static_assert(FATTN_TILE_SKIPPED == static_cast<fattn_tile>(TileState::kSkipped)
 static_assert(FATTN_TILE_PARTIAL == static_cast<fattn_tile>(TileState::kPartial));
 static_assert(FATTN_TILE_FULL == static_cast<fattn_tile>(TileState::kFull));
 
-DensePlan schedule_of(const fattn_plan& plan) {
-    const TileShape tiles = plan.device->backend->dense_tiles(plan.dense.problem);
-    return {plan.dense.problem, tiles.q, tiles.kv};
-}
-
 Status describe(const fattn_plan& plan, fattn_plan_description* out) {
-    const DenseProblem& p = plan.dense.problem;
-    const DensePlan schedule = schedule_of(plan);
+    const PlanBody& body = *plan.body;
+    const Kernel& kernel = body.kernel();
     fattn_plan_description value{};
-    value.family = plan.family;
+    value.family = body.family;
     value.device_kind = plan.device->description.kind;
-    value.forward_workspace_bytes = plan.dense_kernel->workspace(Pass::kForward, 0).host;
-    value.forward_flops = schedule.flops(Pass::kForward);
-    copy_name(plan.dense_kernel->name(Pass::kForward), value.forward_kernel);
-    if (p.backward) {
-        value.backward_workspace_bytes = plan.dense_kernel->workspace(Pass::kBackward, 0).host;
-        value.backward_flops = schedule.flops(Pass::kBackward);
-        copy_name(plan.dense_kernel->name(Pass::kBackward), value.backward_kernel);
+    value.forward_workspace_bytes = kernel.workspace(Pass::kForward, 0).host;
+    value.forward_flops = body.flops(Pass::kForward);
+    copy_name(kernel.name(Pass::kForward), value.forward_kernel);
+    if (body.has_backward()) {
+        value.backward_workspace_bytes = kernel.workspace(Pass::kBackward, 0).host;
+        value.backward_flops = body.flops(Pass::kBackward);
+        copy_name(kernel.name(Pass::kBackward), value.backward_kernel);
     }
     return write_growing(value, "description", "fattn_plan_description", out);
 }
@@ -52,21 +47,23 @@ Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, u
     if (pass > FATTN_PASS_BACKWARD) {
         return invalid(text("pass is ", pass, "; allowed are 0 (forward) and 1 (backward)"));
     }
-    if (pass == FATTN_PASS_BACKWARD && !plan.dense.problem.backward) {
-        return invalid("pass is 1 (backward); the plan was made without FATTN_DENSE_BACKWARD");
+    if (pass == FATTN_PASS_BACKWARD && !plan.body->has_backward()) {
+        return invalid(
+            text("pass is 1 (backward); the plan was made without ", plan.body->backward_flag));
     }
     if (max_threads < 0) {
         return invalid(text("max_threads is ", max_threads,
                             "; allowed are positive numbers, and 0 for the device's own"));
     }
-    const WorkspaceSize size = plan.dense_kernel->workspace(static_cast<Pass>(pass), max_threads);
+    const WorkspaceSize size = plan.body->kernel().workspace(static_cast<Pass>(pass), max_threads);
     if (host_bytes != nullptr) *host_bytes = size.host;
     if (device_bytes != nullptr) *device_bytes = size.device;
     return {};
 }
 
 Status write_stats(const fattn_plan& plan, fattn_schedule_stats* out) {
-    const ScheduleStats stats = schedule_of(plan).stats();
+    ScheduleStats stats{};
+    FATTN_RETURN_IF_ERROR(plan.body->stats(&stats));
     const fattn_schedule_stats value{.struct_size = 0,
                                      .flags = 0,
                                      .tile_q = stats.tile_q,
@@ -83,26 +80,27 @@ Status write_stats(const fattn_plan& plan, fattn_schedule_stats* out) {
 
 Status write_tiles(const fattn_plan& plan, int64_t batch, int64_t head, uint8_t* tiles,
                    uint64_t num_bytes) {
-    const DenseProblem& p = plan.dense.problem;
-    if (batch < 0 || batch >= p.batch) {
-        return invalid(text("batch is ", batch, "; allowed are 0 up to ", p.batch, ", excluded"));
-    }
-    if (head < 0 || head >= p.num_q_heads) {
+    const PlanBody::Heads heads = plan.body->heads();
+    if (batch < 0 || batch >= heads.batch) {
         return invalid(
-            text("head is ", head, "; allowed are 0 up to ", p.num_q_heads, ", excluded"));
+            text("batch is ", batch, "; allowed are 0 up to ", heads.batch, ", excluded"));
     }
-    const DensePlan dense = schedule_of(plan);
-    const RangeSchedule& schedule = dense.schedule();
+    if (head < 0 || head >= heads.num_q_heads) {
+        return invalid(
+            text("head is ", head, "; allowed are 0 up to ", heads.num_q_heads, ", excluded"));
+    }
+    ScheduleStats stats{};
+    FATTN_RETURN_IF_ERROR(plan.body->stats(&stats));
     const uint64 needed =
-        static_cast<uint64>(schedule.num_q_tiles()) * static_cast<uint64>(schedule.num_kv_tiles());
+        static_cast<uint64>(stats.num_q_tiles) * static_cast<uint64>(stats.num_kv_tiles);
     if (num_bytes < needed) {
-        return invalid(text("num_bytes is ", num_bytes, "; the map has ", schedule.num_q_tiles(),
-                            " times ", schedule.num_kv_tiles(), " bytes"));
+        return invalid(text("num_bytes is ", num_bytes, "; the map has ", stats.num_q_tiles,
+                            " times ", stats.num_kv_tiles, " bytes"));
     }
     if (tiles == nullptr && needed > 0) {
         return invalid(text("tiles is NULL; room for ", needed, " bytes is needed"));
     }
-    write_tile_map(schedule, head, tiles);
+    plan.body->write_tiles(batch, head, tiles);
     return {};
 }
 

@@ -46,6 +46,11 @@ Status read_cpu_run(const fattn_run* given, RunOptions* out) {
     return {};
 }
 
+const void* address_of(const void* data) {
+    alignas(64) static const char nothing[64] = {};
+    return data != nullptr ? data : nothing;
+}
+
 Status reject(const char* name, const void* data, const char* why) {
     if (data == nullptr) return {};
     return invalid(text(name, " is given; ", why));

@@ -49,6 +49,12 @@ class RunMemoryChecker {
     int num_entries_ = 0;
 };
 
+/// Memory without elements in place of NULL, so that kernels may form addresses of empty tensors.
+const void* address_of(const void* data);
+inline void* address_of(void* data) {
+    return const_cast<void*>(address_of(const_cast<const void*>(data)));
+}
+
 /// A pointer that the plan does not expect.
 Status reject(const char* name, const void* data, const char* why);
 

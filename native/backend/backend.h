@@ -24,18 +24,26 @@ struct WorkspaceSize {
     uint64 device = 0;
 };
 
-/// A dense problem bound to a device. Immutable; runs may be concurrent; a run allocates nothing
-/// beyond the pool.
-class DenseKernel {
+/// A problem of any family bound to a device. Immutable; runs may be concurrent; a run allocates
+/// nothing beyond the pool.
+class Kernel {
   public:
-    virtual ~DenseKernel() = default;
+    virtual ~Kernel() = default;
     virtual WorkspaceSize workspace(Pass pass, int max_threads) const = 0;
     /// Name of the kernel a pass uses, static text.
     virtual const char* name(Pass pass) const = 0;
-    /// Index contents (cu_seqlens, kv_len, block_table) are validated by the caller.
-    virtual Status forward(const DenseForwardArgs& args, const RunOptions& run) const = 0;
-    virtual Status backward(const DenseBackwardArgs& args, const RunOptions& run) const = 0;
 };
+
+/// The runs of one family. Index contents (cu_seqlens, kv_len, block_table, permutations) are
+/// validated by the caller.
+template <class ForwardArgs, class BackwardArgs>
+class FamilyKernel : public Kernel {
+  public:
+    virtual Status forward(const ForwardArgs& args, const RunOptions& run) const = 0;
+    virtual Status backward(const BackwardArgs& args, const RunOptions& run) const = 0;
+};
+
+using DenseKernel = FamilyKernel<DenseForwardArgs, DenseBackwardArgs>;
 
 /// Rows and keys of the tiles that schedules are reported in.
 struct TileShape {

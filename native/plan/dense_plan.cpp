@@ -2,6 +2,7 @@
 #include "plan/dense_plan.h"
 
 #include "core/predicate.h"
+#include "plan/tile_map.h"
 
 namespace fattn {
 namespace {

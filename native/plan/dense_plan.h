@@ -4,23 +4,9 @@
 
 #include "core/problem.h"
 #include "core/schedule.h"
-#include "plan/tile_map.h"
+#include "plan/schedule_stats.h"
 
 namespace fattn {
-
-/// Sums over all batch entries and query heads.
-struct ScheduleStats {
-    int64 tile_q;
-    int64 tile_kv;
-    int64 num_q_tiles;   // of one head
-    int64 num_kv_tiles;  // of one head
-    int64 full_tiles;
-    int64 partial_tiles;
-    int64 skipped_tiles;
-    double needed_pairs;   // pairs that lengths, causal, window and chunk leave visible; a mask may
-                           // hide more
-    double visited_pairs;  // pairs of existing tokens in visited tiles
-};
 
 /// Making one costs a few assignments; every sum is computed when asked, in time linear in the
 /// queries.

@@ -10,12 +10,17 @@
 #include <thread>
 #include <vector>
 
+#include "api/dense.h"
 #include "api/handles.h"
 #include "support/allocations.h"
 #include "support/dense_case.h"
 
 namespace fattn::test {
 namespace {
+
+using api::DenseBody;
+using api::PlanBody;
+using api::unsupported;
 
 Device own_device() {
     fattn_device* device = nullptr;
@@ -89,7 +94,9 @@ TEST(Plan, ReleaseDuringARunWaitsForTheRun) {
     const fattn_dense_forward_args args = c.c_forward();
     HeldKernel::State state;
     Plan plan = make_plan(own_device().get(), c.c_problem());
-    plan->dense_kernel = std::make_unique<HeldKernel>(&state);
+    const auto& made = static_cast<const DenseBody&>(*plan->body);
+    plan->body =
+        std::make_unique<DenseBody>(made.checked, made.tiles, std::make_unique<HeldKernel>(&state));
     fattn_plan* const raw = plan.get();
     fattn_status status = FATTN_STATUS_INTERNAL;
     std::thread runner([&] { status = fattn_dense_forward(raw, &args, nullptr); });
@@ -102,10 +109,26 @@ TEST(Plan, ReleaseDuringARunWaitsForTheRun) {
     EXPECT_TRUE(state.destroyed.load());
 }
 
+/// A plan body that no function of this library makes, for refusals.
+class OtherFamily final : public PlanBody {
+  public:
+    OtherFamily() : PlanBody(FATTN_FAMILY_S2, "FATTN_S2_BACKWARD") {}
+    const Kernel& kernel() const override { return kernel_; }
+    bool has_backward() const override { return false; }
+    Heads heads() const override { return {1, 1}; }
+    double flops(Pass) const override { return 0; }
+    Status stats(ScheduleStats*) const override { return unsupported("no schedule"); }
+    void write_tiles(int64, int64, uint8*) const override {}
+
+  private:
+    HeldKernel::State state_;
+    HeldKernel kernel_{&state_};
+};
+
 TEST(Plan, APlanOfAnotherFamilyIsRefused) {
     DenseCase c(small_spec());
     const Plan plan = make_plan(cpu_device().get(), c.c_problem());
-    plan->family = FATTN_FAMILY_S2;
+    plan->body = std::make_unique<OtherFamily>();
     const fattn_dense_forward_args forward = c.c_forward();
     const fattn_dense_backward_args backward = c.c_backward();
     EXPECT_FAILS(fattn_dense_forward(plan.get(), &forward, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
