@@ -71,7 +71,7 @@ public static unsafe class DenseAttention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        DenseAttentionPlan<T> plan = DensePlanCache.Rent<T>(
+        DenseAttentionPlan<T> plan = PlanCache.Rent<DenseAttentionPlan<T>, AttentionShape, DenseOptions>(
             shape, options ?? DefaultOptions, device, isBackward: false);
         try
         {
@@ -104,7 +104,8 @@ public static unsafe class DenseAttention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        DenseAttentionPlan<T> plan = DensePlanCache.Rent<T>(shape, options ?? DefaultOptions, device, isBackward: true);
+        DenseAttentionPlan<T> plan = PlanCache.Rent<DenseAttentionPlan<T>, AttentionShape, DenseOptions>(
+            shape, options ?? DefaultOptions, device, isBackward: true);
         try
         {
             plan.BackwardHeld(in arguments, cancellationToken);

@@ -51,7 +51,7 @@ public sealed unsafe partial class DenseAttentionPlan<T>
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(
-                NativeMethods.fattn_dense_forward(_handle.Pointer, &native, &settings), ForwardName, cancellationToken);
+                NativeMethods.fattn_dense_forward(Handle.Pointer, &native, &settings), ForwardName, cancellationToken);
         }
     }
 
@@ -110,7 +110,7 @@ public sealed unsafe partial class DenseAttentionPlan<T>
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(
-                NativeMethods.fattn_dense_backward(_handle.Pointer, &native, &settings), BackwardName,
+                NativeMethods.fattn_dense_backward(Handle.Pointer, &native, &settings), BackwardName,
                 cancellationToken);
         }
     }

@@ -11,15 +11,10 @@ namespace FusedAttention;
 /// Type of queries, keys and values: <see cref="float"/>, <see cref="Half"/>, <see cref="BFloat16"/> or
 /// System.Numerics.BFloat16.
 /// </typeparam>
-/// <remarks>
-/// Runs allocate nothing on the managed heap (unless their token can be cancelled) and may be concurrent, with distinct
-/// outputs. Results do not depend on the number of threads or on other callers. A plan may outlive its device, and may
-/// be disposed while a run of it is under way.
-/// </remarks>
-public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
+public sealed unsafe partial class DenseAttentionPlan<T>
+    : AttentionPlan, ICachedPlan<DenseAttentionPlan<T>, AttentionShape, DenseOptions>
     where T : unmanaged
 {
-    private readonly PlanHandle _handle;
     private readonly DenseSpecs _specs;
 
     /// <summary>Prepares a plan.</summary>
@@ -31,29 +26,17 @@ public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
     /// <exception cref="AttentionException">The native library refuses the problem, and says why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     public DenseAttentionPlan(AttentionShape shape, DenseOptions? options = null, AttentionDevice? device = null)
+        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
     {
-        ArgumentNullException.ThrowIfNull(shape);
         Shape = shape;
         Options = options ?? DenseAttention.DefaultOptions;
-        Device = device ?? AttentionDevice.Cpu;
-        ElementType element = ElementTypeOf<T>.Float;
-        fattn_dense_problem problem = DenseSpecs.CreateProblem(shape, Options, element);
-        fattn_plan* plan;
-        using (HandleScope scope = default)
-        {
-            scope.Add(Device.Handle);
-            NativeCall.Check(
-                NativeMethods.fattn_dense_plan(Device.Handle.Pointer, &problem, &plan), nameof(DenseAttentionPlan<T>));
-        }
-
-        _handle = new PlanHandle(plan);
         try
         {
-            _specs = new DenseSpecs(shape, Options, element);
+            _specs = new DenseSpecs(shape, Options, ElementTypeOf<T>.Float);
         }
         catch
         {
-            _handle.Dispose();
+            Dispose();
             throw;
         }
     }
@@ -63,12 +46,6 @@ public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
 
     /// <summary>What the plan computes.</summary>
     public DenseOptions Options { get; }
-
-    /// <summary>Where the plan runs.</summary>
-    public AttentionDevice Device { get; }
-
-    /// <summary>The native plan.</summary>
-    internal PlanHandle Handle => _handle;
 
     /// <summary>Computes the output.</summary>
     /// <param name="query">Queries, [B, Hq, Lq, D].</param>
@@ -106,7 +83,7 @@ public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
     public void Forward(in DenseForwardArguments<T> arguments, CancellationToken cancellationToken = default)
     {
         using HandleScope scope = default;
-        scope.Add(_handle);
+        scope.Add(Handle);
         ForwardHeld(in arguments, cancellationToken);
     }
 
@@ -122,36 +99,25 @@ public sealed unsafe partial class DenseAttentionPlan<T> : IDisposable
     public void Backward(in DenseBackwardArguments<T> arguments, CancellationToken cancellationToken = default)
     {
         using HandleScope scope = default;
-        scope.Add(_handle);
+        scope.Add(Handle);
         BackwardHeld(in arguments, cancellationToken);
     }
 
-    /// <summary>Kernel, memory and work of this plan.</summary>
-    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
-    /// <returns>The description.</returns>
-    public PlanDescription Describe() => PlanQueries.Describe(_handle);
+    static DenseAttentionPlan<T> ICachedPlan<DenseAttentionPlan<T>, AttentionShape, DenseOptions>.Make(
+        AttentionShape shape, DenseOptions options, AttentionDevice device, bool isBackward) =>
+        new(shape, isBackward ? options with { Backward = true } : options, device);
 
-    /// <summary>Memory a run needs, taken from the device's pool.</summary>
-    /// <param name="pass">Forward or backward.</param>
-    /// <param name="maxThreads">Most threads the run may use, 0 for the device's own number.</param>
-    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
-    /// <returns>Bytes of host memory.</returns>
-    public ulong GetWorkspaceBytes(AttentionPass pass, int maxThreads = 0) =>
-        PlanQueries.GetWorkspaceBytes(_handle, pass, maxThreads);
-
-    /// <summary>How much of the score matrix the plan visits.</summary>
-    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
-    /// <returns>The sums.</returns>
-    public ScheduleStats GetScheduleStats() => PlanQueries.GetScheduleStats(_handle);
-
-    /// <summary>The tiles of one batch entry and query head.</summary>
-    /// <param name="batch">Batch entry, from 0.</param>
-    /// <param name="head">Query head, from 0.</param>
-    /// <exception cref="AttentionException">There is no such batch entry or head.</exception>
-    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
-    /// <returns>The map.</returns>
-    public TileMap GetTileMap(long batch = 0, long head = 0) => PlanQueries.GetTileMap(_handle, batch, head);
-
-    /// <summary>Releases the native plan once no run uses it. Disposing twice is fine.</summary>
-    public void Dispose() => _handle.Dispose();
+    private static PlanHandle MakeNative(AttentionShape shape, DenseOptions? options, AttentionDevice? device)
+    {
+        ArgumentNullException.ThrowIfNull(shape);
+        fattn_dense_problem problem = DenseSpecs.CreateProblem(
+            shape, options ?? DenseAttention.DefaultOptions, ElementTypeOf<T>.Float);
+        DeviceHandle opened = (device ?? AttentionDevice.Cpu).Handle;
+        fattn_plan* plan;
+        using HandleScope scope = default;
+        scope.Add(opened);
+        NativeCall.Check(
+            NativeMethods.fattn_dense_plan(opened.Pointer, &problem, &plan), nameof(DenseAttentionPlan<T>));
+        return new PlanHandle(plan);
+    }
 }

@@ -77,7 +77,7 @@ internal sealed class ConcurrencyTests
         int[] wrong = new int[Threads];
         Thread[] threads = Enumerable.Range(0, Threads).Select(caller => new Thread(() =>
         {
-            for (int length = 1; length <= DensePlanCache.Capacity + 20; ++length)
+            for (int length = 1; length <= PlanCache.Capacity + 20; ++length)
             {
                 float[] data = Enumerable.Repeat(1f, length).ToArray(), output = new float[length];
                 DenseAttention.Forward<float>(data, data, data, output, new AttentionShape(1, 1, length, 1));
@@ -95,6 +95,6 @@ internal sealed class ConcurrencyTests
         }
 
         Assert.That(wrong, Is.All.Zero);
-        Assert.That(DensePlanCache.Count, Is.EqualTo(DensePlanCache.Capacity));
+        Assert.That(PlanCache.Count, Is.EqualTo(PlanCache.Capacity));
     }
 }

@@ -39,13 +39,13 @@ internal sealed class DenseAttentionTests
     {
         DenseAttentionPlan<float> kept = Rent(new AttentionShape(3, 1, 1, 8));
         DenseAttentionPlan<float> dropped = Rent(new AttentionShape(3, 1, 2, 8));
-        for (int i = 0; i < DensePlanCache.Capacity - 1; ++i)
+        for (int i = 0; i < PlanCache.Capacity - 1; ++i)
         {
             Rent(new AttentionShape(3, 1, 10 + i, 8));
             Assert.That(Rent(new AttentionShape(3, 1, 1, 8)), Is.SameAs(kept));
         }
 
-        Assert.That(DensePlanCache.Count, Is.EqualTo(DensePlanCache.Capacity));
+        Assert.That(PlanCache.Count, Is.EqualTo(PlanCache.Capacity));
         Assert.That(() => dropped.Describe(), Throws.TypeOf<ObjectDisposedException>());
     }
 
@@ -74,7 +74,7 @@ internal sealed class DenseAttentionTests
 
     private static DenseAttentionPlan<float> Rent(AttentionShape shape, DenseOptions? options = null)
     {
-        DenseAttentionPlan<float> plan = DensePlanCache.Rent<float>(
+        DenseAttentionPlan<float> plan = PlanCache.Rent<DenseAttentionPlan<float>, AttentionShape, DenseOptions>(
             shape, options ?? new DenseOptions(), null, isBackward: false);
         plan.Handle.DangerousRelease();
         return plan;

@@ -1,11 +1,11 @@
-// Keeps the plans of the problems asked for last. Used by the one-call methods of DenseAttention.
+// Keeps the plans of the problems asked for last. Used by the one-call methods of all families.
 using System;
 using System.Collections.Generic;
 
 namespace FusedAttention.Internal;
 
-/// <summary>The 64 plans used last, over all element types and devices.</summary>
-internal static class DensePlanCache
+/// <summary>The 64 plans used last, over all families, element types and devices.</summary>
+internal static class PlanCache
 {
     /// <summary>Number of plans kept.</summary>
     internal const int Capacity = 64;
@@ -28,14 +28,16 @@ internal static class DensePlanCache
 
     /// <summary>
     /// The plan of a problem, with a reference to its native plan taken for the caller, who releases it: a plan that
-    /// falls out of the cache meanwhile stays usable.
+    /// falls out of the cache meanwhile stays usable. Shapes and options are compared by value.
     /// </summary>
-    internal static DenseAttentionPlan<T> Rent<T>(
-        AttentionShape shape, DenseOptions options, AttentionDevice? device, bool isBackward)
-        where T : unmanaged
+    internal static TPlan Rent<TPlan, TShape, TOptions>(
+        TShape shape, TOptions options, AttentionDevice? device, bool isBackward)
+        where TPlan : AttentionPlan, ICachedPlan<TPlan, TShape, TOptions>
+        where TShape : class
+        where TOptions : class
     {
         device ??= AttentionDevice.Cpu;
-        var key = new Key(typeof(T), device, shape, options, isBackward);
+        var key = new Key(typeof(TPlan), device, shape, options, isBackward);
         lock (Gate)
         {
             if (Plans.TryGetValue(key, out LinkedListNode<Entry>? node))
@@ -43,22 +45,22 @@ internal static class DensePlanCache
                 device.ThrowIfDisposed();
                 ByUse.Remove(node);
                 ByUse.AddFirst(node);
-                return Hold((DenseAttentionPlan<T>)node.Value.Plan);
+                return Hold((TPlan)node.Value.Plan);
             }
         }
 
         // Made outside the lock; when two callers meet here, the second plan is dropped.
-        var made = new DenseAttentionPlan<T>(shape, isBackward ? options with { Backward = true } : options, device);
+        TPlan made = TPlan.Make(shape, options, device, isBackward);
         lock (Gate)
         {
             if (Plans.TryGetValue(key, out LinkedListNode<Entry>? node))
             {
                 made.Dispose();
-                return Hold((DenseAttentionPlan<T>)node.Value.Plan);
+                return Hold((TPlan)node.Value.Plan);
             }
 
             Plans.Add(key, ByUse.AddFirst(new Entry(key, made)));
-            DenseAttentionPlan<T> held = Hold(made);
+            TPlan held = Hold(made);
             if (Plans.Count > Capacity)
             {
                 LinkedListNode<Entry> oldest = ByUse.Last!;
@@ -71,8 +73,8 @@ internal static class DensePlanCache
         }
     }
 
-    private static DenseAttentionPlan<T> Hold<T>(DenseAttentionPlan<T> plan)
-        where T : unmanaged
+    private static TPlan Hold<TPlan>(TPlan plan)
+        where TPlan : AttentionPlan
     {
         bool isHeld = false;
         plan.Handle.DangerousAddRef(ref isHeld);
@@ -80,7 +82,7 @@ internal static class DensePlanCache
     }
 
     private readonly record struct Key(
-        Type Element, AttentionDevice Device, AttentionShape Shape, DenseOptions Options, bool IsBackward);
+        Type Plan, AttentionDevice Device, object Shape, object Options, bool IsBackward);
 
-    private readonly record struct Entry(Key Key, IDisposable Plan);
+    private readonly record struct Entry(Key Key, AttentionPlan Plan);
 }

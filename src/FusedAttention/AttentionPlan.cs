@@ -1,0 +1,64 @@
+// What the plans of all families have in common: where they run, what can be asked of them, their end. Base of the plan
+// classes.
+using System;
+using FusedAttention.Internal;
+
+namespace FusedAttention;
+
+/// <summary>A problem prepared once, to be run many times.</summary>
+/// <remarks>
+/// Runs allocate nothing on the managed heap (unless their token can be cancelled) and may be concurrent, with distinct
+/// outputs. Results do not depend on the number of threads or on other callers. A plan may outlive its device, and may
+/// be disposed while a run of it is under way.
+/// </remarks>
+public abstract class AttentionPlan : IDisposable
+{
+    /// <summary>Takes over a native plan.</summary>
+    private protected AttentionPlan(AttentionDevice device, PlanHandle handle)
+    {
+        Device = device;
+        Handle = handle;
+    }
+
+    /// <summary>Where the plan runs.</summary>
+    public AttentionDevice Device { get; }
+
+    /// <summary>The native plan.</summary>
+    internal PlanHandle Handle { get; }
+
+    /// <summary>Kernel, memory and work of this plan.</summary>
+    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
+    /// <returns>The description.</returns>
+    public PlanDescription Describe() => PlanQueries.Describe(Handle);
+
+    /// <summary>Memory a run needs, taken from the device's pool.</summary>
+    /// <param name="pass">Forward or backward.</param>
+    /// <param name="maxThreads">Most threads the run may use, 0 for the device's own number.</param>
+    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
+    /// <returns>Bytes of host memory.</returns>
+    public ulong GetWorkspaceBytes(AttentionPass pass, int maxThreads = 0) =>
+        PlanQueries.GetWorkspaceBytes(Handle, pass, maxThreads);
+
+    /// <summary>How much of the score matrix the plan visits.</summary>
+    /// <exception cref="AttentionException">The family has no score matrix, or what is visited is not known before a
+    /// run.</exception>
+    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
+    /// <returns>The sums.</returns>
+    public ScheduleStats GetScheduleStats() => PlanQueries.GetScheduleStats(Handle);
+
+    /// <summary>The tiles of one batch entry and query head.</summary>
+    /// <param name="batch">Batch entry, from 0.</param>
+    /// <param name="head">Query head, from 0.</param>
+    /// <exception cref="AttentionException">There is no such batch entry or head, or no map as for
+    /// <see cref="GetScheduleStats"/>.</exception>
+    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
+    /// <returns>The map.</returns>
+    public TileMap GetTileMap(long batch = 0, long head = 0) => PlanQueries.GetTileMap(Handle, batch, head);
+
+    /// <summary>Releases the native plan once no run uses it. Disposing twice is fine.</summary>
+    public void Dispose()
+    {
+        Handle.Dispose();
+        GC.SuppressFinalize(this);
+    }
+}
