@@ -49,4 +49,10 @@ internal sealed record CaseResult
 
     /// <summary>Visible pairs over all pairs.</summary>
     internal required double VisibleShare { get; init; }
+
+    /// <summary>Pairs in visited tiles over visible pairs.</summary>
+    internal required double VisitedShare { get; init; }
+
+    /// <summary>Time of dense attention over the same tokens; null where there is nothing to compare.</summary>
+    internal double? DenseMilliseconds { get; init; }
 }

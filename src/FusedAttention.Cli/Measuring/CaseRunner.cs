@@ -1,8 +1,7 @@
-// Measures one case: makes its tensors, times its passes, compares sampled rows; used by demo and bench.
+// Measures one case: times its passes, compares sampled rows, times its dense equivalent; used by demo and bench.
 using System;
 using System.Collections.Generic;
 using System.Diagnostics;
-using FusedAttention.Cli.Reference;
 
 namespace FusedAttention.Cli.Measuring;
 
@@ -16,6 +15,8 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
     private const double PeakSeconds = 0.1;
     private const double SlowFactor = 4;
 
+    private readonly Dictionary<DenseCase, DenseTimes> _dense = [];
+
     /// <summary>One result for the forward pass, and one for the backward pass when the case has it.</summary>
     internal List<CaseResult> Measure(MeasuredCase measured) => measured.Type switch
     {
@@ -28,92 +29,91 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         where T : unmanaged
         where TElements : IElements<T>
     {
-        using DenseAttentionPlan<T> plan = new(measured.Shape, measured.Options, device);
-        CaseTensors<T, TElements> tensors = new(measured, Seed);
-        DenseReference reference = new(measured.Shape, measured.Options, tensors.Reference);
-        SampledError<T, TElements> errors = new(measured.Shape, reference);
-        PlanDescription description = plan.Describe();
-        double pairs = (double)reference.VisiblePairs() * measured.Shape.Batch * measured.Shape.QueryHeads;
-        double width = measured.Shape.HeadDim + measured.Shape.ValueHeadDim;
-
-        Timing forward = Time<T, TElements>(measured, () => tensors.Forward(plan));
+        using PreparedCase prepared = measured.Prepare<T, TElements>(device, Seed);
+        PeakKind kind = measured.IsMemoryBound ? PeakKind.MemoryRead : TElements.Peak;
+        CaseWork work = prepared.Work;
+        PlanDescription description = prepared.Description;
         List<CaseResult> results =
         [
-            MakeResult<T, TElements>(measured, forward, pairs) with
+            MakeResult(measured, Time(prepared.Forward, kind), work, work.ForwardFlops) with
             {
-                GigaFlops = 2e-9 * pairs * width / forward.Median,
-                Error = errors.OfForward(tensors.Output, tensors.Lse),
+                Type = TElements.Name,
+                Error = prepared.ForwardError(),
                 Kernel = description.ForwardKernel,
                 WorkspaceBytes = description.ForwardWorkspaceBytes,
             },
         ];
-        if (measured.Options.Backward)
+        if (measured.HasBackward)
         {
-            // Five products: scores again, the gradients of weights and of v, k, q.
-            double backwardWidth = (3 * measured.Shape.HeadDim) + (2 * measured.Shape.ValueHeadDim);
-            Timing backward = Time<T, TElements>(measured, () => tensors.Backward(plan));
-            results.Add(MakeResult<T, TElements>(measured, backward, pairs) with
+            results.Add(MakeResult(measured, Time(prepared.Backward, kind), work, work.BackwardFlops) with
             {
                 Name = measured.Name + " backward",
+                Type = TElements.Name,
                 Pass = "backward",
-                GigaFlops = 2e-9 * pairs * backwardWidth / backward.Median,
-                Error = errors.OfBackward(tensors.QueryGradient, tensors.KeyGradient, tensors.ValueGradient),
+                Error = prepared.BackwardError(),
                 Kernel = description.BackwardKernel,
                 WorkspaceBytes = description.BackwardWorkspaceBytes,
             });
         }
 
-        return results.ConvertAll(static result => result with
+        if (measured.Dense is { } dense)
         {
-            PeakShare = (result.PeakUnit == "GB/s" ? result.GigaBytes : result.GigaFlops) / result.Peak,
-        });
+            DenseTimes times = TimeDense<T, TElements>(dense.Case);
+            results = results.ConvertAll(result => result with
+            {
+                DenseMilliseconds = 1e3 * dense.Factor * (result.Pass == "forward" ? times.Forward : times.Backward),
+            });
+        }
+
+        return results;
     }
 
-    private static CaseResult MakeResult<T, TElements>(MeasuredCase measured, Timing timing, double pairs)
-        where T : unmanaged
-        where TElements : IElements<T>
+    private static CaseResult MakeResult(MeasuredCase measured, Timing timing, CaseWork work, double flops)
     {
-        AttentionShape shape = measured.Shape;
-        double keyBytes = CaseTensors<T, TElements>.KeyValueBytes(shape);
-        double allPairs = (double)shape.Batch * shape.QueryHeads * shape.QueryLength * shape.KeyLength;
+        double gigaFlops = 1e-9 * flops / timing.Median;
+        double gigaBytes = 1e-9 * work.Bytes / timing.Median;
         return new CaseResult
         {
             Name = measured.Name,
-            Type = TElements.Name,
-            Shape = Describe(shape),
+            Type = string.Empty,
+            Shape = measured.Sizes,
             Pass = "forward",
             Kernel = string.Empty,
             Milliseconds = 1e3 * timing.Median,
             FastestMilliseconds = 1e3 * timing.Fastest,
             Runs = timing.Runs,
-            GigaFlops = 0,
-            GigaBytes = 1e-9 * keyBytes / timing.Median,
-            PeakShare = 0,
-            PeakUnit = measured.IsDecode ? "GB/s" : "GFLOP/s",
+            GigaFlops = gigaFlops,
+            GigaBytes = gigaBytes,
+            PeakShare = (measured.IsMemoryBound ? gigaBytes : gigaFlops) / timing.Peak,
+            PeakUnit = measured.IsMemoryBound ? "GB/s" : "GFLOP/s",
             Peak = timing.Peak,
             Error = 0,
             WorkspaceBytes = 0,
-            ScoreMatrixBytes = (ulong)(allPairs * sizeof(float)),
-            VisibleShare = allPairs == 0 ? 0 : pairs / allPairs,
+            ScoreMatrixBytes = (ulong)(work.AllPairs * sizeof(float)),
+            VisibleShare = work.VisibleShare,
+            VisitedShare = work.VisitedShare,
         };
     }
 
-    // "B1 H32/8 L1:32768 D128": what is equal is said once.
-    private static string Describe(AttentionShape shape)
-    {
-        string heads = Pair(shape.QueryHeads, '/', shape.KeyHeads);
-        string length = Pair(shape.QueryLength, ':', shape.KeyLength);
-        return $"B{shape.Batch} H{heads} L{length} D{Pair(shape.HeadDim, ':', shape.ValueHeadDim)}";
-    }
-
-    private static string Pair(long first, char separator, long second) =>
-        first == second ? $"{first}" : $"{first}{separator}{second}";
-
-    private Timing Time<T, TElements>(MeasuredCase measured, Action run)
+    // Cases of several families compare with the same dense problem: it is timed once.
+    private DenseTimes TimeDense<T, TElements>(DenseCase dense)
         where T : unmanaged
         where TElements : IElements<T>
     {
-        PeakKind kind = measured.IsDecode ? PeakKind.MemoryRead : TElements.Peak;
+        if (!_dense.TryGetValue(dense, out DenseTimes? times))
+        {
+            using PreparedCase prepared = dense.Prepare<T, TElements>(device, Seed);
+            double forward = Time(prepared.Forward, TElements.Peak).Median;
+            double backward = dense.HasBackward ? Time(prepared.Backward, TElements.Peak).Median : 0;
+            times = new DenseTimes(forward, backward);
+            _dense.Add(dense, times);
+        }
+
+        return times;
+    }
+
+    private Timing Time(Action run, PeakKind kind)
+    {
         double peak = device.MeasurePeak(kind, seconds: PeakSeconds);
         long start = Stopwatch.GetTimestamp();
         run();
@@ -140,4 +140,6 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
     }
 
     private sealed record Timing(double Median, double Fastest, int Runs, double Peak);
+
+    private sealed record DenseTimes(double Forward, double Backward);
 }

@@ -1,9 +1,13 @@
-// The tensors of one measured case, and its two calls into the library; made by the case runner.
-using System;
-using System.Runtime.CompilerServices;
+// The tensors of one measured case: random inputs, and room for results; made by the prepared cases.
 using FusedAttention.Cli.Reference;
 
 namespace FusedAttention.Cli.Measuring;
+
+internal static class CaseTensors
+{
+    /// <summary>Seeds taken from the case's own on; a case's further tensors take those after them.</summary>
+    internal const int NumSeeds = 4;
+}
 
 /// <typeparam name="T">Element type of the case.</typeparam>
 /// <typeparam name="TElements">Its conversions.</typeparam>
@@ -11,38 +15,34 @@ internal sealed class CaseTensors<T, TElements>
     where T : unmanaged
     where TElements : IElements<T>
 {
-    private readonly T[] _q;
-    private readonly T[] _k;
-    private readonly T[] _v;
-    private readonly T[] _outputGradient;
+    private readonly AttentionShape _shape;
 
-    internal CaseTensors(MeasuredCase measured, int seed)
+    internal CaseTensors(AttentionShape shape, bool backward, int seed)
     {
-        AttentionShape shape = measured.Shape;
-        DenseOptions options = measured.Options;
+        _shape = shape;
         long queryRows = shape.Batch * shape.QueryHeads * shape.QueryLength;
         long keyElements = shape.Batch * shape.KeyHeads * shape.KeyLength * shape.HeadDim;
         long valueElements = shape.Batch * shape.ValueHeads * shape.KeyLength * shape.ValueHeadDim;
         long outputElements = queryRows * shape.ValueHeadDim;
-        bool backward = options.Backward;
-        (_q, float[] q) = Draw(queryRows * shape.HeadDim, seed);
-        (_k, float[] k) = Draw(keyElements, seed + 1);
-        (_v, float[] v) = Draw(valueElements, seed + 2);
-        (_outputGradient, float[] outputGradient) = Draw(backward ? outputElements : 0, seed + 3);
+        (Q, float[] q) = Draw(queryRows * shape.HeadDim, seed);
+        (K, float[] k) = Draw(keyElements, seed + 1);
+        (V, float[] v) = Draw(valueElements, seed + 2);
+        (OutputGradient, float[] outputGradient) = Draw(backward ? outputElements : 0, seed + 3);
         Output = new T[outputElements];
         Lse = new float[queryRows];
-        QueryGradient = new T[backward ? _q.Length : 0];
-        KeyGradient = new T[backward ? _k.Length : 0];
-        ValueGradient = new T[backward ? _v.Length : 0];
-        Reference = new ReferenceData(q, k, v)
-        {
-            AlibiSlopes = options.Alibi ? Slopes(shape.QueryHeads) : null,
-            SinkLogits = options.Sinks ? NormalNumbers.Draw(shape.QueryHeads, seed + 4) : null,
-            OutputGradient = outputGradient,
-        };
+        QueryGradient = new T[backward ? Q.Length : 0];
+        KeyGradient = new T[backward ? K.Length : 0];
+        ValueGradient = new T[backward ? V.Length : 0];
+        Reference = new ReferenceData(q, k, v) { OutputGradient = outputGradient };
     }
 
-    internal ReferenceData Reference { get; }
+    internal T[] Q { get; }
+
+    internal T[] K { get; }
+
+    internal T[] V { get; }
+
+    internal T[] OutputGradient { get; }
 
     internal T[] Output { get; }
 
@@ -54,50 +54,11 @@ internal sealed class CaseTensors<T, TElements>
 
     internal T[] ValueGradient { get; }
 
-    /// <summary>Bytes of all keys and values.</summary>
-    internal static double KeyValueBytes(AttentionShape shape)
-    {
-        double keys = (double)shape.KeyHeads * shape.HeadDim;
-        double values = (double)shape.ValueHeads * shape.ValueHeadDim;
-        return shape.Batch * shape.KeyLength * (keys + values) * Unsafe.SizeOf<T>();
-    }
+    /// <summary>The inputs as the library sees them, after rounding to the element type.</summary>
+    internal ReferenceData Reference { get; }
 
-    internal void Forward(DenseAttentionPlan<T> plan)
-    {
-        DenseForwardArguments<T> arguments = new()
-        {
-            Query = _q,
-            Key = _k,
-            Value = _v,
-            Output = Output,
-            Lse = Lse,
-            AlibiSlopes = Reference.AlibiSlopes,
-            SinkLogits = Reference.SinkLogits,
-        };
-        plan.Forward(in arguments);
-    }
-
-    internal void Backward(DenseAttentionPlan<T> plan)
-    {
-        DenseBackwardArguments<T> arguments = new()
-        {
-            Query = _q,
-            Key = _k,
-            Value = _v,
-            Output = Output,
-            Lse = Lse,
-            GradOutput = _outputGradient,
-            AlibiSlopes = Reference.AlibiSlopes,
-            SinkLogits = Reference.SinkLogits,
-            GradQuery = QueryGradient,
-            GradKey = KeyGradient,
-            GradValue = ValueGradient,
-        };
-        plan.Backward(in arguments);
-    }
-
-    // The tensor as the library sees it, and the same numbers as floats.
-    private static (T[] Elements, float[] Rounded) Draw(long count, int seed)
+    /// <summary>The tensor as the library sees it, and the same numbers as floats.</summary>
+    internal static (T[] Elements, float[] Rounded) Draw(long count, int seed)
     {
         float[] numbers = NormalNumbers.Draw(count, seed);
         T[] elements = new T[count];
@@ -110,14 +71,11 @@ internal sealed class CaseTensors<T, TElements>
         return (elements, numbers);
     }
 
-    private static float[] Slopes(long heads)
-    {
-        float[] slopes = new float[heads];
-        for (int head = 0; head < slopes.Length; ++head)
-        {
-            slopes[head] = MathF.Pow(2, -8f * (head + 1) / heads);
-        }
+    /// <summary>Error of output and LSE on sampled rows.</summary>
+    internal double ForwardError(RowReference reference) =>
+        new SampledError<T, TElements>(_shape, reference).OfForward(Output, Lse);
 
-        return slopes;
-    }
+    /// <summary>Error of the gradients on sampled rows.</summary>
+    internal double BackwardError(RowReference reference) =>
+        new SampledError<T, TElements>(_shape, reference).OfBackward(QueryGradient, KeyGradient, ValueGradient);
 }

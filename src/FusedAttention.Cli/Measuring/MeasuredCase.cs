@@ -1,5 +1,4 @@
-// One problem that demo or bench measures.
-
+// One problem that demo or bench measures; each family has its own kind of case.
 namespace FusedAttention.Cli.Measuring;
 
 internal enum CaseType
@@ -11,10 +10,30 @@ internal enum CaseType
 
 /// <param name="Name">Unique and stable: baselines are matched by it.</param>
 /// <param name="Type">Element type of q, k and v.</param>
-/// <param name="Shape">Sizes.</param>
-/// <param name="Options">Features; with Backward the case is measured in both directions.</param>
-internal sealed record MeasuredCase(string Name, CaseType Type, AttentionShape Shape, DenseOptions Options)
+internal abstract record MeasuredCase(string Name, CaseType Type)
 {
-    /// <summary>True when time goes into reading keys and values, not into arithmetic.</summary>
-    internal bool IsDecode => Shape.QueryLength * 8 <= Shape.KeyLength && Shape.QueryLength <= 16;
+    /// <summary>The sizes in a few words, for example "B1 H8 L4096 D64".</summary>
+    internal abstract string Sizes { get; }
+
+    /// <summary>Whether the backward pass is measured too.</summary>
+    internal abstract bool HasBackward { get; }
+
+    /// <summary>True when time goes into moving memory, not into arithmetic.</summary>
+    internal virtual bool IsMemoryBound => false;
+
+    /// <summary>Dense attention over the same tokens, which the case is compared with; null for none.</summary>
+    internal virtual DenseEquivalent? Dense => null;
+
+    /// <summary>Makes plan, tensors and reference.</summary>
+    /// <typeparam name="T">The element type that <see cref="Type"/> names.</typeparam>
+    /// <typeparam name="TElements">Its conversions.</typeparam>
+    /// <exception cref="AttentionException">The device does not support the problem.</exception>
+    internal abstract PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed)
+        where T : unmanaged
+        where TElements : IElements<T>;
 }
+
+/// <summary>The dense problem that a case of another family replaces.</summary>
+/// <param name="Case">What is measured; it may have fewer heads, as heads cost the same each.</param>
+/// <param name="Factor">The measured time times this is the time of the whole.</param>
+internal sealed record DenseEquivalent(DenseCase Case, double Factor);

@@ -101,6 +101,12 @@ internal static class ResultTable
             json.WriteNumber("workspace_bytes", result.WorkspaceBytes);
             json.WriteNumber("score_matrix_bytes", result.ScoreMatrixBytes);
             json.WriteNumber("visible_share", result.VisibleShare);
+            json.WriteNumber("visited_share", result.VisitedShare);
+            if (result.DenseMilliseconds is { } dense)
+            {
+                json.WriteNumber("dense_milliseconds", dense);
+            }
+
             json.WriteEndObject();
         }
 

@@ -16,9 +16,9 @@ internal sealed class SampledError<T, TElements>
     private const int KeysPerHead = 4;
 
     private readonly AttentionShape _shape;
-    private readonly DenseReference _reference;
+    private readonly RowReference _reference;
 
-    internal SampledError(AttentionShape shape, DenseReference reference)
+    internal SampledError(AttentionShape shape, RowReference reference)
     {
         _shape = shape;
         _reference = reference;

@@ -8,7 +8,7 @@ namespace FusedAttention.Cli.Reference;
 
 /// <summary>Computes any one row of an output or gradient, so that large problems can be checked by sampling.</summary>
 /// <remarks>Tensors are contiguous [B, H, L, D]. Head h uses key head h * Hk / Hq and value head h * Hv / Hq.</remarks>
-internal sealed class DenseReference
+internal sealed class DenseReference : RowReference
 {
     private readonly AttentionShape _shape;
     private readonly DenseOptions _options;
@@ -26,7 +26,7 @@ internal sealed class DenseReference
     }
 
     /// <summary>Writes one output row and gives its LSE.</summary>
-    internal double Forward(long batch, long head, long row, Span<double> output)
+    internal override double Forward(long batch, long head, long row, Span<double> output)
     {
         Weights weights = ComputeWeights(batch, head, row);
         double[] values = Values(batch, head);
@@ -40,7 +40,7 @@ internal sealed class DenseReference
     }
 
     /// <summary>Writes one row of the gradient of q.</summary>
-    internal void QueryGradient(long batch, long head, long row, Span<double> gradient)
+    internal override void QueryGradient(long batch, long head, long row, Span<double> gradient)
     {
         Weights weights = ComputeWeights(batch, head, row);
         double[] keys = Keys(batch, head);
@@ -58,7 +58,7 @@ internal sealed class DenseReference
     }
 
     /// <summary>Writes one row of the gradient of k, summed over the query heads that share the key head.</summary>
-    internal void KeyGradient(long batch, long keyHead, long key, Span<double> gradient)
+    internal override void KeyGradient(long batch, long keyHead, long key, Span<double> gradient)
     {
         gradient.Clear();
         for (long head = 0; head < _shape.QueryHeads; ++head)
@@ -89,7 +89,7 @@ internal sealed class DenseReference
     }
 
     /// <summary>Writes one row of the gradient of v, summed over the query heads that share the value head.</summary>
-    internal void ValueGradient(long batch, long valueHead, long key, Span<double> gradient)
+    internal override void ValueGradient(long batch, long valueHead, long key, Span<double> gradient)
     {
         gradient.Clear();
         for (long head = 0; head < _shape.QueryHeads; ++head)

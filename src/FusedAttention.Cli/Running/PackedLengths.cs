@@ -12,13 +12,14 @@ internal sealed record PackedLengths(int[] Queries, int[] Keys)
 
     /// <summary>Null when the sequences are not packed.</summary>
     /// <exception cref="BadInputException">A position is not 0 first, decreases, or is past the tokens.</exception>
-    internal static PackedLengths? Load(SafetensorsReader reader, DenseInputs inputs)
+    internal static PackedLengths? Load(DenseInputs inputs)
     {
         if (inputs.CuSeqlensQ is not { } queries || inputs.CuSeqlensK is not { } keys)
         {
             return null;
         }
 
+        SafetensorsReader reader = inputs.Tensors.Reader;
         return new PackedLengths(
             Load(reader, queries, inputs.Shape.QueryLength), Load(reader, keys, inputs.Shape.KeyLength));
     }

@@ -4,6 +4,7 @@ using System.Collections.Generic;
 using System.CommandLine;
 using System.IO;
 using System.Linq;
+using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Measuring;
 
 namespace FusedAttention.Cli.Verbs;
@@ -61,43 +62,12 @@ internal static class BenchVerb
 
     private static MeasuredCase[] Select(string? filter)
     {
-        MeasuredCase[] all = [.. Cases()];
+        MeasuredCase[] all = [.. FamilyRegistry.Available.SelectMany(static family => family.BenchCases())];
         MeasuredCase[] selected =
             [.. all.Where(entry => filter is null || entry.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))];
         return selected.Length > 0
             ? selected
             : throw new BadInputException($"--filter {StrictJson.Quote(filter!)} matches no case; the names are" +
                 $" {string.Join(", ", all.Select(static entry => entry.Name))}");
-    }
-
-    private static IEnumerable<MeasuredCase> Cases()
-    {
-        DenseOptions plain = new();
-        DenseOptions causal = new() { Causal = true };
-        foreach (CaseType type in Enum.GetValues<CaseType>())
-        {
-            string name = type.ToString().ToLowerInvariant();
-            foreach (long width in new long[] { 64, 128 })
-            {
-                foreach ((long heads, long length) in new[] { (4L, 4096L), (8L, 1024L), (48L, 512L) })
-                {
-                    AttentionShape shape = new(1, heads, length, width);
-                    yield return new MeasuredCase($"{name} d{width} s{length} full", type, shape, plain);
-                    yield return new MeasuredCase($"{name} d{width} s{length} causal", type, shape, causal);
-                }
-
-                AttentionShape training = new(1, 4, 4096, width);
-                yield return new MeasuredCase(
-                    $"{name} d{width} s4096 train", type, training, new DenseOptions { Backward = true });
-                yield return new MeasuredCase(
-                    $"{name} d{width} s4096 train causal", type, training, causal with { Backward = true });
-            }
-
-            foreach (long cache in new long[] { 4096, 32768 })
-            {
-                yield return new MeasuredCase(
-                    $"{name} d128 decode {cache}", type, AttentionShape.Decode(1, 32, 8, cache, 128), causal);
-            }
-        }
     }
 }

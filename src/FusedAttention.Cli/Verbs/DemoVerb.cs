@@ -2,10 +2,11 @@
 using System.Collections.Generic;
 using System.CommandLine;
 using System.IO;
+using System.Linq;
 using FusedAttention.Cli.Drawing;
+using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Imaging;
 using FusedAttention.Cli.Measuring;
-using FusedAttention.Cli.Problems;
 
 namespace FusedAttention.Cli.Verbs;
 
@@ -36,8 +37,9 @@ internal static class DemoVerb
             using AttentionDevice opened = device.Open(parsed, output);
             string path = OutputFolder.Make(parsed.GetValue(folder), "demo");
             bool isQuick = parsed.GetValue(quick);
+            long divisor = isQuick ? QuickDivisor : 1;
             MeasuredReport report = CaseSuite.Measure(
-                Cases(isQuick ? QuickDivisor : 1),
+                [.. FamilyRegistry.Available.SelectMany(family => family.DemoCases(divisor))],
                 opened,
                 isQuick ? QuickSecondsPerPass : SecondsPerPass,
                 CaseSuite.CommandLine(parsed),
@@ -48,53 +50,16 @@ internal static class DemoVerb
                 text => ResultTable.WriteMarkdown(text, "Dense attention on this machine", report, baseline: null));
             OutputFile.Write(Path.Combine(path, "demo.json"), stream => ResultTable.WriteJson(stream, report));
             PngWriter.WriteFile(Path.Combine(path, "schedules.png"), DrawSchedules(opened));
-            output.Results.WriteLine($"{report.Machine}. Families: {FamilySupport.Describe()}.");
+            output.Results.WriteLine($"{report.Machine}. Families: {FamilyRegistry.Describe()}.");
             output.Results.WriteLine($"Wrote {Path.Combine(path, "demo.md")}, demo.json and schedules.png.");
             return ExitCode.Success;
         });
         return command;
     }
 
-    private static List<MeasuredCase> Cases(long divisor)
-    {
-        DenseOptions plain = new();
-        DenseOptions causal = new() { Causal = true };
-        DenseOptions training = new() { Causal = true, Backward = true };
-        return
-        [
-            new("full", CaseType.F32, new AttentionShape(1, 8, 4096 / divisor, 64), plain),
-            new("causal", CaseType.F32, new AttentionShape(1, 8, 4096 / divisor, 128), causal),
-            new("causal half precision", CaseType.F16, new AttentionShape(1, 8, 4096 / divisor, 128), causal),
-            new("prefill, grouped heads", CaseType.BF16, AttentionShape.Gqa(1, 32, 8, 4096 / divisor, 128), causal),
-            new("long causal", CaseType.BF16, new AttentionShape(1, 4, 16384 / divisor, 64), causal),
-            new("window of 256", CaseType.F32, new AttentionShape(1, 8, 16384 / divisor, 64),
-                new DenseOptions { Causal = true, Window = new AttentionWindow(255, 0) }),
-            new("soft-cap, ALiBi, sinks", CaseType.F32, new AttentionShape(2, 8, 1024 / divisor, 64),
-                new DenseOptions { Causal = true, SoftCap = 30, Alibi = true, Sinks = true }),
-            new("decode one token", CaseType.BF16, AttentionShape.Decode(1, 32, 8, 32768 / divisor, 128), causal),
-            new("decode a batch", CaseType.F32, AttentionShape.Decode(8, 32, 8, 4096 / divisor, 128), causal),
-            new("training", CaseType.F32, new AttentionShape(1, 8, 2048 / divisor, 64), training),
-            new("training, grouped heads", CaseType.BF16, AttentionShape.Gqa(1, 16, 4, 2048 / divisor, 128), training),
-        ];
-    }
-
     private static Raster DrawSchedules(AttentionDevice device)
     {
-        AttentionShape square = new(1, 1, 4096, 64);
-        (string Name, AttentionShape Shape, DenseOptions Options)[] problems =
-        [
-            ("full", square, new DenseOptions()),
-            ("causal", square, new DenseOptions { Causal = true }),
-            ("causal, 1024 queries", square with { QueryLength = 1024 }, new DenseOptions { Causal = true }),
-            ("window 1000 left", square, new DenseOptions { Causal = true, Window = new AttentionWindow(1000, null) }),
-        ];
-        List<PatternMap> maps = [];
-        foreach ((string name, AttentionShape shape, DenseOptions options) in problems)
-        {
-            using DenseAttentionPlan<float> plan = new(shape, options, device);
-            maps.AddRange(DenseDrawing.MapsOf(plan).ConvertAll(map => map.Rename(name)));
-        }
-
+        List<PatternMap> maps = [.. FamilyRegistry.Available.SelectMany(family => family.DemoMaps(device))];
         return SchedulePicture.Draw(maps, ["dense attention, 4096 keys: which tiles of the score matrix are computed"]);
     }
 }

@@ -79,8 +79,8 @@ internal static class DoctorVerb
         DenseOptions options = new() { Causal = true };
         AttentionShape shape = AttentionShape.Gqa(1, 4, 2, 150, 72);
         CaseRunner runner = new(device, seconds: 0);
-        double single = runner.Measure(new MeasuredCase(name, CaseType.F32, shape, options))[0].Error;
-        double brain = runner.Measure(new MeasuredCase(name, CaseType.BF16, shape, options))[0].Error;
+        double single = runner.Measure(new DenseCase(name, CaseType.F32, shape, options))[0].Error;
+        double brain = runner.Measure(new DenseCase(name, CaseType.BF16, shape, options))[0].Error;
         bool isRight = single < 1e-5 && brain < 2e-2;
         string verdict = isRight ? "right" : "FAILED";
         text.WriteLine($"  {name}: {verdict}, error {single:0.0e-0} in f32, {brain:0.0e-0} in bf16");

@@ -1,8 +1,8 @@
 // The draw verb: the schedule of a problem as a picture and as text.
-using System.Collections.Generic;
 using System.CommandLine;
 using System.Globalization;
 using FusedAttention.Cli.Drawing;
+using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Imaging;
 using FusedAttention.Cli.Problems;
 using FusedAttention.Cli.Running;
@@ -12,9 +12,6 @@ namespace FusedAttention.Cli.Verbs;
 
 internal static class DrawVerb
 {
-    private const long DefaultLength = 2048;
-    private const long DefaultHeadDim = 64;
-
     internal static Command Make(ToolOutput output)
     {
         Argument<string> problem = new("PROBLEM.json") { Description = "The problem, as for run." };
@@ -26,19 +23,15 @@ internal static class DrawVerb
         };
         Option<string> input = new("--input")
         {
-            Description = "Takes the sizes from this safetensors file instead of --q-len and --kv-len.",
+            Description = "Takes the sizes from this safetensors file instead of the options below.",
             HelpName = "FILE",
         };
-        Option<string> queries = new("--q-len")
-        {
-            Description = $"Number of queries. [default: as --kv-len, else {DefaultLength}]",
-            HelpName = "N",
-        };
-        Option<string> keys = new("--kv-len")
-        {
-            Description = $"Number of keys. [default: as --q-len, else {DefaultLength}]",
-            HelpName = "N",
-        };
+        Option<string> queries = Number(
+            "--q-len", $"Number of queries. [default: as --kv-len, else {DrawSizes.DefaultLength}]");
+        Option<string> keys = Number(
+            "--kv-len", $"Number of keys. [default: as --q-len, else {DrawSizes.DefaultLength}]");
+        Option<string> heads = Number("--heads", "Number of query heads. [default: as --kv-heads, else 1]");
+        Option<string> keyHeads = Number("--kv-heads", "Number of key and value heads. [default: as --heads]");
         DeviceArguments device = new();
         Command command = new("draw", "Draws which tiles of the score matrix are full, partial and skipped, per head.")
         {
@@ -47,51 +40,46 @@ internal static class DrawVerb
             input,
             queries,
             keys,
+            heads,
+            keyHeads,
         };
         device.AddTo(command);
         command.SetAction(parsed =>
         {
-            DenseProblem dense = FamilySupport.RequireAvailable(ProblemReader.ReadFile(parsed.GetValue(problem)!));
-            long? queryLength = ParseLength("--q-len", parsed.GetValue(queries));
-            long? keyLength = ParseLength("--kv-len", parsed.GetValue(keys));
-            AttentionShape shape = parsed.GetValue(input) is { } path
-                ? ShapeOf(dense, path)
-                : new AttentionShape(1, 1, queryLength ?? keyLength ?? DefaultLength, DefaultHeadDim)
-                {
-                    KeyLength = keyLength ?? queryLength ?? DefaultLength,
-                };
+            Problem given = ProblemReader.ReadFile(parsed.GetValue(problem)!);
+            AttentionFamily family = FamilyRegistry.Require(given);
+            using SafetensorsReader? reader =
+                parsed.GetValue(input) is { } path ? SafetensorsReader.Open(path) : null;
+            FamilyInputs? inputs = reader is null ? null : family.FindInputs(given, reader);
+            DrawSizes sizes = new(inputs, Parse(queries), Parse(keys), Parse(heads), Parse(keyHeads));
             using AttentionDevice opened = device.Open(parsed, output);
-            using DenseAttentionPlan<float> plan = new(
-                shape, DensePlanOptions.From(dense) with { Backward = false }, opened);
-            List<PatternMap> maps = DenseDrawing.MapsOf(plan);
-            PngWriter.WriteFile(
-                parsed.GetValue(picture)!, SchedulePicture.Draw(maps, DenseDrawing.HeadingOf(plan)));
-            foreach (PatternMap map in maps)
+            ScheduleDrawing drawing = family.Draw(given, sizes, opened);
+            PngWriter.WriteFile(parsed.GetValue(picture)!, SchedulePicture.Draw(drawing.Maps, drawing.Heading));
+            foreach (PatternMap map in drawing.Maps)
             {
                 output.Results.WriteLine(ScheduleText.Draw(map));
             }
 
             output.Results.WriteLine(ScheduleText.Legend);
             return ExitCode.Success;
+
+            long? Parse(Option<string> option) => ParseNumber(option.Name, parsed.GetValue(option));
         });
         return command;
     }
 
-    private static AttentionShape ShapeOf(DenseProblem problem, string path)
-    {
-        using SafetensorsReader reader = SafetensorsReader.Open(path);
-        return DenseInputs.Find(problem, reader).Shape;
-    }
+    private static Option<string> Number(string name, string description) =>
+        new(name) { Description = description, HelpName = "N" };
 
-    private static long? ParseLength(string option, string? text)
+    private static long? ParseNumber(string option, string? text)
     {
         if (text is null)
         {
             return null;
         }
 
-        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int length) && length > 0
-            ? length
+        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number > 0
+            ? number
             : throw new BadInputException($"{option} is {StrictJson.Quote(text)}; expected a whole number from 1");
     }
 }

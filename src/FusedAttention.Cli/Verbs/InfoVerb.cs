@@ -2,7 +2,7 @@
 using System.CommandLine;
 using System.IO;
 using System.Linq;
-using FusedAttention.Cli.Problems;
+using FusedAttention.Cli.Families;
 
 namespace FusedAttention.Cli.Verbs;
 
@@ -39,7 +39,7 @@ internal static class InfoVerb
             text.WriteLine($"not used: {reason}");
         }
 
-        text.WriteLine($"families: {FamilySupport.Describe()}");
+        text.WriteLine($"families: {FamilyRegistry.Describe()}");
         return ExitCode.Success;
     }
 

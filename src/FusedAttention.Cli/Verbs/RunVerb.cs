@@ -1,7 +1,8 @@
 // The run verb: a problem file and a tensor file in, a tensor file out.
 using System;
-using System.Collections.Generic;
 using System.CommandLine;
+using System.Text;
+using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Problems;
 using FusedAttention.Cli.Running;
 using FusedAttention.Cli.Safetensors;
@@ -14,49 +15,47 @@ internal static class RunVerb
     {
         Argument<string> problem = new("PROBLEM.json")
         {
-            Description = "The problem, for example {\"family\": \"dense\", \"causal\": true, \"window\": [256, -1]}."
-                + " Fields of dense: causal, causal_alignment, window, scale, softcap, backward, layout.",
+            Description = "The problem, for example {\"family\": \"dense\", \"causal\": true, \"window\": [256, -1]}.",
         };
         Option<string> input = new("--input")
         {
-            Description = "Safetensors file with q, k, v; optional bias, alibi_slopes, sink_logits, cu_seqlens_q,"
-                + " cu_seqlens_k, do, dlse.",
+            Description = "Safetensors file with the tensors of the family.",
             HelpName = "FILE",
             Required = true,
         };
         Option<string> result = new("--output")
         {
-            Description = "Safetensors file to write: o and lse, with \"backward\": true also dq, dk, dv and the"
-                + " gradients of bias and sink_logits. All are float32.",
+            Description = "Safetensors file to write; floating-point results are float32.",
             HelpName = "FILE",
             Required = true,
         };
         Option<string> dtype = new("--dtype")
         {
-            Description = "Casts q, k, v and do before the call. [default: as stored, F64 as f32]",
+            Description = "Casts q, k, v, do and additional_* before the call. [default: as stored, F64 as f32]",
             HelpName = "f32|f16|bf16",
         };
         DeviceArguments device = new();
-        Command command = new("run", "Runs one problem on tensors from a file.") { problem, input, result, dtype };
+        Command command = new("run", Describe()) { problem, input, result, dtype };
         device.AddTo(command);
         command.SetAction(parsed =>
         {
             TensorDtype? cast = ParseDtype(parsed.GetValue(dtype));
-            DenseProblem dense = FamilySupport.RequireAvailable(ProblemReader.ReadFile(parsed.GetValue(problem)!));
+            Problem given = ProblemReader.ReadFile(parsed.GetValue(problem)!);
+            AttentionFamily family = FamilyRegistry.Require(given);
             using SafetensorsReader reader = SafetensorsReader.Open(parsed.GetValue(input)!);
-            DenseInputs inputs = DenseInputs.Find(dense, reader);
+            FamilyInputs inputs = family.FindInputs(given, reader);
             using AttentionDevice opened = device.Open(parsed, output);
             string path = parsed.GetValue(result)!;
             switch (cast ?? inputs.Q.Dtype)
             {
                 case TensorDtype.F16:
-                    Run<Half>(dense, inputs, reader, opened, path);
+                    Run<Half>(inputs, opened, path);
                     break;
                 case TensorDtype.BF16:
-                    Run<BFloat16>(dense, inputs, reader, opened, path);
+                    Run<BFloat16>(inputs, opened, path);
                     break;
                 default:
-                    Run<float>(dense, inputs, reader, opened, path);
+                    Run<float>(inputs, opened, path);
                     break;
             }
 
@@ -65,13 +64,26 @@ internal static class RunVerb
         return command;
     }
 
-    private static void Run<T>(
-        DenseProblem problem, DenseInputs inputs, SafetensorsReader reader, AttentionDevice device, string path)
+    private static string Describe()
+    {
+        StringBuilder text = new("Runs one problem on tensors from a file.\n\n");
+        text.Append("  Fields of every family: scale, backward (false), layout (\"bhsd\" or \"bshd\").\n");
+        foreach (AttentionFamily family in FamilyRegistry.Available)
+        {
+            text.Append("\n  ").Append(family.Name)
+                .Append("\n    fields   ").Append(family.FieldsHelp)
+                .Append("\n    tensors  ").Append(family.TensorsHelp)
+                .Append("\n    results  ").Append(family.ResultsHelp).Append('\n');
+        }
+
+        return text.ToString();
+    }
+
+    private static void Run<T>(FamilyInputs inputs, AttentionDevice device, string path)
         where T : unmanaged
     {
-        using DenseRun<T> run = new(problem, inputs, reader);
-        List<OutputTensor> results = run.Run(device);
-        SafetensorsWriter.Write(path, results);
+        using FamilyRun<T> run = inputs.MakeRun<T>();
+        SafetensorsWriter.Write(path, run.Run(device));
     }
 
     private static TensorDtype? ParseDtype(string? text) => text switch

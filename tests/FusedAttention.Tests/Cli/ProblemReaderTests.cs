@@ -1,6 +1,7 @@
 // Tests of the tool's strict problem reader: every family's fields, defaults and refusals.
 using System.Text;
 using FusedAttention.Cli;
+using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Problems;
 using NUnit.Framework;
 
@@ -126,10 +127,10 @@ internal sealed class ProblemReaderTests
     [Test]
     public void Only_dense_is_available()
     {
-        Assert.That(() => FamilySupport.RequireAvailable(Read("""{"family":"lightning"}""")),
+        Assert.That(() => FamilyRegistry.Require(Read("""{"family":"lightning"}""")),
             Throws.TypeOf<UnsupportedException>().With.Message.EqualTo(
                 "family lightning is not available yet in this version; available: dense"));
-        Assert.That(FamilySupport.RequireAvailable(Read("""{"family":"dense"}""")).Causal, Is.False);
+        Assert.That(FamilyRegistry.Require(Read("""{"family":"dense"}""")).Family, Is.EqualTo(Family.Dense));
     }
 
     private static Problem Read(string text) => ProblemReader.Read(Encoding.UTF8.GetBytes(text), "problem.json");

@@ -3,6 +3,7 @@ using System.IO;
 using System.Linq;
 using System.Text.Json;
 using FusedAttention.Cli;
+using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Imaging;
 using FusedAttention.Cli.Measuring;
 using NUnit.Framework;
@@ -40,6 +41,19 @@ internal sealed class VerbTests
         _tool.Run(verb, "--help");
         Assert.That(_tool.ExitCode, Is.Zero);
         Assert.That(_tool.Results, Does.Match($@"Usage:\s+\S+ {verb}"));
+    }
+
+    [Test]
+    public void Help_of_run_tells_each_family_s_fields_tensors_and_results()
+    {
+        _tool.Run("run", "--help");
+        foreach (AttentionFamily family in FamilyRegistry.Available)
+        {
+            foreach (string help in new[] { family.Name, family.FieldsHelp, family.TensorsHelp, family.ResultsHelp })
+            {
+                Assert.That(_tool.Results, Does.Contain(help));
+            }
+        }
     }
 
     [TestCase("fly", "\"fly\" is neither a verb nor an option here")]
