@@ -83,79 +83,11 @@ internal sealed class DenseReferenceTests
     [TestCaseSource(nameof(Options))]
     public void Gradients_match_finite_differences(DenseOptions options)
     {
-        ReferenceData data = RandomData(options);
-        DenseReference reference = new(Shape, options, data);
-        double[] row3 = new double[3];
-        double[] row2 = new double[2];
-        for (int index = 0; index < data.Q.Length; index += 11)
-        {
-            (long batch, long head, long token) = Split(index / 3, Shape.QueryHeads, Shape.QueryLength);
-            reference.QueryGradient(batch, head, token, row3);
-            AssertSlope(options, data, data.Q, index, row3[index % 3]);
-        }
-
-        for (int index = 0; index < data.K.Length; index += 7)
-        {
-            (long batch, long head, long token) = Split(index / 3, Shape.KeyHeads, Shape.KeyLength);
-            reference.KeyGradient(batch, head, token, row3);
-            AssertSlope(options, data, data.K, index, row3[index % 3]);
-        }
-
-        for (int index = 0; index < data.V.Length; index += 5)
-        {
-            (long batch, long head, long token) = Split(index / 2, Shape.ValueHeads, Shape.KeyLength);
-            reference.ValueGradient(batch, head, token, row2);
-            AssertSlope(options, data, data.V, index, row2[index % 2]);
-        }
-    }
-
-    private static (long Batch, long Head, long Token) Split(long row, long heads, long tokens) =>
-        (row / tokens / heads, row / tokens % heads, row % tokens);
-
-    // Perturbs by a power of two, exact in float for the small inputs used here.
-    private static void AssertSlope(
-        DenseOptions options, ReferenceData data, float[] tensor, int index, double gradient)
-    {
-        const float Step = 1f / 4096;
-        float kept = tensor[index];
-        tensor[index] = kept + Step;
-        double above = Loss(options, data);
-        tensor[index] = kept - Step;
-        double below = Loss(options, data);
-        tensor[index] = kept;
-        Assert.That(gradient, Is.EqualTo((above - below) / (2 * Step)).Within(1e-6));
-    }
-
-    private static double Loss(DenseOptions options, ReferenceData data)
-    {
-        DenseReference reference = new(Shape, options, data);
-        double loss = 0;
-        double[] output = new double[2];
-        for (int row = 0; row < Shape.Batch * Shape.QueryHeads * Shape.QueryLength; ++row)
-        {
-            (long batch, long head, long token) = Split(row, Shape.QueryHeads, Shape.QueryLength);
-            double lse = reference.Forward(batch, head, token, output);
-            loss += (output[0] * data.OutputGradient![2 * row]) + (output[1] * data.OutputGradient[(2 * row) + 1]);
-            loss += double.IsFinite(lse) ? lse * data.LseGradient![row] : 0;
-        }
-
-        return loss;
-    }
-
-    private static ReferenceData RandomData(DenseOptions options)
-    {
-        Random random = new(5);
-        float[] Draw(long count) => [.. Enumerable.Range(0, (int)count).Select(_ => random.Next(-512, 512) / 256f)];
-        long rows = Shape.Batch * Shape.QueryHeads * Shape.QueryLength;
-        return new ReferenceData(
-            Draw(rows * 3),
-            Draw(Shape.Batch * Shape.KeyHeads * Shape.KeyLength * 3),
-            Draw(Shape.Batch * Shape.ValueHeads * Shape.KeyLength * 2))
+        ReferenceData data = RandomReferenceData.Make(Shape, 5) with
         {
             AlibiSlopes = options.Alibi ? [0.5f, 0.25f, 0.125f, 0.0625f] : null,
             SinkLogits = options.Sinks ? [0.5f, -1f, 0f, 2f] : null,
-            OutputGradient = Draw(rows * 2),
-            LseGradient = Draw(rows),
         };
+        ReferenceChecks.GradientsMatchDifferences(Shape, data, given => new DenseReference(Shape, options, given));
     }
 }
