@@ -36,7 +36,7 @@ namespace {
 #define FATTN_FIELDS_fattn_neighborhood_problem(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(additional_k) X(additional_v) X(d_o) X(d_q) X(d_k) \
     X(d_v) X(grid) X(kernel_size) X(stride) X(dilation) X(causal) X(num_axes) X(scale) \
-    X(pointer_alignment)
+    X(pointer_alignment) X(d_additional_k) X(d_additional_v)
 #define FATTN_FIELDS_fattn_neighborhood_forward_args(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(additional_k) X(additional_v)
 #define FATTN_FIELDS_fattn_neighborhood_backward_args(X) \

@@ -4,6 +4,7 @@
 
 #include "core/order.h"
 #include "core/predicate.h"
+#include "core/problem.h"
 #include "core/tensor_view.h"
 #include "core/types.h"
 
@@ -78,62 +79,42 @@ struct NeighborhoodGrid {
 /// An axis that a problem lacks.
 FATTN_HD constexpr NeighborhoodAxis single_token_axis() { return {1, 1, 1, 1, false}; }
 
-/// A validated neighborhood problem. Every default is resolved: layouts that are present have rank
-/// 4, absent ones rank 0.
+/// How kernels that gather single tokens work, so that a planner can weigh patches against each
+/// other. Work is counted in pairs of a row and a key.
+struct GatherTiles {
+    int32 most_rows;    // folded rows (tokens times heads) of one share at most
+    int32 row_group;    // rows that are computed together: over the keys that one of them sees
+    int32 key_group;    // keys that are computed together
+    int32 gather_rows;  // gathering a key costs as much as computing it for so many rows
+};
+
+/// A validated neighborhood problem. Every default is resolved.
 struct NeighborhoodProblem {
-    TensorLayout q;             // [B, Hq, L, D], L = grid.num_tokens()
-    TensorLayout k;             // [B, Hk, L, D]
-    TensorLayout v;             // [B, Hk, L, Dv]
-    TensorLayout o;             // [B, Hq, L, Dv], f32 or dtype of q
-    TensorLayout additional_k;  // [B, Hk, E, D]: keys that every query sees
+    /// The tensors, heads and scale, with as many queries and keys as the grid has tokens and
+    /// nothing hidden; key and value heads are as many.
+    DenseProblem dense;
+    NeighborhoodGrid grid;
+    int64 num_additional;       // E: keys that every query sees besides; 0 for none
+    TensorLayout additional_k;  // [B, Hk, E, D]; rank 0 without additional keys
     TensorLayout additional_v;  // [B, Hk, E, Dv]
-    TensorLayout d_o;
-    TensorLayout d_q;
-    TensorLayout d_k;
-    TensorLayout d_v;
     TensorLayout d_additional_k;
     TensorLayout d_additional_v;
-    NeighborhoodGrid grid;
-    int64 batch;
-    int64 num_q_heads;
-    int64 num_kv_heads;
-    int64 num_additional;  // E; 0 without additional keys
-    int64 head_dim;
-    int64 head_dim_v;
-    float scale;
-    bool backward;
 
     FATTN_HD constexpr int64 num_tokens() const { return grid.num_tokens(); }
-    FATTN_HD constexpr int64 kv_head(int64 q_head) const {
-        return q_head * num_kv_heads / num_q_heads;
-    }
 };
 
 /// Pointers of one forward run; fields as in fattn_neighborhood_forward_args.
 struct NeighborhoodForwardArgs {
-    const void* q;
-    const void* k;
-    const void* v;
-    void* o;
-    float* lse;  // [B, Hq, L]; may be null
+    DenseForwardArgs dense;
     const void* additional_k;
     const void* additional_v;
 };
 
 /// Pointers of one backward run; any gradient may be null.
 struct NeighborhoodBackwardArgs {
-    const void* q;
-    const void* k;
-    const void* v;
-    const void* o;
-    const float* lse;
-    const void* d_o;
-    const float* d_lse;  // may be null
+    DenseBackwardArgs dense;
     const void* additional_k;
     const void* additional_v;
-    void* d_q;
-    void* d_k;
-    void* d_v;
     void* d_additional_k;
     void* d_additional_v;
 };

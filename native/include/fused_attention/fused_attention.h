@@ -484,6 +484,10 @@ typedef struct fattn_neighborhood_problem {
     float scale;
     /** As in fattn_dense_problem. */
     uint32_t pointer_alignment;
+    /** Gradient of additional_k; rank 0: shape and strides of additional_k. */
+    fattn_layout d_additional_k;
+    /** Gradient of additional_v. */
+    fattn_layout d_additional_v;
 } fattn_neighborhood_problem;
 
 /** The data of one forward run of a neighborhood plan. */

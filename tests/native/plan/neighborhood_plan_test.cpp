@@ -1,0 +1,170 @@
+// The neighborhood planner: its boxes against the definition pair by pair, its sums against
+// counting, its choice of patches.
+#include "plan/neighborhood_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "plan/small_grids.h"
+
+namespace fattn {
+namespace {
+
+constexpr GatherTiles kTiles{.most_rows = 192, .row_group = 12, .key_group = 32, .gather_rows = 12};
+
+NeighborhoodProblem problem_of(const NeighborhoodGrid& grid) {
+    NeighborhoodProblem problem{};
+    problem.grid = grid;
+    problem.dense.batch = 2;
+    problem.dense.num_q_heads = 6;
+    problem.dense.num_k_heads = problem.dense.num_v_heads = 2;
+    problem.dense.head_dim = 8;
+    problem.dense.head_dim_v = 16;
+    problem.dense.backward = true;
+    return problem;
+}
+
+NeighborhoodGrid square(int32 extent, int32 window, int32 stride = 1) {
+    return {{single_token_axis(),
+             {extent, 1, window, stride, false},
+             {extent, 1, window, stride, false}}};
+}
+
+TEST(NeighborhoodPlan, ScheduleIsExactlyWhatThePairsSay) {
+    test::for_each_small_grid(
+        [](const NeighborhoodGrid& grid, const Patch& tile_q, const Patch& tile_kv) {
+            const BoxScheduleData data = neighborhood_schedule(grid, tile_q, tile_kv);
+            const BoxSchedule s = data.view();
+            const auto counted = test::count_tiles_of(grid, tile_q, tile_kv);
+            const std::string problem = test::check_rows(s, 0);
+            if (!problem.empty() || to_dense(s, 0) != counted) {
+                FAIL() << problem << "\n"
+                       << test::describe(grid, tile_q, tile_kv) << draw(s, 0) << "by pairs\n"
+                       << draw_tiles(counted, s.num_q_tiles(), s.num_kv_tiles());
+            }
+        });
+}
+
+TEST(NeighborhoodPlan, ScheduleOfKeysIsExactlyTheTranspose) {
+    test::for_each_small_grid(
+        [](const NeighborhoodGrid& grid, const Patch& tile_q, const Patch& tile_kv) {
+            const BoxScheduleData data = neighborhood_schedule_of_keys(grid, tile_kv, tile_q);
+            const BoxSchedule s = data.view();
+            const auto counted = test::transposed(test::count_tiles_of(grid, tile_q, tile_kv),
+                                                  s.num_kv_tiles(), s.num_q_tiles());
+            const std::string problem = test::check_rows(s, 0);
+            if (!problem.empty() || to_dense(s, 0) != counted) {
+                FAIL() << problem << "\n"
+                       << test::describe(grid, tile_q, tile_kv) << draw(s, 0) << "by pairs\n"
+                       << draw_tiles(counted, s.num_q_tiles(), s.num_kv_tiles());
+            }
+        });
+}
+
+TEST(NeighborhoodPlan, StatsAreTheCountsOverBatchAndHeads) {
+    test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
+        const NeighborhoodProblem problem = problem_of(grid);
+        const NeighborhoodPlan plan(problem, kTiles);
+        const ScheduleStats stats = plan.stats();
+        const auto tiles = test::count_tiles_of(grid, plan.patch(), plan.patch());
+        int64 counts[3] = {};
+        for (const TileState state : tiles) ++counts[static_cast<std::size_t>(state)];
+        int64 needed = 0;
+        for (int64 i = 0; i < grid.num_tokens(); ++i) {
+            for (int64 j = 0; j < grid.num_tokens(); ++j) {
+                needed += reference::neighborhood_sees(grid, i, j);
+            }
+        }
+        // Visited: whole patches of queries against the single keys that one of them sees.
+        const PatchGrid order = grid.patches(plan.patch().extent);
+        const int64 patch_tokens = plan.patch().num_tokens();
+        int64 visited = 0;
+        for (int64 first = 0; first < order.num_slots(); first += patch_tokens) {
+            int64 rows = 0;
+            for (int64 n = 0; n < patch_tokens; ++n) rows += order.token_of(first + n) >= 0;
+            for (int64 j = 0; j < grid.num_tokens(); ++j) {
+                bool seen = false;
+                for (int64 n = 0; n < patch_tokens; ++n) {
+                    const int64 query = order.token_of(first + n);
+                    seen = seen || (query >= 0 && reference::neighborhood_sees(grid, query, j));
+                }
+                visited += seen ? rows : 0;
+            }
+        }
+        constexpr int64 kCopies = 12;
+        ASSERT_EQ(stats.tile_q, patch_tokens);
+        ASSERT_EQ(stats.num_q_tiles, order.num_slots() / patch_tokens);
+        ASSERT_EQ(stats.num_kv_tiles, order.num_slots() / patch_tokens);
+        ASSERT_EQ(stats.skipped_tiles, kCopies * counts[0]);
+        ASSERT_EQ(stats.partial_tiles, kCopies * counts[1]);
+        ASSERT_EQ(stats.full_tiles, kCopies * counts[2]);
+        ASSERT_EQ(stats.needed_pairs, static_cast<double>(kCopies * needed));
+        ASSERT_EQ(stats.visited_pairs, static_cast<double>(kCopies * visited))
+            << test::describe(grid, plan.patch(), plan.patch());
+        std::vector<uint8> map(tiles.size());
+        plan.write_tiles(map.data());
+        for (std::size_t n = 0; n < map.size(); ++n) {
+            ASSERT_EQ(map[n], static_cast<uint8>(tiles[n]));
+        }
+    });
+}
+
+TEST(NeighborhoodPlan, AdditionalKeysAreNeededAndVisitedByAll) {
+    NeighborhoodProblem problem = problem_of(square(16, 5));
+    const ScheduleStats without = NeighborhoodPlan(problem, kTiles).stats();
+    problem.num_additional = 7;
+    const ScheduleStats with = NeighborhoodPlan(problem, kTiles).stats();
+    EXPECT_EQ(with.needed_pairs - without.needed_pairs, 12 * 256 * 7);
+}
+
+TEST(NeighborhoodPlan, FlopsAreTwoProductsForwardAndFiveBackward) {
+    const NeighborhoodPlan plan(problem_of(square(16, 16)), kTiles);
+    constexpr double kPairs = 12.0 * 256 * 256;
+    EXPECT_EQ(plan.stats().visited_pairs, kPairs);
+    EXPECT_EQ(plan.flops(Pass::kForward), 2 * kPairs * (8 + 16));
+    EXPECT_EQ(plan.flops(Pass::kBackward), 2 * kPairs * (3 * 8 + 2 * 16));
+}
+
+TEST(NeighborhoodPlan, PatchesStayWithinTheRowsOfAShare) {
+    test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
+        for (const int64 heads : {1, 3, 8, 500}) {
+            const Patch patch = choose_patch(grid, heads, 0, kTiles);
+            ASSERT_LE(patch.num_tokens() * std::min<int64>(heads, kTiles.most_rows),
+                      kTiles.most_rows);
+            for (int a = 0; a < 3; ++a) {
+                ASSERT_GE(patch.extent[a], 1);
+                ASSERT_LE(patch.extent[a], grid.axis[a].group_length(0));
+            }
+        }
+    });
+}
+
+TEST(NeighborhoodPlan, ChosenPatchesWorkLittleMoreThanNeeded) {
+    struct Case {
+        NeighborhoodGrid grid;
+        double most;  // visited over needed
+    };
+    const NeighborhoodAxis none = single_token_axis();
+    const Case cases[] = {
+        {{{none, none, {16384, 1, 513, 1, false}}}, 1.4},
+        {square(128, 13), 4.0},
+        {square(128, 8, 8), 1.0},  // blocks: whole patches see whole patches
+        {{{none, {128, 2, 25, 1, false}, {128, 2, 25, 1, false}}}, 2.5},
+    };
+    for (const Case& c : cases) {
+        const NeighborhoodPlan plan(problem_of(c.grid), kTiles);
+        const ScheduleStats stats = plan.stats();
+        EXPECT_LE(stats.visited_pairs / stats.needed_pairs, c.most)
+            << test::describe(c.grid, plan.patch(), plan.patch());
+    }
+}
+
+TEST(NeighborhoodPlan, LongAxesStayExact) {
+    // Four million tokens: the sums need 64 bits and no tile map is made.
+    const NeighborhoodGrid grid{
+        {single_token_axis(), single_token_axis(), {1 << 22, 1, 257, 1, false}}};
+    const NeighborhoodPlan plan(problem_of(grid), kTiles);
+    EXPECT_EQ(plan.stats().needed_pairs, 12.0 * (1 << 22) * 257);
+}
+
+}  // namespace
+}  // namespace fattn
