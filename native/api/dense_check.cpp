@@ -257,7 +257,7 @@ class Checker {
             FATTN_RETURN_IF_ERROR(check_output_shape(p.o, "o"));
             if (p.o.dtype == DType::kDefault) p.o.dtype = p.q.dtype;
         }
-        FATTN_RETURN_IF_ERROR(check_result_dtype(p.o, "o"));
+        FATTN_RETURN_IF_ERROR(check_result_dtype(p.o, "o", p.q.dtype));
         return check_no_self_overlap(p.o, "o");
     }
 
@@ -267,17 +267,6 @@ class Checker {
         FATTN_RETURN_IF_ERROR(check_extent(layout, name, 1, p.num_q_heads, "the heads of q"));
         FATTN_RETURN_IF_ERROR(check_extent(layout, name, 2, p.q.shape[2], "the tokens of q"));
         return check_extent(layout, name, 3, p.head_dim_v, "the head dim of v");
-    }
-
-    std::string allowed_dtypes() const {
-        const DType dtype = problem_.q.dtype;
-        return dtype == DType::kF32 ? "; allowed is f32, the dtype of q"
-                                    : text("; allowed are f32 and ", dtype, ", the dtype of q");
-    }
-
-    Status check_result_dtype(const TensorLayout& layout, const char* name) const {
-        if (layout.dtype == problem_.q.dtype || layout.dtype == DType::kF32) return {};
-        return invalid(text(name, ".dtype is ", layout.dtype, allowed_dtypes()));
     }
 
     Status read_scores() {
@@ -358,7 +347,7 @@ class Checker {
         if (p.has_bias) {
             FATTN_RETURN_IF_ERROR(read_layout(given_.bias, "bias", &p.bias));
             if (p.bias.dtype != DType::kF32 && p.bias.dtype != p.q.dtype) {
-                return invalid(text("bias.dtype is ", p.bias.dtype, allowed_dtypes()));
+                return invalid(text("bias.dtype is ", p.bias.dtype, allowed_dtypes(p.q.dtype)));
             }
             FATTN_RETURN_IF_ERROR(expand_scores(p.bias, "bias"));
         }
@@ -403,11 +392,11 @@ class Checker {
             FATTN_RETURN_IF_ERROR(read_layout(given_.d_o, "d_o", &p.d_o));
             FATTN_RETURN_IF_ERROR(check_output_shape(p.d_o, "d_o"));
             if (p.d_o.dtype == DType::kDefault) p.d_o.dtype = p.o.dtype;
-            FATTN_RETURN_IF_ERROR(check_result_dtype(p.d_o, "d_o"));
+            FATTN_RETURN_IF_ERROR(check_result_dtype(p.d_o, "d_o", p.q.dtype));
         }
-        FATTN_RETURN_IF_ERROR(read_gradient(given_.d_q, p.q, {"d_q", "q"}, &p.d_q));
-        FATTN_RETURN_IF_ERROR(read_gradient(given_.d_k, p.k, {"d_k", "k"}, &p.d_k));
-        FATTN_RETURN_IF_ERROR(read_gradient(given_.d_v, p.v, {"d_v", "v"}, &p.d_v));
+        FATTN_RETURN_IF_ERROR(read_gradient(given_.d_q, p.q, {"d_q", "q"}, p.q.dtype, &p.d_q));
+        FATTN_RETURN_IF_ERROR(read_gradient(given_.d_k, p.k, {"d_k", "k"}, p.q.dtype, &p.d_k));
+        FATTN_RETURN_IF_ERROR(read_gradient(given_.d_v, p.v, {"d_v", "v"}, p.q.dtype, &p.d_v));
         if (!p.has_bias) return {};
 
         const int64* shape = given_.bias.shape;
@@ -425,33 +414,6 @@ class Checker {
             return invalid(text("d_bias.dtype is ", p.d_bias.dtype, "; allowed is f32"));
         }
         return check_no_self_overlap(p.d_bias, "d_bias");
-    }
-
-    struct GradientNames {
-        const char* gradient;
-        const char* tensor;
-    };
-
-    Status read_gradient(const fattn_layout& given, const TensorLayout& of, GradientNames names,
-                         TensorLayout* out) const {
-        if (given.rank == 0) {
-            *out = of;
-            if (given.dtype != FATTN_DTYPE_DEFAULT) out->dtype = static_cast<DType>(given.dtype);
-            FATTN_RETURN_IF_ERROR(check_result_dtype(*out, names.gradient));
-            if (self_overlap(*out) == Overlap::kNo) return {};
-            return invalid(text(names.gradient, " is not given, so it takes the strides ",
-                                list_text(of.strides), " of ", names.tensor,
-                                ", which put two elements in one place; give it a layout"));
-        }
-        FATTN_RETURN_IF_ERROR(read_layout(given, names.gradient, out));
-        for (int axis = 0; axis < 4; ++axis) {
-            const std::string meaning = text("as in ", names.tensor);
-            FATTN_RETURN_IF_ERROR(
-                check_extent(*out, names.gradient, axis, of.shape[axis], meaning.c_str()));
-        }
-        if (out->dtype == DType::kDefault) out->dtype = problem_.q.dtype;
-        FATTN_RETURN_IF_ERROR(check_result_dtype(*out, names.gradient));
-        return check_no_self_overlap(*out, names.gradient);
     }
 
     Status read_pointer_alignment() {

@@ -189,6 +189,38 @@ Status check_no_self_overlap(const TensorLayout& layout, const char* name) {
                             "stride step over all smaller ones"));
 }
 
+std::string allowed_dtypes(DType q_dtype) {
+    return q_dtype == DType::kF32 ? "; allowed is f32, the dtype of q"
+                                  : text("; allowed are f32 and ", q_dtype, ", the dtype of q");
+}
+
+Status check_result_dtype(const TensorLayout& layout, const char* name, DType q_dtype) {
+    if (layout.dtype == q_dtype || layout.dtype == DType::kF32) return {};
+    return invalid(text(name, ".dtype is ", layout.dtype, allowed_dtypes(q_dtype)));
+}
+
+Status read_gradient(const fattn_layout& given, const TensorLayout& of, GradientNames names,
+                     DType q_dtype, TensorLayout* out) {
+    if (given.rank == 0) {
+        *out = of;
+        if (given.dtype != FATTN_DTYPE_DEFAULT) out->dtype = static_cast<DType>(given.dtype);
+        FATTN_RETURN_IF_ERROR(check_result_dtype(*out, names.gradient, q_dtype));
+        if (self_overlap(*out) == Overlap::kNo) return {};
+        return invalid(text(names.gradient, " is not given, so it takes the strides ",
+                            list_text(of.strides), " of ", names.tensor,
+                            ", which put two elements in one place; give it a layout"));
+    }
+    FATTN_RETURN_IF_ERROR(read_layout(given, names.gradient, out));
+    for (int axis = 0; axis < 4; ++axis) {
+        const std::string meaning = text("as in ", names.tensor);
+        FATTN_RETURN_IF_ERROR(
+            check_extent(*out, names.gradient, axis, of.shape[axis], meaning.c_str()));
+    }
+    if (out->dtype == DType::kDefault) out->dtype = q_dtype;
+    FATTN_RETURN_IF_ERROR(check_result_dtype(*out, names.gradient, q_dtype));
+    return check_no_self_overlap(*out, names.gradient);
+}
+
 bool ranges_meet(const Region& a, const Region& b) {
     if (a.data == nullptr || b.data == nullptr || a.bytes == 0 || b.bytes == 0) return false;
     const auto a_begin = reinterpret_cast<std::uintptr_t>(a.data);

@@ -24,6 +24,19 @@ Status check_extent(const TensorLayout& layout, const char* name, int axis, int6
 /// No two elements may share memory.
 Status check_no_self_overlap(const TensorLayout& layout, const char* name);
 
+/// "; allowed are f32 and f16, the dtype of q": what results may be stored in.
+std::string allowed_dtypes(DType q_dtype);
+/// A result has the dtype of q, or f32.
+Status check_result_dtype(const TensorLayout& layout, const char* name, DType q_dtype);
+
+struct GradientNames {
+    const char* gradient;
+    const char* tensor;
+};
+/// Layout of the gradient of a tensor: as given, or where rank 0 is given the tensor's own.
+Status read_gradient(const fattn_layout& given, const TensorLayout& of, GradientNames names,
+                     DType q_dtype, TensorLayout* out);
+
 bool is_empty(const TensorLayout& layout);
 
 /// Bytes from the first to past the last element; 0 when empty.
