@@ -180,6 +180,7 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
         table_.merge_partials(
             {.problem = &problem_,
              .args = &args,
+             .gathered = nullptr,
              .sequence = sequence,
              .first_head = run.first,
              .num_heads = run.count,
@@ -212,6 +213,7 @@ void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void
     const int64 kv_len = unit.sequence.kv_len;
     ForwardTask task{.problem = &problem_,
                      .args = &args,
+                     .gathered = nullptr,
                      .sequence = unit.sequence,
                      .first_head = unit.run.first,
                      .num_heads = unit.run.count,

@@ -51,4 +51,11 @@ struct AdditionalKeyArgs {
     void* d_v;
 };
 
+/// What a task of a gathered run has besides a problem.
+struct Gathered {
+    const GatheredTile* tile;
+    const AdditionalKeys* additional;
+    const AdditionalKeyArgs* additional_args;
+};
+
 }  // namespace fattn::cpu

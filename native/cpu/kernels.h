@@ -4,15 +4,18 @@
 
 #include "core/problem.h"
 #include "core/types.h"
+#include "cpu/gathered_tile.h"
 
 namespace fattn::cpu {
 
 /// One share of a forward run: consecutive query heads of one sequence that use the same key and
 /// value head, a range of their rows, and a range of keys. Rows are folded: row r is query r %
-/// q_len of head first_head + r / q_len.
+/// q_len of head first_head + r / q_len. When gathered, rows are folded likewise over the rows of
+/// the tile, and keys are its slots.
 struct ForwardTask {
     const DenseProblem* problem;
     const DenseForwardArgs* args;
+    const Gathered* gathered;  // null: dense
     Sequence sequence;
     int64 first_head;
     int64 num_heads;
@@ -35,6 +38,7 @@ struct ForwardTask {
 struct MergePartialsTask {
     const DenseProblem* problem;
     const DenseForwardArgs* args;
+    const Gathered* gathered;  // as in ForwardTask
     Sequence sequence;
     int64 first_head;
     int64 num_heads;

@@ -339,10 +339,10 @@ class BackwardLoop {
         for (int64 h = 0; h < task_.num_heads; ++h) {
             const float* sums = task_.d_q + h * task_.d_q_head_stride;
             for (int64 i = 0; i < task_.sequence.q_len; ++i) {
-                store_columns(
-                    problem_.d_q.dtype,
-                    space.q_row(problem_.d_q, args_.d_q, Row{i, task_.first_head + h, 0, 0}),
-                    sums + i * d_q_stride_, problem_.head_dim, problem_.scale);
+                store_columns(problem_.d_q.dtype,
+                              space.q_row(problem_.d_q, args_.d_q,
+                                          Row{i, task_.first_head + h, 0, 0, nullptr}),
+                              sums + i * d_q_stride_, problem_.head_dim, problem_.scale);
             }
         }
     }

@@ -16,11 +16,11 @@ namespace {
 inline void backward_delta(const BackwardDeltaTask& task) {
     const DenseProblem& problem = *task.problem;
     const DenseBackwardArgs& args = *task.args;
-    const RowSpace space = row_space(problem, args, task.sequence, 0);
+    const RowSpace space = row_space(problem, args, nullptr, task.sequence, 0);
     const int64 o_bytes = bytes_of(problem.o.dtype);
     const int64 d_o_bytes = bytes_of(problem.d_o.dtype);
     for (int64 i = task.row_begin; i < task.row_end; ++i) {
-        const Row row{i, task.head, 0, 0};
+        const Row row{i, task.head, 0, 0, nullptr};
         const char* o = space.q_row(problem.o, args.o, row);
         const char* d_o = space.q_row(problem.d_o, args.d_o, row);
         Vec sum(0.0F);
@@ -49,7 +49,7 @@ static_assert(kMicroRows <= 16 && 16 % kWidth == 0,
 inline void merge_d_q(const MergeDqTask& task) {
     const DenseProblem& problem = *task.problem;
     const DenseBackwardArgs& args = *task.args;
-    const RowSpace space = row_space(problem, args, task.sequence, 0);
+    const RowSpace space = row_space(problem, args, nullptr, task.sequence, 0);
     const int64 stride = d_q_sum_stride(problem);
     for (int64 i = task.row_begin; i < task.row_end; ++i) {
         float* sums = task.parts + i * stride;
@@ -60,7 +60,7 @@ inline void merge_d_q(const MergeDqTask& task) {
             }
         }
         store_columns(problem.d_q.dtype,
-                      space.q_row(problem.d_q, args.d_q, Row{i, task.head, 0, 0}), sums,
+                      space.q_row(problem.d_q, args.d_q, Row{i, task.head, 0, 0, nullptr}), sums,
                       problem.head_dim, problem.scale);
     }
 }

@@ -63,7 +63,7 @@ class BackwardScores {
         : problem_(problem),
           args_(args),
           sequence_(sequence),
-          space_(row_space(problem, args, sequence, 0)),
+          space_(row_space(problem, args, nullptr, sequence, 0)),
           rule_(score_rule(problem)),
           delta_(delta),
           s_(scratch),
@@ -80,7 +80,8 @@ class BackwardScores {
         for (int64 r = 0; r < num_groups_ * kMicroRows; ++r) {
             s_.shift[r] = 0.0F;
             s_.delta[r] = 0.0F;
-            s_.rows[r] = r < num_rows_ ? start_row(head, query + r, r) : Row{0, head, 0, 0};
+            s_.rows[r] =
+                r < num_rows_ ? start_row(head, query + r, r) : Row{0, head, 0, 0, nullptr};
             if (s_.rows[r].begin < s_.rows[r].end) {
                 first_key_ = min_of(first_key_, s_.rows[r].begin);
                 last_key_ = max_of(last_key_, s_.rows[r].end);
@@ -134,15 +135,12 @@ class BackwardScores {
     const ScoreTiles& tiles() const { return s_.tiles; }
     const RowSpace& space() const { return space_; }
 
-    bool sees(int64 r, int64 key) const {
-        const Row& row = s_.rows[r];
-        return key >= row.begin && key < row.end && mask_shows(space_, row, key);
-    }
+    bool sees(int64 r, int64 key) const { return row_sees(space_, s_.rows[r], key); }
 
   private:
     Row start_row(int64 head, int64 query, int64 r) {
         const KeyInterval keys = space_.predicate.visible(query);
-        Row row{query, head, keys.begin, keys.end};
+        Row row{query, head, keys.begin, keys.end, nullptr};
         if (problem_.weights == Weights::kSoftmax) {
             const int64 at = space_.stat_index(row);
             const float lse = args_.lse[at];

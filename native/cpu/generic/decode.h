@@ -142,7 +142,7 @@ class DecodeLoop {
     explicit DecodeLoop(const ForwardTask& task)
         : task_(task),
           problem_(*task.problem),
-          space_(row_space(problem_, *task.args, task.sequence, task.first_head)),
+          space_(row_space(problem_, *task.args, task.gathered, task.sequence, task.first_head)),
           rule_(score_rule(problem_)),
           num_rows_(static_cast<int>(task.row_end - task.row_begin)),
           q_stride_(round_up<int64>(words_of<Dot>(problem_.head_dim), kWidth)),
@@ -160,6 +160,8 @@ class DecodeLoop {
             first_key_ = min_of(first_key_, rows_[r].begin);
             last_key_ = max_of(last_key_, rows_[r].end);
         }
+        // Lanes of bits lie in whole vectors of slots.
+        if (task_.gathered != nullptr) first_key_ = first_key_ / kWidth * kWidth;
         const int64 num_keys = max_of<int64>(0, last_key_ - first_key_);
         if (num_keys > 0) {
             address_rows();
@@ -179,25 +181,26 @@ class DecodeLoop {
   private:
     /// Lists the rows in the order in which they are read.
     void address_rows() {
-        const int64 k_head = problem_.k_head(task_.first_head);
-        const int64 v_head = problem_.v_head(task_.first_head);
+        const TokenRows keys = k_rows(task_, problem_.k_head(task_.first_head));
+        const TokenRows values = v_rows(task_, problem_.v_head(task_.first_head));
         keys_ = s_.rows;
-        const char** at = add_rows(problem_.k, task_.args->k, k_head, first_key_, last_key_, keys_);
+        const char** at = add_rows(keys, first_key_, last_key_, keys_);
         while ((at - keys_) % kKeyStep != 0) {
             *at = at[-1];
             ++at;
         }
         values_ = at;
-        at = add_rows(problem_.v, task_.args->v, v_head, first_key_, last_key_, at);
+        at = add_rows(values, first_key_, last_key_, at);
         const int64 next = min_of(last_key_ + kDecodeKeys, task_.next_key_end);
-        rows_end_ = add_rows(problem_.k, task_.args->k, k_head, last_key_, next, at);
+        rows_end_ = add_rows(keys, last_key_, next, at);
     }
 
-    /// Appends the addresses of keys [begin, end) of a head.
-    const char** add_rows(const TensorLayout& layout, const void* data, int64 head, int64 begin,
-                          int64 end, const char** out) const {
-        const TokenRows rows =
-            token_rows(problem_, layout, data, task_.args->block_table, task_.sequence, head);
+    /// Appends the addresses of keys [begin, end).
+    static const char** add_rows(const TokenRows& rows, int64 begin, int64 end, const char** out) {
+        if (rows.tokens != nullptr) {
+            for (int64 key = begin; key < end; ++key) *out++ = rows.row(key);
+            return out;
+        }
         for (int64 key = begin; key < end;) {
             // Within a page rows are evenly spaced.
             const int64 stop = rows.pages == nullptr
@@ -273,6 +276,7 @@ class DecodeLoop {
         const int64 e = clamp_to<int64>(row.end - first_key_, b, num_keys);
         if (!rule_.plain && b < e)
             logits(space_, rule_, row, first_key_ + b, e - b, x + b, nullptr);
+        if (row.bits != nullptr) hide_unset(row, first_key_, b, e, x);
         fill(x, 0, b, -kInfinity);
         fill(x, e, end, -kInfinity);
         raise_max(&state, reduce_max(row_max(x, 0, end)) * rule_.fast_scale);
@@ -318,9 +322,7 @@ class DecodeLoop {
                 Vec acc(0.0F);
                 for (int64 j = 0; j < num_keys; ++j) {
                     const int64 key = first_key_ + j;
-                    const bool sees = key >= rows_[r].begin && key < rows_[r].end &&
-                                      mask_shows(space_, rows_[r], key);
-                    if (!sees) continue;
+                    if (!row_sees(space_, rows_[r], key)) continue;
                     const Vec v = with_dtype(problem_.v.dtype, [&]<DType kType>() {
                         return load_as<kType>(values_[j] + c * bytes_of(kType), left);
                     });

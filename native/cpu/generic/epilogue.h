@@ -36,14 +36,14 @@ inline void write_row(const RowSpace& space, const DenseForwardArgs& args, const
     if (args.lse != nullptr) args.lse[space.stat_index(row)] = end.lse;
 }
 
-/// Whether the mask shows a key to a row; true without a mask.
-FATTN_HD inline bool mask_shows(const RowSpace& space, const Row& row, int64 key) {
+/// Whether a row sees a key.
+FATTN_HD inline bool row_sees(const RowSpace& space, const Row& row, int64 key) {
+    if (key < row.begin || key >= row.end) return false;
+    if (row.bits != nullptr) return bit_shows(row, key);
     const DenseProblem& problem = *space.problem;
     if (!problem.has_mask) return true;
     const int64 at = problem.mask.row(space.sequence.entry, row.head, row.query) + key;
-    const auto* mask = static_cast<const uint8*>(space.mask);
-    if (problem.mask.dtype == DType::kU8) return mask[at] != 0;
-    return ((mask[at >> 3] >> (at & 7)) & 1) != 0;
+    return mask_shows(space.mask, problem.mask.dtype, at);
 }
 
 /// Stores the unnormalised states of a task's rows as ForwardTask::partial says.
@@ -76,7 +76,8 @@ inline void merge_state(float* max, float* sum, float* o, float other_max, float
 /// Merges partial states of consecutive key ranges in ascending order and writes the rows.
 inline void merge_partials(const MergePartialsTask& task) {
     const DenseProblem& problem = *task.problem;
-    const RowSpace space = row_space(problem, *task.args, task.sequence, task.first_head);
+    const RowSpace space =
+        row_space(problem, *task.args, task.gathered, task.sequence, task.first_head);
     const int64 num_rows = task.row_end - task.row_begin;
     const int64 stride = round_up<int64>(problem.head_dim_v, 16);
     for (int64 r = 0; r < num_rows; ++r) {

@@ -1,5 +1,6 @@
-// The forward tile loop of dense attention: K and V tiles packed once for all rows of a task, then
-// product, row pass, product for each row tile. Instantiated per CPU target by table.h.
+// The forward tile loop of dense and gathered attention: K and V tiles packed once for all rows of
+// a task, then product, row pass, product for each row tile. Instantiated per CPU target by
+// table.h.
 #pragma once
 
 #include "core/problem.h"
@@ -70,7 +71,7 @@ class ForwardLoop {
     explicit ForwardLoop(const ForwardTask& task)
         : task_(task),
           problem_(*task.problem),
-          space_(row_space(problem_, *task.args, task.sequence, task.first_head)),
+          space_(row_space(problem_, *task.args, task.gathered, task.sequence, task.first_head)),
           rule_(score_rule(problem_)),
           num_rows_(task.row_end - task.row_begin),
           num_groups_(ceil_div<int64>(num_rows_, kMicroRows)),
@@ -97,14 +98,8 @@ class ForwardLoop {
     }
 
   private:
-    TokenRows k_rows_of(int64 q_head) const {
-        return token_rows(problem_, problem_.k, task_.args->k, task_.args->block_table,
-                          task_.sequence, problem_.k_head(q_head));
-    }
-    TokenRows v_rows_of(int64 q_head) const {
-        return token_rows(problem_, problem_.v, task_.args->v, task_.args->block_table,
-                          task_.sequence, problem_.v_head(q_head));
-    }
+    TokenRows k_rows_of(int64 q_head) const { return k_rows(task_, problem_.k_head(q_head)); }
+    TokenRows v_rows_of(int64 q_head) const { return v_rows(task_, problem_.v_head(q_head)); }
 
     /// Queues what will be packed after the current tile: the next tile, or what the next task
     /// starts with.
@@ -118,14 +113,13 @@ class ForwardLoop {
             ahead_.add(v_rows, next_key, end, v_bytes);
         } else if (task_.next_head >= 0) {
             const int64 end = min_of<int64>(kTileKv, task_.sequence.kv_len);
-            const Row first{0, task_.next_head, 0, 0};
-            const int64 q_element = bytes_of(problem_.q.dtype);
-            const TokenRows q_rows{space_.q_row(problem_.q, task_.args->q, first),
-                                   problem_.q.strides[2] * q_element, nullptr, 0, 0};
+            const TokenRows q_rows = evenly_spaced(
+                problem_.q, task_.args->q,
+                problem_.q.row(task_.sequence.batch_idx, task_.next_head, task_.sequence.q_begin));
             ahead_.add(k_rows_of(task_.next_head), 0, end, k_bytes);
             ahead_.add(v_rows_of(task_.next_head), 0, end, v_bytes);
             ahead_.add(q_rows, max_of<int64>(0, task_.sequence.q_len - num_rows_),
-                       task_.sequence.q_len, problem_.head_dim * q_element);
+                       task_.sequence.q_len, problem_.head_dim * bytes_of(problem_.q.dtype));
         }
     }
 
@@ -144,7 +138,7 @@ class ForwardLoop {
                 }
                 if (sinks) state = state_of_lse(task_.args->sink_logits[row.head]);
             } else {
-                s_.rows[r] = Row{0, 0, 0, 0};
+                s_.rows[r] = Row{0, 0, 0, 0, nullptr};
             }
             s_.max[r] = state.max;
             s_.sum[r] = state.sum;
@@ -184,14 +178,15 @@ class ForwardLoop {
         int64 end = 0;
         int64 common_begin = 0;
         int64 common_end = kTileKv;
+        bool all = !problem_.has_mask;
         for (int r = 0; r < kMicroRows; ++r) {
-            const int64 b = clamp_to<int64>(rows[r].begin - key, 0, kTileKv);
-            const int64 e = clamp_to<int64>(rows[r].end - key, 0, kTileKv);
-            common_begin = max_of(common_begin, b);
-            common_end = min_of(common_end, e);
-            if (b < e) {
-                begin = min_of(begin, b);
-                end = max_of(end, e);
+            const RowPart part = part_of(rows[r], key, kTileKv);
+            all = all && part.all;
+            common_begin = max_of(common_begin, part.begin);
+            common_end = min_of(common_end, part.end);
+            if (part.begin < part.end) {
+                begin = min_of(begin, part.begin);
+                end = max_of(end, part.end);
             }
         }
         if (begin >= end) return {0, 0, 0, 0, false};
@@ -199,8 +194,7 @@ class ForwardLoop {
         const int64 depth = round_up<int64>(end, Dot::kDepth);
         return {static_cast<int32>(begin / kPanel * kPanel),
                 static_cast<int32>(round_up<int64>(end, kPanel)), static_cast<int32>(start),
-                static_cast<int32>(depth),
-                common_begin <= start && common_end >= depth && !problem_.has_mask};
+                static_cast<int32>(depth), all && common_begin <= start && common_end >= depth};
     }
 
     /// Row groups [group, group_end), at most kTileQ rows, against the packed tile.
@@ -275,6 +269,7 @@ class ForwardLoop {
             const int64 b = clamp_to<int64>(info.begin - key, range.begin, range.end);
             const int64 e = clamp_to<int64>(info.end - key, b, range.end);
             if (!rule_.plain && b < e) logits(space_, rule_, info, key + b, e - b, x + b, nullptr);
+            if (info.bits != nullptr && !range.full) hide_unset(info, key, b, e, x);
             fill(x, range.begin, b, -kInfinity);
             fill(x, e, range.end, -kInfinity);
             if (softmax) lanes[r] = row_max(x, range.begin, range.end);
@@ -371,21 +366,17 @@ class ForwardLoop {
     }
 
     Vec visible_step(const Row& info, int64 key, const float* p, Vec x, Vec acc) const {
-        const bool first = sees(info, key);
+        const bool first = row_sees(space_, info, key);
         if constexpr (Dot::kDepth == 1) {
             return first ? Dot::step(acc, broadcast(p), x) : acc;
         } else {
-            const bool second = sees(info, key + 1);
+            const bool second = row_sees(space_, info, key + 1);
             if (!first && !second) return acc;
             if (!first || !second) {
                 x = pair_bf16(first ? low_bf16(x) : Vec(0.0F), second ? high_bf16(x) : Vec(0.0F));
             }
             return Dot::step(acc, broadcast(p), x);
         }
-    }
-
-    bool sees(const Row& info, int64 key) const {
-        return key >= info.begin && key < info.end && mask_shows(space_, info, key);
     }
 
     void finish() {

@@ -5,6 +5,7 @@
 #include "core/problem.h"
 #include "core/tensor_view.h"
 #include "core/types.h"
+#include "cpu/gathered_tile.h"
 #include "cpu/generic/micro.h"
 
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
@@ -16,19 +17,43 @@ FATTN_HD inline const char* byte_offset(const void* p, int64 bytes) {
     return static_cast<const char*>(p) + bytes;
 }
 
-/// Where the rows (tokens) of one head of K or V lie, contiguous or in pages.
+/// Where the rows of one head of K or V lie: tokens in order, contiguous or in pages, or the slots
+/// of a gathered tile.
 struct TokenRows {
     const char* base;    // token 0 of the sequence; page 0 when paged
     int64 stride;        // bytes from token to token (inside a page when paged)
     const int32* pages;  // page numbers of the sequence or null
     int64 page_size;
-    int64 page_stride;  // bytes from page to page
+    int64 page_stride;    // bytes from page to page
+    const int32* tokens;  // of slots; null: rows are tokens
+    int64 num_tokens;     // slots with a token from here on are additional keys
+    const char* additional;
+    int64 additional_stride;
 
-    FATTN_HD const char* row(int64 token) const {
-        if (pages == nullptr) return base + token * stride;
-        return base + pages[token / page_size] * page_stride + (token % page_size) * stride;
+    FATTN_HD const char* row(int64 at) const {
+        if (tokens != nullptr) {
+            at = tokens[at];
+            if (at >= num_tokens) return additional + (at - num_tokens) * additional_stride;
+        }
+        if (pages == nullptr) return base + at * stride;
+        return base + pages[at / page_size] * page_stride + (at % page_size) * stride;
     }
 };
+
+/// Rows along the third axis of a tensor from an element offset on.
+FATTN_HD inline TokenRows evenly_spaced(const TensorLayout& layout, const void* data,
+                                        int64 offset) {
+    const int64 bytes = bytes_of(layout.dtype);
+    return {byte_offset(data, offset * bytes),
+            layout.strides[2] * bytes,
+            nullptr,
+            0,
+            0,
+            nullptr,
+            0,
+            nullptr,
+            0};
+}
 
 /// Rows of the given head of k or v in a sequence.
 FATTN_HD inline TokenRows token_rows(const DenseProblem& problem, const TensorLayout& layout,
@@ -36,12 +61,30 @@ FATTN_HD inline TokenRows token_rows(const DenseProblem& problem, const TensorLa
                                      const Sequence& sequence, int64 head) {
     const int64 bytes = bytes_of(layout.dtype);
     if (problem.paged) {
-        return {byte_offset(data, head * layout.strides[2] * bytes), layout.strides[1] * bytes,
-                block_table + sequence.entry * problem.max_pages_per_seq, problem.page_size,
-                layout.strides[0] * bytes};
+        return {byte_offset(data, head * layout.strides[2] * bytes),
+                layout.strides[1] * bytes,
+                block_table + sequence.entry * problem.max_pages_per_seq,
+                problem.page_size,
+                layout.strides[0] * bytes,
+                nullptr,
+                0,
+                nullptr,
+                0};
     }
-    return {byte_offset(data, layout.row(sequence.batch_idx, head, sequence.k_begin) * bytes),
-            layout.strides[2] * bytes, nullptr, 0, 0};
+    return evenly_spaced(layout, data, layout.row(sequence.batch_idx, head, sequence.k_begin));
+}
+
+/// The slots of a gathered tile, whose tokens lie as rows say or, when additional, in a tensor of
+/// their own.
+FATTN_HD inline TokenRows gathered_rows(TokenRows rows, const DenseProblem& problem,
+                                        const GatheredTile& tile, const TensorLayout& additional,
+                                        const void* data, const Sequence& sequence, int64 head) {
+    const int64 bytes = bytes_of(additional.dtype);
+    rows.tokens = tile.tokens;
+    rows.num_tokens = problem.kv_len;
+    rows.additional = byte_offset(data, additional.row(sequence.batch_idx, head, 0) * bytes);
+    rows.additional_stride = additional.strides[2] * bytes;
+    return rows;
 }
 
 /// Words that depth elements take.

@@ -100,6 +100,15 @@ FATTN_HD inline void fill(float* scores, int64 begin, int64 end, float value) {
     }
 }
 
+/// Writes -inf to those of keys [key + begin, key + end) of a row of a score tile that the row's
+/// bits do not show; key is a multiple of kWidth.
+inline void hide_unset(const Row& row, int64 key, int64 begin, int64 end, float* scores) {
+    for (int64 i = begin / kWidth * kWidth; i < end; i += kWidth) {
+        store(scores + i,
+              select_bits(shown_lanes(row, key + i), load(scores + i), Vec(-kInfinity)));
+    }
+}
+
 /// Lanes' maxima of scores [begin, end), a multiple of kWidth keys; -inf when there are none.
 FATTN_HD inline Vec row_max(const float* scores, int64 begin, int64 end) {
     Vec m0(-kInfinity), m1(-kInfinity), m2(-kInfinity), m3(-kInfinity);

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "cpu/dispatch.h"
 #include "reference/dense.h"
 #include "support/dense_case.h"
+#include "tables.h"
 
 namespace fattn::cpu {
 namespace {
@@ -22,19 +22,6 @@ using test::DenseCase;
 using test::DenseSpec;
 using test::MemoryOrder;
 using test::Tensor;
-
-/// Tables of the targets that this machine runs.
-std::vector<const KernelTable*> tables() {
-    std::vector<const KernelTable*> found;
-    for (uint32 target = 1; target < 6; ++target) {
-        if (((targets_available() >> target) & 1) == 0) continue;
-        Choice choice;
-        if (choose_target(static_cast<Target>(target), &choice).ok()) {
-            found.push_back(choice.kernels);
-        }
-    }
-    return found;
-}
 
 void set_all(Tensor& tensor, const std::vector<double>& values) {
     std::size_t at = 0;
