@@ -8,45 +8,22 @@
 // with causality, the token's index is not past the query's position.
 #pragma once
 
-#include "core/tensor_view.h"
+#include "core/problem.h"
 #include "core/types.h"
 
 namespace fattn {
 
-/// Every default is resolved.
-struct PermutedBlockProblem {
-    TensorLayout q;    // [B, Hq, Lq, D]
-    TensorLayout k;    // [B, Hk, Lk, D]
-    TensorLayout v;    // [B, Hv, Lk, Dv]
-    TensorLayout o;    // [B, Hq, Lq, Dv], f32 or dtype of q
-    TensorLayout d_o;  // gradients: layouts of the tensors they belong to unless given
-    TensorLayout d_q;
-    TensorLayout d_k;
-    TensorLayout d_v;
-    int64 batch;
-    int64 num_q_heads;
-    int64 num_k_heads;
-    int64 num_v_heads;
-    int64 q_len;  // at most kv_len
-    int64 kv_len;
-    int64 head_dim;
-    int64 head_dim_v;
+/// A dense problem without features (no windows, no mask, no bias, ...) and the pattern. Every
+/// default is resolved; q_len is at most kv_len.
+struct PermutedBlockProblem : DenseProblem {
     int64 block;        // key slots of a block
     int64 segment;      // key slots of a segment, a multiple of block
     int64 query_block;  // queries of a row of the block mask, a divisor of block and of Lk - Lq
     float coverage;     // share of the block scores that selection keeps, in (0, 1]
-    float scale;
     bool causal;
     bool max_pool;  // blocks are scored by their maximum instead of their mean
     bool shared;    // query heads of a key head have one permutation and one block mask
-    bool backward;
 
-    FATTN_HD constexpr int64 k_head(int64 q_head) const {
-        return q_head * num_k_heads / num_q_heads;
-    }
-    FATTN_HD constexpr int64 v_head(int64 q_head) const {
-        return q_head * num_v_heads / num_q_heads;
-    }
     /// First query head of a key head; that of the next one ends the group.
     FATTN_HD constexpr int64 first_q_head(int64 k_head) const {
         return num_k_heads == 0 ? 0 : ceil_div(k_head * num_q_heads, num_k_heads);

@@ -5,6 +5,7 @@
 #include "core/problem.h"
 #include "core/types.h"
 #include "cpu/gathered_tile.h"
+#include "cpu/select_tasks.h"
 
 namespace fattn::cpu {
 
@@ -142,6 +143,12 @@ struct KernelTable {
     void (*merge_d_q)(const MergeDqTask& task);
     uint64 (*backward_bias_scratch)(const DenseProblem& problem);
     void (*backward_bias)(const BackwardBiasTask& task);
+    /// How much the last queries look at keys; block selection.
+    uint64 (*judge_scratch)(const PermutedBlockProblem& problem);
+    void (*judge_sums)(const JudgeTask& task);
+    void (*judge_weights)(const JudgeTask& task);
+    void (*pool_block)(const PoolTask& task);
+    void (*block_scores)(const BlockScoreTask& task);
     double (*peak_f32)(MeasureTask& task);   // returns operations done
     double (*peak_bf16)(MeasureTask& task);  // returns operations done
     double (*peak_read)(MeasureTask& task);  // returns bytes read

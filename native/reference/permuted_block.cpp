@@ -217,30 +217,10 @@ void for_each_row(const PermutedBlockProblem& problem, const Visit& visit) {
 
 /// The problem as dense attention under a mask.
 DenseProblem as_dense(const PermutedBlockProblem& problem) {
-    DenseProblem dense{};
-    dense.q = problem.q;
-    dense.k = problem.k;
-    dense.v = problem.v;
-    dense.o = problem.o;
-    dense.d_o = problem.d_o;
-    dense.d_q = problem.d_q;
-    dense.d_k = problem.d_k;
-    dense.d_v = problem.d_v;
+    DenseProblem dense = problem;
     dense.mask =
         contiguous(problem.batch, problem.num_q_heads, problem.q_len, problem.kv_len, DType::kU8);
     dense.has_mask = true;
-    dense.batch = problem.batch;
-    dense.num_q_heads = problem.num_q_heads;
-    dense.num_k_heads = problem.num_k_heads;
-    dense.num_v_heads = problem.num_v_heads;
-    dense.q_len = problem.q_len;
-    dense.kv_len = problem.kv_len;
-    dense.head_dim = problem.head_dim;
-    dense.head_dim_v = problem.head_dim_v;
-    dense.window_left = -1;
-    dense.window_right = -1;
-    dense.scale = problem.scale;
-    dense.backward = problem.backward;
     return dense;
 }
 
@@ -308,6 +288,11 @@ std::vector<double> gate_scores(const PermutedBlockProblem& problem, const void*
                                 Arithmetic arithmetic) {
     return arithmetic == Arithmetic::kExact ? gate_scores_of<double>(problem, q, k)
                                             : to_double(gate_scores_of<float>(problem, q, k));
+}
+
+std::vector<double> share_scores(const PermutedBlockProblem& problem, std::vector<double> scores) {
+    share(problem, problem.num_query_blocks() * problem.num_key_blocks(), scores);
+    return scores;
 }
 
 std::vector<double> gate_weights(const PermutedBlockProblem& problem,

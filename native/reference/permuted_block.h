@@ -41,7 +41,10 @@ struct Gate {
     double threshold;
 };
 
-/// Blocks that a gate keeps by given scores, [B, Hq, nQ, nK].
+/// Given scores with those of query heads that share replaced by their mean.
+std::vector<double> share_scores(const PermutedBlockProblem& problem, std::vector<double> scores);
+
+/// Blocks that a gate keeps by scores that are shared already, [B, Hq, nQ, nK].
 std::vector<uint8> apply_gate(const PermutedBlockProblem& problem, const Gate& gate,
                               const std::vector<double>& scores);
 

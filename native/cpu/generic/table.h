@@ -8,6 +8,8 @@
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
 #include "cpu/generic/measure.h"
+#include "cpu/generic/select_blocks.h"
+#include "cpu/generic/select_importance.h"
 #include "cpu/kernels.h"
 
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
@@ -117,6 +119,11 @@ constexpr KernelTable make_table(const char* name) {
             .merge_d_q = merge_d_q,
             .backward_bias_scratch = backward_bias_scratch,
             .backward_bias = backward_bias,
+            .judge_scratch = judge_scratch,
+            .judge_sums = judge_sums,
+            .judge_weights = judge_weights,
+            .pool_block = pool_block,
+            .block_scores = block_scores,
             .peak_f32 = measure_dot<DotF32>,
             .peak_bf16 = measure_dot<DotPairs>,
             .peak_read = measure_read};

@@ -77,6 +77,8 @@ PermutedBlockProblem PermutedBlockCase::problem() const {
     p.kv_len = s.kv_len;
     p.head_dim = s.head_dim;
     p.head_dim_v = s.head_dim_v;
+    p.window_left = -1;
+    p.window_right = -1;
     p.block = s.block;
     p.segment = s.segment;
     p.query_block = s.query_block > 0 ? s.query_block : s.block;

@@ -15,7 +15,9 @@ enum class Quantity {
     kBiasGradient,
     kSinkGradient,
     kMergedOutput,
-    kMergedLse
+    kMergedLse,
+    kImportance,
+    kCoverage
 };
 
 /// allowed = max(plain_factor * error of the plain evaluation, roundoff_factor * unit roundoff *
@@ -40,6 +42,9 @@ inline constexpr const char* kStoredOnce =
 inline constexpr const char* kChained =
     "as the output, but an error of the recomputed weights passes through one more product; the "
     "field's rule for gradients is three";
+inline constexpr const char* kRanks =
+    "weights that only rank keys and blocks, evaluated in f32 for every dtype; ranks of weights "
+    "closer than their error may be either way";
 inline constexpr const char* kSumOverRows = "as other gradients, in one sum over all rows";
 
 inline constexpr ToleranceRule kTolerances[] = {
@@ -64,6 +69,12 @@ inline constexpr ToleranceRule kTolerances[] = {
     {Quantity::kMergedLse, DType::kF32, 2, 4, kLogOfSum},
     {Quantity::kMergedLse, DType::kF16, 2, 4, kLogOfSum},
     {Quantity::kMergedLse, DType::kBF16, 2, 4, kLogOfSum},
+    {Quantity::kImportance, DType::kF32, 2, 2, kRanks},
+    {Quantity::kImportance, DType::kF16, 2, 2, kRanks},
+    {Quantity::kImportance, DType::kBF16, 2, 2, kRanks},
+    {Quantity::kCoverage, DType::kF32, 2, 4, kRanks},
+    {Quantity::kCoverage, DType::kF16, 2, 4, kRanks},
+    {Quantity::kCoverage, DType::kBF16, 2, 4, kRanks},
 };
 
 /// Errors of the plain evaluation over results of one distribution.
