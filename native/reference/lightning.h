@@ -1,0 +1,39 @@
+// Linear attention by its recurrence: one head and one token at a time in double precision. Called
+// by tests only.
+#pragma once
+
+#include <vector>
+
+#include "core/lightning.h"
+
+namespace fattn::reference {
+
+/// Results as contiguous arrays in the logical shapes of the problem.
+struct LightningOutput {
+    std::vector<double> o;            // [B, Hq, L, Dv]
+    std::vector<double> final_state;  // [B, Hq, state_rows, state_columns]
+};
+
+struct LightningGradients {
+    std::vector<double> d_q;              // [B, Hq, L, D]
+    std::vector<double> d_k;              // [B, Hk, L, D]
+    std::vector<double> d_v;              // [B, Hk, L, Dv]
+    std::vector<double> d_initial_state;  // [B, Hq, state_rows, state_columns]
+};
+
+/// Features of one row of q or k.
+std::vector<double> features(FeatureMap map, const std::vector<double>& x);
+
+/// Gradient of the row when the gradient of its features is given.
+std::vector<double> features_backward(FeatureMap map, const std::vector<double>& x,
+                                      const std::vector<double>& d_features);
+
+/// Reads the inputs of args; its output pointers are ignored. A row whose weights add up to 0 is 0
+/// with normalize, and so are its gradients.
+LightningOutput lightning_forward(const LightningProblem& problem,
+                                  const LightningForwardArgs& args);
+
+LightningGradients lightning_backward(const LightningProblem& problem,
+                                      const LightningBackwardArgs& args);
+
+}  // namespace fattn::reference
