@@ -1,6 +1,5 @@
 // The draw verb: the schedule of a problem as a picture and as text.
 using System.CommandLine;
-using System.Globalization;
 using FusedAttention.Cli.Drawing;
 using FusedAttention.Cli.Families;
 using FusedAttention.Cli.Imaging;
@@ -26,22 +25,22 @@ internal static class DrawVerb
             Description = "Takes the sizes from this safetensors file instead of the options below.",
             HelpName = "FILE",
         };
-        Option<string> queries = Number(
-            "--q-len", $"Number of queries. [default: as --kv-len, else {DrawSizes.DefaultLength}]");
-        Option<string> keys = Number(
-            "--kv-len", $"Number of keys. [default: as --q-len, else {DrawSizes.DefaultLength}]");
-        Option<string> heads = Number("--heads", "Number of query heads. [default: as --kv-heads, else 1]");
-        Option<string> keyHeads = Number("--kv-heads", "Number of key and value heads. [default: as --heads]");
+        NumberOption queries = new(
+            "--q-len", $"Number of queries. [default: as --kv-len, else {DrawSizes.DefaultLength}]", 1);
+        NumberOption keys = new(
+            "--kv-len", $"Number of keys. [default: as --q-len, else {DrawSizes.DefaultLength}]", 1);
+        NumberOption heads = new("--heads", "Number of query heads. [default: as --kv-heads, else 1]", 1);
+        NumberOption keyHeads = new("--kv-heads", "Number of key and value heads. [default: as --heads]", 1);
         DeviceArguments device = new();
         Command command = new("draw", "Draws which tiles of the score matrix are full, partial and skipped, per head.")
         {
             problem,
             picture,
             input,
-            queries,
-            keys,
-            heads,
-            keyHeads,
+            queries.Option,
+            keys.Option,
+            heads.Option,
+            keyHeads.Option,
         };
         device.AddTo(command);
         command.SetAction(parsed =>
@@ -51,7 +50,12 @@ internal static class DrawVerb
             using SafetensorsReader? reader =
                 parsed.GetValue(input) is { } path ? SafetensorsReader.Open(path) : null;
             FamilyInputs? inputs = reader is null ? null : family.FindInputs(given, reader);
-            DrawSizes sizes = new(inputs, Parse(queries), Parse(keys), Parse(heads), Parse(keyHeads));
+            DrawSizes sizes = new(
+                inputs,
+                (long?)queries.Find(parsed),
+                (long?)keys.Find(parsed),
+                (long?)heads.Find(parsed),
+                (long?)keyHeads.Find(parsed));
             using AttentionDevice opened = device.Open(parsed, output);
             ScheduleDrawing drawing = family.Draw(given, sizes, opened);
             PngWriter.WriteFile(parsed.GetValue(picture)!, SchedulePicture.Draw(drawing.Maps, drawing.Heading));
@@ -62,24 +66,7 @@ internal static class DrawVerb
 
             output.Results.WriteLine(ScheduleText.Legend);
             return ExitCode.Success;
-
-            long? Parse(Option<string> option) => ParseNumber(option.Name, parsed.GetValue(option));
         });
         return command;
-    }
-
-    private static Option<string> Number(string name, string description) =>
-        new(name) { Description = description, HelpName = "N" };
-
-    private static long? ParseNumber(string option, string? text)
-    {
-        if (text is null)
-        {
-            return null;
-        }
-
-        return int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number > 0
-            ? number
-            : throw new BadInputException($"{option} is {StrictJson.Quote(text)}; expected a whole number from 1");
     }
 }
