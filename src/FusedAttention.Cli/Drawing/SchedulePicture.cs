@@ -75,6 +75,25 @@ internal static class SchedulePicture
         return picture;
     }
 
+    /// <summary>Pictures under each other, on the background of all.</summary>
+    internal static Raster Stack(IReadOnlyList<Raster> pictures)
+    {
+        Raster stack = new(pictures.Max(static one => one.Width), pictures.Sum(static one => one.Height), 3);
+        stack.Fill(0, 0, stack.Width, stack.Height, Background);
+        int top = 0;
+        foreach (Raster picture in pictures)
+        {
+            for (int y = 0; y < picture.Height; ++y)
+            {
+                picture.Row(y).CopyTo(stack.Row(top + y));
+            }
+
+            top += picture.Height;
+        }
+
+        return stack;
+    }
+
     private const string LegendText = "   full     partial     skipped   keys go right, queries go down";
 
     private static void DrawPanel(Raster picture, int left, int top, Panel panel)

@@ -15,7 +15,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
     private const double PeakSeconds = 0.1;
     private const double SlowFactor = 4;
 
-    private readonly Dictionary<DenseCase, DenseTimes> _dense = [];
+    private readonly Dictionary<(CaseType, AttentionShape, DenseOptions), DenseTimes> _dense = [];
 
     /// <summary>One result for the forward pass, and one for the backward pass when the case has it.</summary>
     internal List<CaseResult> Measure(MeasuredCase measured) => measured.Type switch
@@ -100,13 +100,14 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         where T : unmanaged
         where TElements : IElements<T>
     {
-        if (!_dense.TryGetValue(dense, out DenseTimes? times))
+        (CaseType, AttentionShape, DenseOptions) problem = (dense.Type, dense.Shape, dense.Options);
+        if (!_dense.TryGetValue(problem, out DenseTimes? times))
         {
             using PreparedCase prepared = dense.Prepare<T, TElements>(device, Seed);
             double forward = Time(prepared.Forward, TElements.Peak).Median;
             double backward = dense.HasBackward ? Time(prepared.Backward, TElements.Peak).Median : 0;
             times = new DenseTimes(forward, backward);
-            _dense.Add(dense, times);
+            _dense.Add(problem, times);
         }
 
         return times;

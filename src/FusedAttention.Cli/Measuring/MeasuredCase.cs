@@ -32,8 +32,3 @@ internal abstract record MeasuredCase(string Name, CaseType Type)
         where T : unmanaged
         where TElements : IElements<T>;
 }
-
-/// <summary>The dense problem that a case of another family replaces.</summary>
-/// <param name="Case">What is measured; it may have fewer heads, as heads cost the same each.</param>
-/// <param name="Factor">The measured time times this is the time of the whole.</param>
-internal sealed record DenseEquivalent(DenseCase Case, double Factor);

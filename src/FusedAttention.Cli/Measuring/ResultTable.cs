@@ -13,7 +13,10 @@ namespace FusedAttention.Cli.Measuring;
 internal static class ResultTable
 {
     private static readonly string[] Columns =
-        ["case", "type", "shape", "pass", "time", "speed", "of peak", "error", "workspace", "score matrix"];
+    [
+        "case", "type", "shape", "pass", "time", "speed", "of peak", "visited", "on visited", "vs dense", "error",
+        "workspace", "score matrix",
+    ];
 
     /// <summary>Writes the table for a terminal.</summary>
     /// <param name="console">Where to.</param>
@@ -56,10 +59,13 @@ internal static class ResultTable
 
         text.WriteLine();
         text.WriteLine("""
-            Time is the median. Speed counts visible pairs only; decode is bound by memory and given in GB/s of keys and
-            values: above 100 % of peak they came from a cache. The peak was measured in the same run, just before each
-            case. Error is the largest difference from double precision on sampled rows, over the largest value there.
-            The score matrix is what storing all scores would take; it is never stored.
+            Time is the median. Speed counts visible pairs only; a case that is bound by memory is given in GB/s of what
+            it must read: above 100 % of peak that came from a cache. The peak was measured in the same run, just before
+            each case. Visited is how many times the visible pairs the tiles hold that are computed, on visited the
+            GFLOP/s that count them all. Vs dense is the time of dense attention over the same tokens, measured in the
+            same run (of one head, times the heads), over the case's. Error is the largest difference from double
+            precision on sampled rows, over the largest value there. The score matrix is what storing all scores would
+            take; it is never stored.
             """);
     }
 
@@ -105,6 +111,7 @@ internal static class ResultTable
             if (result.DenseMilliseconds is { } dense)
             {
                 json.WriteNumber("dense_milliseconds", dense);
+                json.WriteNumber("speedup_over_dense", dense / result.Milliseconds);
             }
 
             json.WriteEndObject();
@@ -143,6 +150,9 @@ internal static class ResultTable
             Number(result.Milliseconds, result.Milliseconds < 10 ? "F2" : "F1") + " ms",
             Rate(inBytes ? result.GigaBytes : result.GigaFlops) + " " + result.PeakUnit,
             Number(100 * result.PeakShare, "F0") + " %",
+            Number(result.VisitedShare, "F2") + " x",
+            Rate(result.GigaFlops * result.VisitedShare),
+            result.DenseMilliseconds is { } dense ? Rate(dense / result.Milliseconds) + " x" : "",
             Number(result.Error, "0.0e-0"),
             Bytes(result.WorkspaceBytes),
             Bytes(result.ScoreMatrixBytes),

@@ -1,4 +1,4 @@
-// The demo verb: dense attention at real sizes, with time, error and memory, a table file and a picture.
+// The demo verb: every family at real sizes, with time, error and memory, a table file and a picture.
 using System.Collections.Generic;
 using System.CommandLine;
 using System.IO;
@@ -47,7 +47,7 @@ internal static class DemoVerb
             ResultTable.Show(output.ResultConsole, report, baseline: null);
             OutputFile.WriteText(
                 Path.Combine(path, "demo.md"),
-                text => ResultTable.WriteMarkdown(text, "Dense attention on this machine", report, baseline: null));
+                text => ResultTable.WriteMarkdown(text, "Attention on this machine", report, baseline: null));
             OutputFile.Write(Path.Combine(path, "demo.json"), stream => ResultTable.WriteJson(stream, report));
             PngWriter.WriteFile(Path.Combine(path, "schedules.png"), DrawSchedules(opened));
             output.Results.WriteLine($"{report.Machine}. Families: {FamilyRegistry.Describe()}.");
@@ -57,9 +57,20 @@ internal static class DemoVerb
         return command;
     }
 
+    // One block of panels for each family, under each other.
     private static Raster DrawSchedules(AttentionDevice device)
     {
-        List<PatternMap> maps = [.. FamilyRegistry.Available.SelectMany(family => family.DemoMaps(device))];
-        return SchedulePicture.Draw(maps, ["dense attention, 4096 keys: which tiles of the score matrix are computed"]);
+        List<Raster> blocks = [];
+        foreach (AttentionFamily family in FamilyRegistry.Available)
+        {
+            PatternMap[] maps = [.. family.DemoMaps(device)];
+            if (maps.Length > 0)
+            {
+                string heading = $"{family.Name.Replace('_', ' ')}: which tiles of the score matrix are computed";
+                blocks.Add(SchedulePicture.Draw(maps, [heading]));
+            }
+        }
+
+        return SchedulePicture.Stack(blocks);
     }
 }
