@@ -29,7 +29,7 @@ internal sealed class LightningReference : RowReference
     {
         output.Clear();
         ReadOnlySpan<float> query = Query(batch, head, row);
-        for (long key = 0; key <= row; ++key)
+        for (long key = Math.Max(0, row - Reach(head)); key <= row; ++key)
         {
             double weight = _scale * Decay(head, row - key) * Dot(query, Key(batch, head, key));
             Accumulate(output, weight, Value(batch, head, key));
@@ -43,7 +43,7 @@ internal sealed class LightningReference : RowReference
     {
         gradient.Clear();
         ReadOnlySpan<float> outputGradient = OutputGradient(batch, head, row);
-        for (long key = 0; key <= row; ++key)
+        for (long key = Math.Max(0, row - Reach(head)); key <= row; ++key)
         {
             double weight = _scale * Decay(head, row - key) * Dot(outputGradient, Value(batch, head, key));
             Accumulate(gradient, weight, Key(batch, head, key));
@@ -59,7 +59,8 @@ internal sealed class LightningReference : RowReference
         foreach (long head in HeadsOf(keyHead))
         {
             ReadOnlySpan<float> value = Value(batch, head, key);
-            for (long row = key; row < _shape.QueryLength; ++row)
+            long end = Math.Min(_shape.QueryLength, key + Reach(head) + 1);
+            for (long row = key; row < end; ++row)
             {
                 double weight = _scale * Decay(head, row - key) * Dot(OutputGradient(batch, head, row), value);
                 Accumulate(gradient, weight, Query(batch, head, row));
@@ -76,7 +77,8 @@ internal sealed class LightningReference : RowReference
         foreach (long head in HeadsOf(valueHead))
         {
             ReadOnlySpan<float> own = Key(batch, head, key);
-            for (long row = key; row < _shape.QueryLength; ++row)
+            long end = Math.Min(_shape.QueryLength, key + Reach(head) + 1);
+            for (long row = key; row < end; ++row)
             {
                 double weight = _scale * Decay(head, row - key) * Dot(Query(batch, head, row), own);
                 Accumulate(gradient, weight, OutputGradient(batch, head, row));
@@ -103,6 +105,14 @@ internal sealed class LightningReference : RowReference
                 Accumulate(state.Slice(d * width, width), weight, Value(batch, head, key));
             }
         }
+    }
+
+    // Tokens beyond which the decay is below the smallest double, so that sums over a long past may begin there.
+    private long Reach(long head)
+    {
+        const double Smallest = 746;
+        double tokens = Smallest / _slopes[head];
+        return tokens < _shape.QueryLength ? (long)tokens + 1 : _shape.QueryLength;
     }
 
     private double Decay(long head, long tokens) => Math.Exp(-(double)_slopes[head] * tokens);
