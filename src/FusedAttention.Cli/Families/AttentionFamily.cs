@@ -47,6 +47,9 @@ internal abstract class AttentionFamily
     /// <summary>What bench measures; the names are stable.</summary>
     internal abstract IEnumerable<MeasuredCase> BenchCases();
 
+    /// <summary>How cost grows with size, measured and plotted by bench; null where that says nothing.</summary>
+    internal virtual ScalingSeries? Scaling => null;
+
     /// <param name="problem">The family's own kind of problem.</param>
     /// <param name="tensors">A file that has the required tensors and no unknown ones.</param>
     protected abstract FamilyInputs MakeInputs(Problem problem, TensorSet tensors);

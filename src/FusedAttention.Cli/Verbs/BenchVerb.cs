@@ -5,6 +5,7 @@ using System.CommandLine;
 using System.IO;
 using System.Linq;
 using FusedAttention.Cli.Families;
+using FusedAttention.Cli.Imaging;
 using FusedAttention.Cli.Measuring;
 
 namespace FusedAttention.Cli.Verbs;
@@ -17,7 +18,7 @@ internal static class BenchVerb
     {
         Option<string> folder = new("--out")
         {
-            Description = "Folder for bench.json and bench.md."
+            Description = "Folder for bench.json, bench.md and plots of cost against size."
                 + " [default: .build/bench inside the repository, fattn-bench elsewhere]",
             HelpName = "DIR",
         };
@@ -52,7 +53,15 @@ internal static class BenchVerb
             OutputFile.Write(Path.Combine(path, "bench.json"), stream => ResultTable.WriteJson(stream, report));
             OutputFile.WriteText(
                 Path.Combine(path, "bench.md"),
-                text => ResultTable.WriteMarkdown(text, "Dense attention, measured", report, before));
+                text => ResultTable.WriteMarkdown(text, "Attention, measured", report, before));
+            foreach (AttentionFamily family in FamilyRegistry.Available)
+            {
+                if (family.Scaling?.Plot(report.Results) is { } plot)
+                {
+                    PngWriter.WriteFile(Path.Combine(path, $"scaling-{family.Name}.png"), plot.Draw());
+                }
+            }
+
             output.Results.WriteLine($"{report.Machine}.");
             output.Results.WriteLine($"Wrote {Path.Combine(path, "bench.json")} and bench.md.");
             return ExitCode.Success;
@@ -62,7 +71,11 @@ internal static class BenchVerb
 
     private static MeasuredCase[] Select(string? filter)
     {
-        MeasuredCase[] all = [.. FamilyRegistry.Available.SelectMany(static family => family.BenchCases())];
+        MeasuredCase[] all =
+        [
+            .. FamilyRegistry.Available.SelectMany(static family => family.BenchCases()
+                .Concat(family.Scaling?.Points.Select(static point => point.Case) ?? [])),
+        ];
         MeasuredCase[] selected =
             [.. all.Where(entry => filter is null || entry.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))];
         return selected.Length > 0

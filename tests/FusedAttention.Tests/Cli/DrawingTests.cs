@@ -63,6 +63,32 @@ internal sealed class DrawingTests
         Assert.That(picture.Height, Is.LessThan(4000));
     }
 
+    [Test]
+    public void Plot_marks_every_point_in_its_line_s_colour()
+    {
+        PlotLine flat = new("flat", [(1000, 2), (10000, 2), (100000, 2)]);
+        PlotLine rising = new("rising", [(1000, 1), (10000, 10)]);
+        Raster one = new LinePlot("cost", "tokens", "us", [flat]).Draw();
+        Raster both = new LinePlot("cost", "tokens", "us", [flat, rising]).Draw();
+        byte[] blue = [38, 98, 168];
+        byte[] orange = [214, 118, 24];
+        Assert.That(Count(one, blue), Is.GreaterThan(1500));
+        Assert.That(Count(one, orange), Is.Zero);
+        Assert.That(Count(both, orange), Is.GreaterThan(500));
+    }
+
+    [Test]
+    public void Pictures_are_stacked_in_order()
+    {
+        PatternMap map = new("head 0", 2, 2, Triangle);
+        Raster first = SchedulePicture.Draw([map], ["heading"]);
+        Raster second = SchedulePicture.Draw([map, map], ["heading"]);
+        Raster stack = SchedulePicture.Stack([first, second]);
+        Assert.That(stack.Width, Is.EqualTo(second.Width));
+        Assert.That(stack.Height, Is.EqualTo(first.Height + second.Height));
+        Assert.That(stack.Row(first.Height + 20).ToArray(), Is.EqualTo(second.Row(20).ToArray()));
+    }
+
     private static int Count(Raster picture, byte[] color)
     {
         int count = 0;
