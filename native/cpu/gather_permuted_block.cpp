@@ -7,14 +7,22 @@
 namespace fattn::cpu {
 namespace {
 
+constexpr int64 kRowsOfPair = 256;           // most rows of two query blocks that make a share
 constexpr int64 kRowsOfShare = 192;          // wanted, heads included, when query blocks are small
 constexpr int64 kBitWordsOfShare = 1 << 17;  // most words of bits: a megabyte a thread
 constexpr int64 kKeysOfTile = 256;           // of the backward, wanted
 
+/// How many query blocks of a share keep a key block.
+enum class KeptBy : uint8 { kNone, kSome, kAll };
+
 /// Sets bits [begin, begin + count).
 void set_bits(uint64* words, int64 begin, int64 count) {
-    for (int64 s = begin; s < begin + count; ++s) {
-        words[s / kBitsOfWord] |= uint64{1} << (s % kBitsOfWord);
+    while (count > 0) {
+        const int64 shift = begin % kBitsOfWord;
+        const int64 taken = std::min(count, kBitsOfWord - shift);
+        words[begin / kBitsOfWord] |= ~uint64{0} >> (kBitsOfWord - taken) << shift;
+        begin += taken;
+        count -= taken;
     }
 }
 
@@ -35,7 +43,10 @@ PermutedBlockGatherer::Geometry::Geometry(const PermutedBlockProblem& problem)
         for (int64 n = 0; n < run.count; ++n) units.push_back({run.first + n, 1});
     }
     const int64 words = std::max<int64>(1, ceil_div(problem.kv_len, kBitsOfWord));
-    const int64 wanted = kRowsOfShare / (problem.query_block * heads);
+    // Packing keys costs a share as much for few rows as for many. A pair needs no bits.
+    const int64 rows = problem.query_block * heads;
+    const int64 wanted =
+        2 * rows <= kRowsOfPair && 3 * rows >= kRowsOfShare ? 2 : kRowsOfShare / rows;
     query_blocks_of_share =
         clamp_to<int64>(std::min(wanted, kBitWordsOfShare / words), 1, query_blocks_of_segment);
     key_blocks_of_tile = clamp_to<int64>(kKeysOfTile / problem.block, 1, key_blocks_of_segment);
@@ -153,6 +164,8 @@ void PermutedBlockGatherer::invert(const Selection& selection, int64 segment,
 /// Slots: blocks of other segments that some query blocks keep, then those that all keep, then,
 /// with causality, tokens of the own segment, ascending.
 struct PermutedBlockGatherer::ForwardLists {
+    KeptBy* kept_by;        // [key blocks] of those outside
+    int32* block_of_token;  // [tokens of the own segment], where not all of it is kept
     Span query_blocks;
     Span outside;    // key blocks whose queries' place does not matter
     Span own;        // key blocks whose tokens are compared with positions
@@ -172,7 +185,8 @@ GatherCapacity PermutedBlockGatherer::forward_capacity() const {
             .slots = problem_.kv_len,
             .words = share > 1 ? share * words : 0,
             .scratch =
-                static_cast<uint64>(std::min(problem_.segment, problem_.kv_len)) * sizeof(int32)};
+                static_cast<uint64>(std::min(problem_.segment, problem_.kv_len)) * sizeof(int32) +
+                static_cast<uint64>(num_key_blocks_)};
 }
 
 int64 PermutedBlockGatherer::num_forward_shares() const {
@@ -187,19 +201,34 @@ GatheredShare PermutedBlockGatherer::forward_share(int64 index, const GatherBuff
     const Selection selection = selection_of(entry, unit.first);
 
     ForwardLists lists{};
+    lists.block_of_token = static_cast<int32*>(buffer.scratch);
+    lists.kept_by = reinterpret_cast<KeptBy*>(lists.block_of_token +
+                                              std::min(problem_.segment, problem_.kv_len));
     // Later groups first: with causality they see more.
     lists.query_blocks = query_blocks_of_group(groups - 1 - index % groups);
     lists.own = key_blocks_of(problem_.segment_of_query_block(lists.query_blocks.begin));
     if (!problem_.causal) lists.own = {num_key_blocks_, num_key_blocks_};
     lists.outside = {0, lists.own.begin};
-    for (const bool by_all : {false, true}) {
-        for (int64 kb = lists.outside.begin; kb < lists.outside.end; ++kb) {
-            const bool all = all_keep(selection, lists.query_blocks, {kb, kb + 1});
-            if (by_all == all && (all || some_keep(selection, lists.query_blocks, kb))) {
-                append_block(selection, kb, buffer.tokens, &lists.num_slots);
-            }
+    lists.own_is_whole = all_keep(selection, lists.query_blocks, lists.own);
+    if (lists.query_blocks.size() == 2 && lists.own_is_whole) {
+        return {.entry = entry,
+                .first_head = unit.first,
+                .num_heads = unit.count,
+                .tile = pair_tile(selection, lists, buffer)};
+    }
+    for (int64 kb = lists.outside.begin; kb < lists.outside.end; ++kb) {
+        lists.kept_by[kb] = all_keep(selection, lists.query_blocks, {kb, kb + 1}) ? KeptBy::kAll
+                            : some_keep(selection, lists.query_blocks, kb)        ? KeptBy::kSome
+                                                                                  : KeptBy::kNone;
+        if (lists.kept_by[kb] == KeptBy::kSome) {
+            append_block(selection, kb, buffer.tokens, &lists.num_slots);
         }
-        if (!by_all) lists.num_some = lists.num_slots;
+    }
+    lists.num_some = lists.num_slots;
+    for (int64 kb = lists.outside.begin; kb < lists.outside.end; ++kb) {
+        if (lists.kept_by[kb] == KeptBy::kAll) {
+            append_block(selection, kb, buffer.tokens, &lists.num_slots);
+        }
     }
     lists.num_outside = lists.num_slots;
     append_own(selection, lists, buffer);
@@ -230,21 +259,63 @@ GatheredShare PermutedBlockGatherer::forward_share(int64 index, const GatherBuff
             .tile = {buffer.rows, num_rows, buffer.tokens, lists.num_slots}};
 }
 
+/// Two query blocks that keep all of their segment. What only the first keeps comes first, what
+/// only the second keeps comes between the tokens up to the first one's last position and the later
+/// ones, so that rows of either see an interval.
+GatheredTile PermutedBlockGatherer::pair_tile(const Selection& selection, const ForwardLists& lists,
+                                              const GatherBuffer& buffer) const {
+    const Span pair[2] = {queries_of(lists.query_blocks.begin),
+                          queries_of(lists.query_blocks.begin + 1)};
+    int64 num_slots = 0;
+    const auto append = [&](bool by_first, bool by_second) {
+        for (int64 kb = lists.outside.begin; kb < lists.outside.end; ++kb) {
+            if (keeps(selection, lists.query_blocks.begin, kb) == by_first &&
+                keeps(selection, lists.query_blocks.begin + 1, kb) == by_second) {
+                append_block(selection, kb, buffer.tokens, &num_slots);
+            }
+        }
+    };
+    const auto append_tokens = [&](int64 begin, int64 end) {
+        if (lists.own.size() == 0) return;
+        for (int64 t = begin; t < end; ++t) buffer.tokens[num_slots++] = narrow<int32>(t);
+    };
+    const int64 middle = problem_.position(pair[1].begin);
+    append(true, false);
+    const int64 begin_of_second = num_slots;
+    append(true, true);
+    const int64 end_of_first = num_slots;
+    append_tokens(slots_of(lists.own).begin, middle);
+    append(false, true);
+    const int64 end_of_second = num_slots;
+    append_tokens(middle, problem_.position(pair[1].end));
+
+    int64 num_rows = 0;
+    const int64 first_token = slots_of(lists.own).begin;
+    const bool causal = lists.own.size() > 0;
+    for (int64 i = pair[0].begin; i < pair[0].end; ++i) {
+        const int64 own = causal ? problem_.position(i) + 1 - first_token : 0;
+        buffer.rows[num_rows++] = {i, 0, end_of_first + own, nullptr};
+    }
+    for (int64 i = pair[1].begin; i < pair[1].end; ++i) {
+        const int64 own = causal ? problem_.position(i) + 1 - middle : 0;
+        buffer.rows[num_rows++] = {i, begin_of_second, end_of_second + own, nullptr};
+    }
+    return {buffer.rows, num_rows, buffer.tokens, num_slots};
+}
+
 /// Tokens of the own segment that a query of the share may see.
 void PermutedBlockGatherer::append_own(const Selection& selection, ForwardLists& lists,
                                        const GatherBuffer& buffer) const {
-    lists.own_is_whole = all_keep(selection, lists.query_blocks, lists.own);
     if (lists.own.size() == 0) return;
     const Span slots = slots_of(lists.own);
     const int64 last_query = queries_of(lists.query_blocks.end - 1).end - 1;
     const int64 end = std::min(slots.end, problem_.position(last_query) + 1);
-    auto* const block_of_token = static_cast<int32*>(buffer.scratch);
     if (!lists.own_is_whole) {
-        invert(selection, problem_.segment_of(slots.begin), block_of_token);
+        invert(selection, problem_.segment_of(slots.begin), lists.block_of_token);
     }
     for (int64 token = slots.begin; token < end; ++token) {
         if (lists.own_is_whole ||
-            some_keep(selection, lists.query_blocks, block_of_token[token - slots.begin])) {
+            some_keep(selection, lists.query_blocks, lists.block_of_token[token - slots.begin])) {
             buffer.tokens[lists.num_slots++] = narrow<int32>(token);
         }
     }
@@ -261,8 +332,7 @@ int64 PermutedBlockGatherer::fill_bits(const Selection& selection, const Forward
     int64 first = lists.num_some;
     int64 slot = 0;
     for (int64 kb = lists.outside.begin; slot < lists.num_some; ++kb) {
-        if (all_keep(selection, lists.query_blocks, {kb, kb + 1})) continue;
-        if (!some_keep(selection, lists.query_blocks, kb)) continue;
+        if (lists.kept_by[kb] != KeptBy::kSome) continue;
         const int64 size = slots_of({kb, kb + 1}).size();
         if (keeps(selection, query_block, kb)) {
             first = std::min(first, slot);
@@ -272,10 +342,12 @@ int64 PermutedBlockGatherer::fill_bits(const Selection& selection, const Forward
     }
     set_bits(bits, lists.num_some, lists.num_outside - lists.num_some);
     const int64 first_token = slots_of(lists.own).begin;
-    const auto* block_of_token = static_cast<const int32*>(buffer.scratch);
+    if (lists.own_is_whole) {
+        set_bits(bits, lists.num_outside, lists.num_slots - lists.num_outside);
+        return first;
+    }
     for (int64 s = lists.num_outside; s < lists.num_slots; ++s) {
-        if (lists.own_is_whole ||
-            keeps(selection, query_block, block_of_token[buffer.tokens[s] - first_token])) {
+        if (keeps(selection, query_block, lists.block_of_token[buffer.tokens[s] - first_token])) {
             set_bits(bits, s, 1);
         }
     }

@@ -12,8 +12,8 @@ namespace fattn::cpu {
 
 /// Forward: a share is one or more query blocks of one segment. Its slots are the kept blocks of
 /// other segments and then, with causality, the kept tokens of its own segment in their own order,
-/// so that what a query sees of them is a prefix. No bits are needed unless several query blocks
-/// keep different blocks.
+/// so that what a query sees of them is a prefix. No bits are needed unless more than two query
+/// blocks, or two that keep only parts of their segment, keep different blocks.
 ///
 /// Backward: the keys of a segment come once in their own order for the queries of the segment, and
 /// once block by block for the queries of others.
@@ -82,6 +82,8 @@ class PermutedBlockGatherer final : public Gatherer {
     /// Fills block_of_token[token - first slot] for the tokens of a segment.
     void invert(const Selection& selection, int64 segment, int32* block_of_token) const;
 
+    GatheredTile pair_tile(const Selection& selection, const ForwardLists& lists,
+                           const GatherBuffer& buffer) const;
     void append_own(const Selection& selection, ForwardLists& lists,
                     const GatherBuffer& buffer) const;
     int64 fill_bits(const Selection& selection, const ForwardLists& lists, int64 query_block,
