@@ -160,8 +160,8 @@ class DecodeLoop {
             first_key_ = min_of(first_key_, rows_[r].begin);
             last_key_ = max_of(last_key_, rows_[r].end);
         }
-        // Lanes of bits lie in whole vectors of slots.
-        if (task_.gathered != nullptr) first_key_ = first_key_ / kWidth * kWidth;
+        // Bits come in whole words.
+        if (task_.gathered != nullptr) first_key_ = first_key_ / kBitsOfWord * kBitsOfWord;
         const int64 num_keys = max_of<int64>(0, last_key_ - first_key_);
         if (num_keys > 0) {
             address_rows();

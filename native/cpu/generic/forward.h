@@ -21,6 +21,7 @@ namespace {
 
 static_assert(kTileQ % kMicroRows == 0 && kTileKv % kPanel == 0 && kPanel % (2 * kWidth) == 0,
               "tiles are whole register tiles");
+static_assert(kTileKv % kBitsOfWord == 0, "key tiles begin with a word of bits");
 
 /// Scratch of one forward task. All matrices f32 or words.
 struct ForwardScratch {
@@ -242,17 +243,28 @@ class ForwardLoop {
         }
     }
 
+    /// Rows of the group that starts at a row; the last one may have fewer than others.
+    int64 rows_of_group(int64 row) const { return min_of<int64>(kMicroRows, num_rows_ - row); }
+
     /// Products of a group with the panel of keys at j, of which the group uses the first count.
+    void multiply_keys(int64 group, int64 tile_row, int64 j, int64 count) {
+        if (rows_of_group(group * kMicroRows) <= kFewRows) {
+            multiply_keys<kFewRows>(group, tile_row, j, count);
+        } else {
+            multiply_keys<kMicroRows>(group, tile_row, j, count);
+        }
+    }
+    template <int kRows>
     void multiply_keys(int64 group, int64 tile_row, int64 j, int64 count) {
         const float* q = s_.q + group * kMicroRows * words_;
         const float* k = s_.k + j * words_;
         float* scores = s_.scores + tile_row * kScoreStride + j;
         if (count > kPanel - kWidth) {
-            micro_product<Dot, PanelOrder, kMicroVecs, Start::kZero>(q, k, words_, scores,
-                                                                     kScoreStride, nullptr);
+            micro_product<Dot, PanelOrder, kMicroVecs, Start::kZero, kMicroVecs, kRows>(
+                q, k, words_, scores, kScoreStride, nullptr);
         } else {
             for (int64 at = 0; at < count; at += kWidth) {
-                micro_product<Dot, PanelOrder, 1, Start::kZero, kMicroVecs>(
+                micro_product<Dot, PanelOrder, 1, Start::kZero, kMicroVecs, kRows>(
                     q, k + at, words_, scores + at, kScoreStride, nullptr);
             }
         }
@@ -262,8 +274,10 @@ class ForwardLoop {
     void weigh_group(int64 row, int64 tile_row, GroupRange range, int64 key) {
         float* scores = s_.scores + tile_row * kScoreStride;
         const bool softmax = problem_.weights == Weights::kSoftmax;
+        const int64 num_rows = rows_of_group(row);
         Vec lanes[kQuadRows];
-        for (int r = 0; r < kMicroRows; ++r) {
+        for (Vec& of_row : lanes) of_row = Vec(-kInfinity);
+        for (int64 r = 0; r < num_rows; ++r) {
             float* x = scores + r * kScoreStride;
             const Row& info = s_.rows[row + r];
             const int64 b = clamp_to<int64>(info.begin - key, range.begin, range.end);
@@ -279,7 +293,6 @@ class ForwardLoop {
             return;
         }
         float shift[kQuadRows + kWidth];
-        for (int r = kMicroRows; r < kQuadRows; ++r) lanes[r] = Vec(0.0F);
         for (int r = 0; r < kQuadRows; r += 4) {
             store_maxima(shift + r, lanes[r], lanes[r + 1], lanes[r + 2], lanes[r + 3]);
         }
@@ -294,7 +307,8 @@ class ForwardLoop {
             store(shift + r, guarded(state.max));
         }
         const bool dropout = problem_.dropout_p > 0.0F;
-        for (int r = 0; r < kMicroRows; ++r) {
+        for (Vec& of_row : lanes) of_row = Vec(0.0F);
+        for (int64 r = 0; r < num_rows; ++r) {
             float* x = scores + r * kScoreStride;
             if (!dropout) {
                 lanes[r] = row_weights<Dot>(x, range.begin, range.end, rule_.fast_scale, shift[r]);
@@ -316,7 +330,7 @@ class ForwardLoop {
 
     void weigh_sigmoid(int64 row, int64 tile_row, GroupRange range, int64 key) {
         float* scores = s_.scores + tile_row * kScoreStride;
-        for (int r = 0; r < kMicroRows; ++r) {
+        for (int64 r = 0; r < rows_of_group(row); ++r) {
             float* x = scores + r * kScoreStride;
             row_sigmoid(x, range.begin, range.end, problem_.sigmoid_bias);
             if (problem_.dropout_p > 0.0F) {
@@ -330,23 +344,31 @@ class ForwardLoop {
 
     /// O[group, columns c..] = alpha O + P V.
     void accumulate(int64 row, int64 tile_row, GroupRange range, int64 c, int64 width) {
+        if (rows_of_group(row) <= kFewRows) {
+            accumulate<kFewRows>(row, tile_row, range, c, width);
+        } else {
+            accumulate<kMicroRows>(row, tile_row, range, c, width);
+        }
+    }
+    template <int kRows>
+    void accumulate(int64 row, int64 tile_row, GroupRange range, int64 c, int64 width) {
         const float* p = s_.scores + tile_row * kScoreStride + range.start / Dot::kDepth;
         const float* v = s_.v + c * v_words_ + (range.start - v_begin_) / Dot::kDepth * width;
         const int64 depth = (range.depth - range.start) / Dot::kDepth;
         float* o = s_.o + row * columns_ + c;
         if (width == kPanel) {
-            micro_product<Dot, ScoreRows, kMicroVecs, Start::kScaled>(p, v, depth, o, columns_,
-                                                                      s_.alpha + tile_row);
+            micro_product<Dot, ScoreRows, kMicroVecs, Start::kScaled, kMicroVecs, kRows>(
+                p, v, depth, o, columns_, s_.alpha + tile_row);
         } else {
-            micro_product<Dot, ScoreRows, 1, Start::kScaled>(p, v, depth, o, columns_,
-                                                             s_.alpha + tile_row);
+            micro_product<Dot, ScoreRows, 1, Start::kScaled, 1, kRows>(p, v, depth, o, columns_,
+                                                                       s_.alpha + tile_row);
         }
     }
 
     /// As accumulate, row by row, leaving out values of keys that the row does not see: a partial
     /// group whose tile holds a value that is not finite.
     void accumulate_visible(int64 row, int64 tile_row, GroupRange range, int64 key) {
-        for (int r = 0; r < kMicroRows; ++r) {
+        for (int64 r = 0; r < rows_of_group(row); ++r) {
             const Row& info = s_.rows[row + r];
             const float* p = s_.scores + (tile_row + r) * kScoreStride;
             float* o = s_.o + (row + r) * columns_;

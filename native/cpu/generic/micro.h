@@ -29,16 +29,19 @@ struct ScoreColumns {  // keys of a score tile are the rows, depth along its row
     static constexpr int kDepth = kScoreStride;
 };
 
-/// C[kMicroRows x kVecs vectors] = start + A B over depth words. b is a panel of kVecs vectors a
-/// word of depth; scale holds kMicroRows factors for Start::kScaled. Accumulates in f32, ascending
-/// depth.
-template <class Dot, class Order, int kVecs, Start kStart, int kPanelVecs = kVecs>
+/// Rows of a product with what is left over of kMicroRows rows.
+constexpr int kFewRows = kMicroRows < 6 ? kMicroRows / 2 : kMicroRows / 3;
+
+/// C[kRows x kVecs vectors] = start + A B over depth words. b is a panel of kVecs vectors a word of
+/// depth; scale holds kRows factors for Start::kScaled. Accumulates in f32, ascending depth.
+template <class Dot, class Order, int kVecs, Start kStart, int kPanelVecs = kVecs,
+          int kRows = kMicroRows>
 [[gnu::noinline]] void micro_product(const float* __restrict a, const float* __restrict b,
                                      int64 depth, float* __restrict c, int64 c_stride,
                                      const float* __restrict scale) {
-    Vec acc[kMicroRows][kVecs];
+    Vec acc[kRows][kVecs];
 #pragma GCC unroll 16
-    for (int r = 0; r < kMicroRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
             if constexpr (kStart == Start::kZero) {
@@ -55,7 +58,7 @@ template <class Dot, class Order, int kVecs, Start kStart, int kPanelVecs = kVec
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) right[v] = load(b + v * kWidth);
 #pragma GCC unroll 16
-        for (int r = 0; r < kMicroRows; ++r) {
+        for (int r = 0; r < kRows; ++r) {
             const Vec left = broadcast(a + r * Order::kRow);
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) acc[r][v] = Dot::step(acc[r][v], left, right[v]);
@@ -67,7 +70,7 @@ template <class Dot, class Order, int kVecs, Start kStart, int kPanelVecs = kVec
         __asm__ volatile("");
     }
 #pragma GCC unroll 16
-    for (int r = 0; r < kMicroRows; ++r) {
+    for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) store(c + r * c_stride + v * kWidth, acc[r][v]);
     }

@@ -139,8 +139,11 @@ inline void pack_transposed(const RowOf& row, int64 num_rows, int64 extent, floa
             transpose(block);
             const int64 count = min_of<int64>(kWidth, words - w);
             float* to = out + w * kColumns + first;
-            for (int64 i = 0; i < count; ++i) {
-                if (columns == kWidth) {
+            // Unrolled, so that the block stays in registers.
+#pragma GCC unroll 16
+            for (int i = 0; i < kWidth; ++i) {
+                if (i == count) break;
+                if (kColumns % kWidth == 0) {
                     store(to + i * kColumns, block[i]);
                 } else {
                     store_first(to + i * kColumns, block[i], columns);
@@ -165,7 +168,9 @@ inline bool pack_panels(const RowOf& row, int64 num_rows, int64 padded_rows, int
                         float* __restrict out) {
     const int64 columns = padded_columns(extent);
     const int64 words = words_of<Dot>(padded_rows);
-    Vec finite(0.0F);  // stays 0 unless a value is infinite or NaN
+    // Stay 0 unless a value is infinite or NaN; several, so that none waits for the last.
+    Vec finite[kMicroVecs][2];
+    for (auto& pair : finite) pair[0] = pair[1] = Vec(0.0F);
     for (int64 w = 0; w < words; ++w) {
         const int64 r = w * Dot::kDepth;
         const char* low = r < num_rows ? row(r) : nullptr;
@@ -173,12 +178,14 @@ inline bool pack_panels(const RowOf& row, int64 num_rows, int64 padded_rows, int
         for (int64 c = 0; c < columns;) {
             const int64 width = panel_width(c, columns);
             float* to = out + c * words + w * width;
-            for (int64 end = c + width; c < end; c += kWidth, to += kWidth) {
+#pragma GCC unroll 4
+            for (int i = 0; i < kMicroVecs; ++i, c += kWidth, to += kWidth) {
+                if (i * kWidth == width) break;
                 const int64 left = clamp_to<int64>(extent - c, 0, kWidth);
                 if constexpr (Dot::kDepth == 1) {
                     Vec x(0.0F);
                     if (low != nullptr) x = load_as<kType>(low + c * bytes_of(kType), left);
-                    finite = fma(x, Vec(0.0F), finite);
+                    finite[i][0] = fma(x, Vec(0.0F), finite[i][0]);
                     store(to, x);
                 } else {
                     Vec x(0.0F);
@@ -187,14 +194,16 @@ inline bool pack_panels(const RowOf& row, int64 num_rows, int64 padded_rows, int
                     } else if (low != nullptr) {
                         x = low_bf16_words(low + c * 2, left);
                     }
-                    finite = fma(low_bf16(x), Vec(0.0F), finite);
-                    finite = fma(high_bf16(x), Vec(0.0F), finite);
+                    finite[i][0] = fma(low_bf16(x), Vec(0.0F), finite[i][0]);
+                    finite[i][1] = fma(high_bf16(x), Vec(0.0F), finite[i][1]);
                     store(to, x);
                 }
             }
         }
     }
-    return any_nan(finite);
+    Vec all(0.0F);
+    for (const auto& pair : finite) all = all + pair[0] + pair[1];
+    return any_nan(all);
 }
 
 /// Calls f with the element type as a template argument.

@@ -101,11 +101,16 @@ FATTN_HD inline void fill(float* scores, int64 begin, int64 end, float value) {
 }
 
 /// Writes -inf to those of keys [key + begin, key + end) of a row of a score tile that the row's
-/// bits do not show; key is a multiple of kWidth.
+/// bits do not show; key is a multiple of kBitsOfWord. What else the same words are about may be
+/// written too.
 inline void hide_unset(const Row& row, int64 key, int64 begin, int64 end, float* scores) {
-    for (int64 i = begin / kWidth * kWidth; i < end; i += kWidth) {
-        store(scores + i,
-              select_bits(shown_lanes(row, key + i), load(scores + i), Vec(-kInfinity)));
+    for (int64 i = begin / kBitsOfWord * kBitsOfWord; i < end; i += kBitsOfWord) {
+        uint64 word = row.bits[(key + i) / kBitsOfWord];
+#pragma GCC unroll 16
+        for (int64 lane = 0; lane < kBitsOfWord; lane += kWidth, word >>= kWidth) {
+            float* x = scores + i + lane;
+            store(x, select_bits(static_cast<uint32>(word), load(x), Vec(-kInfinity)));
+        }
     }
 }
 
