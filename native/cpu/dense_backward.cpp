@@ -7,16 +7,13 @@
 #include <cstring>
 #include <limits>
 
+#include "cpu/backward_cut.h"
 #include "cpu/parallel.h"
 
 namespace fattn::cpu {
 namespace {
 
-constexpr int64 kEnoughTasks = 16;  // from here on keys are not cut
-constexpr int64 kMostChunks = 8;    // of a sequence's keys
-constexpr int64 kChunkKeys = 2048;  // fewest keys worth a chunk of their own
-constexpr int64 kRowsOfTask = 512;  // of passes over rows
-constexpr int64 kRowRoom = 16;      // rows of d_q sums that a register tile may reach past the end
+constexpr int64 kRowRoom = 16;  // rows of d_q sums that a register tile may reach past the end
 constexpr uint64 kLine = 64;
 
 uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kLine); }
@@ -50,8 +47,8 @@ DenseBackward::DenseBackward(const DenseProblem& problem, const KernelTable& tab
 
 int64 DenseBackward::chunk_keys(int64 kv_len) const {
     const int64 tasks = problem_.batch * static_cast<int64>(groups_.size());
-    if (tasks >= kEnoughTasks) return std::max<int64>(kv_len, 1);
-    const int64 chunks = clamp_to<int64>(ceil_div(kv_len, kChunkKeys), 1, kMostChunks);
+    const int64 chunks = num_key_chunks(tasks, kv_len);
+    if (chunks == 1) return std::max<int64>(kv_len, 1);
     return std::max<int64>(1, round_up<int64>(ceil_div(kv_len, chunks), table_.backward_tile_kv));
 }
 
@@ -155,21 +152,7 @@ Status DenseBackward::find_deltas(const Run& run) const {
         (!run.wants_scores() && run.args.d_sink_logits == nullptr)) {
         return {};
     }
-    const int64 blocks = ceil_div(problem_.q_len, kRowsOfTask);
-    return parallel_for(
-        problem_.batch * problem_.num_q_heads * blocks, run.num_threads, run.cancel,
-        [&](int64 task, int) {
-            const int64 outer = task / blocks;
-            const Sequence sequence = sequence_of(problem_, run.args, outer / problem_.num_q_heads);
-            const int64 begin = task % blocks * kRowsOfTask;
-            table_.backward_delta({.problem = &problem_,
-                                   .args = &run.args,
-                                   .sequence = sequence,
-                                   .head = outer % problem_.num_q_heads,
-                                   .row_begin = begin,
-                                   .row_end = std::min(begin + kRowsOfTask, sequence.q_len),
-                                   .delta = run.delta});
-        });
+    return cpu::find_deltas(problem_, table_, run.args, run.num_threads, run.cancel, run.delta);
 }
 
 Status DenseBackward::run_tiles(const Run& run) const {

@@ -97,6 +97,44 @@ struct MergeDqTask {
     float* parts;       // first part of the head; overwritten
 };
 
+/// f32 sums of rows of round_up(extent, 16) floats, by token. A row is undefined as long as its
+/// byte is 0: nothing has been added to it.
+struct TokenSums {
+    float* sums;  // null: not wanted
+    uint8* touched;
+};
+
+/// One key tile of a gathered backward run: rows folded over heads that share a key head and a
+/// value head, as in ForwardTask.
+struct GatheredBackwardTask {
+    const DenseProblem* problem;
+    const DenseBackwardArgs* args;
+    const Gathered* gathered;
+    Sequence sequence;
+    int64 first_head;
+    int64 num_heads;
+    const float* delta;  // as in BackwardTask
+    TokenSums d_q;       // unscaled; of first_head, the other heads q_len rows apart
+    TokenSums d_k;       // unscaled; of the key head: the problem's keys, then the additional ones
+    TokenSums d_v;       // of the value head
+    void* scratch;       // at least gathered_backward_scratch bytes, 64-byte aligned
+    const int32* cancel;
+};
+
+/// Writes rows [row_begin, row_end) of one head of a tensor as factor times the sum of their parts.
+struct WriteSumsTask {
+    const TensorLayout* layout;
+    void* data;
+    int64 first;  // element offset of row 0
+    int64 row_begin;
+    int64 row_end;
+    float factor;
+    int64 num_parts;
+    int64 part_rows;    // from one part to the next
+    TokenSums sums;     // from row 0 of the first part on; overwritten
+    bool writes_zeros;  // rows that no part has touched become 0; otherwise they stay as they are
+};
+
 /// The gradient of rows [row, row + backward_tile_q) of a bias that entries [entry_begin,
 /// entry_end) and heads [head_begin, head_end) share; adds to d_bias in ascending order.
 struct BackwardBiasTask {
@@ -141,6 +179,9 @@ struct KernelTable {
     void (*backward)(const BackwardTask& task);
     void (*backward_delta)(const BackwardDeltaTask& task);
     void (*merge_d_q)(const MergeDqTask& task);
+    uint64 (*gathered_backward_scratch)(const DenseProblem& problem, int64 num_slots);
+    void (*gathered_backward)(const GatheredBackwardTask& task);
+    void (*write_sums)(const WriteSumsTask& task);
     uint64 (*backward_bias_scratch)(const DenseProblem& problem);
     void (*backward_bias)(const BackwardBiasTask& task);
     /// How much the last queries look at keys; block selection.

@@ -51,14 +51,15 @@ void backward_bias(const BackwardBiasTask& task) {
     for (int64 b = task.entry_begin; b < task.entry_end; ++b) {
         const Sequence sequence = sequence_of(problem, args, b);
         if (task.row >= sequence.q_len) continue;
-        BackwardScores<Dot> scores(problem, args, sequence, task.delta, BiasGradient::kAdd,
-                                   scratch.score);
+        BackwardScores<Dot> scores(problem, args, nullptr, sequence, 0, task.delta,
+                                   BiasGradient::kAdd, scratch.score);
         for (int64 h = task.head_begin; h < task.head_end; ++h) {
             const TokenRows k_rows =
                 token_rows(problem, problem.k, args.k, nullptr, sequence, problem.k_head(h));
             const TokenRows v_rows =
                 token_rows(problem, problem.v, args.v, nullptr, sequence, problem.v_head(h));
-            scores.start_rows(h, task.row);
+            scores.start_rows(h * sequence.q_len + task.row,
+                              min_of<int64>(kBackwardRows, sequence.q_len - task.row));
             scores.pack_rows(true);
             for (int64 key = scores.first_key() / kBackwardKeys * kBackwardKeys;
                  key < scores.last_key(); key += kBackwardKeys) {

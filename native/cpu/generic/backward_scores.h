@@ -30,11 +30,12 @@ struct BackwardScoreScratch {
     float* q;    // [row groups][words of D][kMicroRows]
     float* d_o;  // [row groups][words of Dv][kMicroRows]
     ScoreTiles tiles;
-    float* shift;   // [kBackwardRows]
-    float* delta;   // [kBackwardRows]
-    float* factor;  // [kBackwardStride]
-    float* keep;    // [kBackwardStride]
-    Row* rows;      // [kBackwardRows]
+    float* shift;    // [kBackwardRows]
+    float* delta;    // [kBackwardRows]
+    float* factor;   // [kBackwardStride]
+    float* keep;     // [kBackwardStride]
+    Row* rows;       // [kBackwardRows]
+    RowPart* parts;  // [kBackwardRows]
 
     template <class Dot>
     static BackwardScoreScratch take(const DenseProblem& problem, Scratch& scratch) {
@@ -48,6 +49,7 @@ struct BackwardScoreScratch {
         s.factor = scratch.take<float>(kBackwardStride + kWidth);
         s.keep = scratch.take<float>(kBackwardStride + kWidth);
         s.rows = scratch.take<Row>(kBackwardRows);
+        s.parts = scratch.take<RowPart>(kBackwardRows);
         return s;
     }
 };
@@ -55,15 +57,17 @@ struct BackwardScoreScratch {
 template <class Dot>
 class BackwardScores {
   public:
-    /// delta may be null: then it is zero, which is right where no score gradient is wanted and
-    /// with sigmoid weights.
+    /// Rows are folded over the heads from first_head on, as in ForwardTask. delta may be null:
+    /// then it is zero, which is right where no score gradient is wanted and with sigmoid weights.
     BackwardScores(const DenseProblem& problem, const DenseBackwardArgs& args,
-                   const Sequence& sequence, const float* delta, BiasGradient bias_gradient,
+                   const Gathered* gathered, const Sequence& sequence, int64 first_head,
+                   const float* delta, BiasGradient bias_gradient,
                    const BackwardScoreScratch& scratch)
         : problem_(problem),
           args_(args),
           sequence_(sequence),
-          space_(row_space(problem, args, nullptr, sequence, 0)),
+          num_keys_(gathered == nullptr ? sequence.kv_len : gathered->tile->num_slots),
+          space_(row_space(problem, args, gathered, sequence, first_head)),
           rule_(score_rule(problem)),
           delta_(delta),
           s_(scratch),
@@ -71,17 +75,16 @@ class BackwardScores {
           q_words_(words_of<Dot>(problem.head_dim)),
           v_words_(words_of<Dot>(problem.head_dim_v)) {}
 
-    /// Starts the tile of queries [query, query + kBackwardRows) of a head, cut to the sequence.
-    void start_rows(int64 head, int64 query) {
-        num_rows_ = min_of<int64>(kBackwardRows, sequence_.q_len - query);
+    /// Starts a tile of folded rows [first, first + num_rows), at most kBackwardRows.
+    void start_rows(int64 first, int64 num_rows) {
+        num_rows_ = num_rows;
         num_groups_ = ceil_div<int64>(num_rows_, kMicroRows);
-        first_key_ = sequence_.kv_len;
+        first_key_ = num_keys_;
         last_key_ = 0;
         for (int64 r = 0; r < num_groups_ * kMicroRows; ++r) {
             s_.shift[r] = 0.0F;
             s_.delta[r] = 0.0F;
-            s_.rows[r] =
-                r < num_rows_ ? start_row(head, query + r, r) : Row{0, head, 0, 0, nullptr};
+            s_.rows[r] = r < num_rows_ ? start_row(first + r, r) : Row{0, 0, 0, 0, nullptr};
             if (s_.rows[r].begin < s_.rows[r].end) {
                 first_key_ = min_of(first_key_, s_.rows[r].begin);
                 last_key_ = max_of(last_key_, s_.rows[r].end);
@@ -112,7 +115,7 @@ class BackwardScores {
         int64 end = 0;
         bool full = num_rows_ == kBackwardRows;
         for (int64 g = 0; g < num_groups_; ++g) {
-            ranges_[g] = key_range(s_.rows + g * kMicroRows, key);
+            ranges_[g] = key_range(g * kMicroRows, key);
             full = full && ranges_[g].full && ranges_[g].end - ranges_[g].begin == kBackwardKeys;
             if (ranges_[g].begin < ranges_[g].end) {
                 begin = min_of(begin, ranges_[g].begin);
@@ -131,6 +134,8 @@ class BackwardScores {
     int64 first_key() const { return first_key_; }
     int64 last_key() const { return last_key_; }
     const Row& row(int64 r) const { return s_.rows[r]; }
+    /// What a row sees of the tile last weighed.
+    const RowPart& part(int64 r) const { return s_.parts[r]; }
     const KeyRange& range(int64 group) const { return ranges_[group]; }
     const ScoreTiles& tiles() const { return s_.tiles; }
     const RowSpace& space() const { return space_; }
@@ -138,9 +143,9 @@ class BackwardScores {
     bool sees(int64 r, int64 key) const { return row_sees(space_, s_.rows[r], key); }
 
   private:
-    Row start_row(int64 head, int64 query, int64 r) {
-        const KeyInterval keys = space_.predicate.visible(query);
-        Row row{query, head, keys.begin, keys.end, nullptr};
+    /// Folded row `folded` as row r of the tile.
+    Row start_row(int64 folded, int64 r) {
+        Row row = space_.row(folded, 0, num_keys_);
         if (problem_.weights == Weights::kSoftmax) {
             const int64 at = space_.stat_index(row);
             const float lse = args_.lse[at];
@@ -160,26 +165,29 @@ class BackwardScores {
             min_of<int64>(kMicroRows, num_rows_ - group * kMicroRows), extent, to);
     }
 
-    KeyRange key_range(const Row* rows, int64 key) const {
+    /// The keys of a tile that kMicroRows rows from `row` on touch; notes the part of each.
+    KeyRange key_range(int64 row, int64 key) {
         int64 begin = kBackwardKeys;
         int64 end = 0;
         int64 common_begin = 0;
         int64 common_end = kBackwardKeys;
-        for (int r = 0; r < kMicroRows; ++r) {
-            const int64 b = clamp_to<int64>(rows[r].begin - key, 0, kBackwardKeys);
-            const int64 e = clamp_to<int64>(rows[r].end - key, 0, kBackwardKeys);
-            common_begin = max_of(common_begin, b);
-            common_end = min_of(common_end, e);
-            if (b < e) {
-                begin = min_of(begin, b);
-                end = max_of(end, e);
+        bool all = !problem_.has_mask;
+        for (int64 r = row; r < row + kMicroRows; ++r) {
+            const RowPart part = part_of(s_.rows[r], key, kBackwardKeys);
+            s_.parts[r] = part;
+            all = all && part.all;
+            common_begin = max_of(common_begin, part.begin);
+            common_end = min_of(common_end, part.end);
+            if (part.begin < part.end) {
+                begin = min_of(begin, part.begin);
+                end = max_of(end, part.end);
             }
         }
         if (begin >= end) return {0, 0, 0, false};
         const int64 first = begin / kPanel * kPanel;
         const int64 last = round_up<int64>(end, kPanel);
         return {first, last, round_up<int64>(end, Dot::kDepth),
-                common_begin <= first && common_end >= last && !problem_.has_mask};
+                all && common_begin <= first && common_end >= last};
     }
 
     void product(const float* left, const float* right, int64 words, int64 begin, int64 end,
@@ -199,9 +207,15 @@ class BackwardScores {
         float* scores = s_.tiles.scores + group * kMicroRows * kBackwardStride;
         float* grads = s_.tiles.grads + group * kMicroRows * kBackwardStride;
         const int64 first = group * kMicroRows;
-        if (rule_.plain && range.full && problem_.dropout_p == 0.0F) {
-            weigh_plain<Dot>(scores, grads, range.begin, range.end, rule_.fast_scale,
-                             {s_.shift + first, s_.delta + first});
+        if (rule_.plain && problem_.dropout_p == 0.0F) {
+            const RowConstants constants{s_.shift + first, s_.delta + first};
+            if (range.full) {
+                weigh_plain<Dot, true>(scores, grads, range.begin, range.end, rule_.fast_scale,
+                                       constants, s_.rows + first, key);
+            } else {
+                weigh_plain<Dot, false>(scores, grads, range.begin, range.end, rule_.fast_scale,
+                                        constants, s_.rows + first, key);
+            }
             clear_keys<Dot>(scores, grads, 0, range.begin);
             clear_keys<Dot>(scores, grads, range.end, kBackwardKeys);
             return;
@@ -229,6 +243,7 @@ class BackwardScores {
     const DenseProblem& problem_;
     const DenseBackwardArgs& args_;
     Sequence sequence_;
+    int64 num_keys_;  // tokens of the sequence or slots of the tile
     RowSpace space_;
     ScoreRule rule_;
     const float* delta_;  // [B, Hq, Lq]

@@ -84,11 +84,11 @@ FATTN_HD inline void clear_keys(float* scores, float* grads, int64 begin, int64 
     }
 }
 
-/// The row pass of kMicroRows rows that all see all of keys [begin, end), a multiple of 2 *
-/// kWidth, with no feature but the scale.
-template <class Dot>
+/// The row pass of kMicroRows rows and keys [begin, end), a multiple of 2 * kWidth, of the tile at
+/// key, with no feature but the scale. With kAll every row sees every one of them.
+template <class Dot, bool kAll>
 [[gnu::noinline]] void weigh_plain(float* scores, float* grads, int64 begin, int64 end, float scale,
-                                   RowConstants rows) {
+                                   RowConstants constants, const Row* rows, int64 key) {
     constexpr int kStep = Dot::kDepth;  // rows of a step
     const Vec c(scale);
     for (int r = 0; r < kMicroRows; r += kStep) {
@@ -97,8 +97,8 @@ template <class Dot>
         Vec shift[kStep];
         Vec delta[kStep];
         for (int i = 0; i < kStep; ++i) {
-            shift[i] = broadcast(rows.shift + r + i);
-            delta[i] = broadcast(rows.delta + r + i);
+            shift[i] = broadcast(constants.shift + r + i);
+            delta[i] = broadcast(constants.delta + r + i);
         }
         for (int64 k = begin; k < end; k += 2 * kWidth) {
             Vec p[kStep][2];
@@ -110,6 +110,12 @@ template <class Dot>
                     const int64 at = i * kBackwardStride + k + h * kWidth;
                     p[i][h] = exp2(fma(load(s + at), c, shift[i]));
                     g[i][h] = p[i][h] * (load(d + at) - delta[i]);
+                    if constexpr (!kAll) {
+                        // Zero also where what is hidden, or the row, is not finite.
+                        const uint32 lanes = shown_lanes(rows[r + i], key + k + h * kWidth);
+                        p[i][h] = select_bits(lanes, p[i][h], Vec(0.0F));
+                        g[i][h] = select_bits(lanes, g[i][h], Vec(0.0F));
+                    }
                 }
             }
             if constexpr (Dot::kDepth == 1) {
@@ -173,8 +179,8 @@ FATTN_HD inline void weigh_keys(const RowPass& pass, Vec logit, Vec* weight, Vec
 }
 
 /// The row pass of one row with any feature, f32, keys [begin, end) of the tile at `key`; a mask
-/// may hide some of them. Keys outside become zero. d_bias, unless bias_gradient is kNone, is the
-/// bias gradient of the row at the tile's first key.
+/// or the row's bits may hide some of them. Keys outside become zero. d_bias, unless bias_gradient
+/// is kNone, is the bias gradient of the row at the tile's first key.
 [[gnu::noinline]] void weigh_row(const RowPass& pass, const Row& row, int64 key, int64 begin,
                                  int64 end, float* scores, float* grads, float* d_bias, float shift,
                                  float delta) {
@@ -212,6 +218,13 @@ FATTN_HD inline void weigh_keys(const RowPass& pass, Vec logit, Vec* weight, Vec
         if (softcap) g = g * load_first(pass.factor + i, n);
         store_first(scores + i, dropout ? p * kept : p, n);
         store_first(grads + i, g, n);
+    }
+    if (row.bits != nullptr) {
+        for (int64 i = begin / kWidth * kWidth; i < end; i += kWidth) {
+            const uint32 lanes = shown_lanes(row, key + i);
+            store(scores + i, select_bits(lanes, load(scores + i), Vec(0.0F)));
+            store(grads + i, select_bits(lanes, load(grads + i), Vec(0.0F)));
+        }
     }
     fill(scores, 0, begin, 0.0F);
     fill(grads, 0, begin, 0.0F);

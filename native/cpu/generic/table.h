@@ -7,6 +7,7 @@
 #include "cpu/generic/decode.h"
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
+#include "cpu/generic/gathered_backward.h"
 #include "cpu/generic/measure.h"
 #include "cpu/generic/select_blocks.h"
 #include "cpu/generic/select_importance.h"
@@ -64,19 +65,46 @@ constexpr bool backward_uses_pairs(const DenseProblem& problem) {
 uint64 backward_scratch(const DenseProblem& problem) {
     Scratch scratch(nullptr);
     if (backward_uses_pairs(problem)) {
-        BackwardScratch::take<DotPairs>(problem, scratch);
+        BackwardScratch::take<DotPairs>(problem, problem.kv_len, scratch);
     } else {
-        BackwardScratch::take<DotF32>(problem, scratch);
+        BackwardScratch::take<DotF32>(problem, problem.kv_len, scratch);
     }
     return scratch.used();
 }
 
 void backward(const BackwardTask& task) {
     Scratch scratch(task.scratch);
-    if (backward_uses_pairs(*task.problem)) {
-        BackwardLoop<DotPairs>(task, BackwardScratch::take<DotPairs>(*task.problem, scratch)).run();
+    const DenseProblem& problem = *task.problem;
+    const int64 keys = problem.kv_len;
+    if (backward_uses_pairs(problem)) {
+        const auto parts = BackwardScratch::take<DotPairs>(problem, keys, scratch);
+        BackwardLoop<DotPairs>(task, parts).run();
     } else {
-        BackwardLoop<DotF32>(task, BackwardScratch::take<DotF32>(*task.problem, scratch)).run();
+        const auto parts = BackwardScratch::take<DotF32>(problem, keys, scratch);
+        BackwardLoop<DotF32>(task, parts).run();
+    }
+}
+
+uint64 gathered_backward_scratch(const DenseProblem& problem, int64 num_slots) {
+    Scratch scratch(nullptr);
+    if (backward_uses_pairs(problem)) {
+        GatheredBackwardScratch::take<DotPairs>(problem, num_slots, scratch);
+    } else {
+        GatheredBackwardScratch::take<DotF32>(problem, num_slots, scratch);
+    }
+    return scratch.used();
+}
+
+void gathered_backward(const GatheredBackwardTask& task) {
+    Scratch scratch(task.scratch);
+    const DenseProblem& problem = *task.problem;
+    const int64 slots = task.gathered->tile->num_slots;
+    if (backward_uses_pairs(problem)) {
+        const auto parts = GatheredBackwardScratch::take<DotPairs>(problem, slots, scratch);
+        GatheredBackwardLoop<DotPairs>(task, parts).run();
+    } else {
+        const auto parts = GatheredBackwardScratch::take<DotF32>(problem, slots, scratch);
+        GatheredBackwardLoop<DotF32>(task, parts).run();
     }
 }
 
@@ -117,6 +145,9 @@ constexpr KernelTable make_table(const char* name) {
             .backward = backward,
             .backward_delta = backward_delta,
             .merge_d_q = merge_d_q,
+            .gathered_backward_scratch = gathered_backward_scratch,
+            .gathered_backward = gathered_backward,
+            .write_sums = write_sums,
             .backward_bias_scratch = backward_bias_scratch,
             .backward_bias = backward_bias,
             .judge_scratch = judge_scratch,

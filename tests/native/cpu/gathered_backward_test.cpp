@@ -1,0 +1,206 @@
+// The gathered backward against the reference's gradients of dense attention under the same pattern
+// as a mask, for every target this machine runs; and its laws.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "gathered_case.h"
+#include "tables.h"
+
+namespace fattn::cpu {
+namespace {
+
+using test::DenseSpec;
+using test::DenseTruth;
+using test::Tensor;
+
+void set_all(Tensor& tensor, const std::vector<double>& values) {
+    std::size_t at = 0;
+    tensor.fill([&] { return values[at++]; });
+}
+
+DenseSpec with_backward(DenseSpec spec) {
+    spec.backward = spec.d_lse = true;
+    return spec;
+}
+
+/// Expects all gradients near the truth, given o and lse of the reference.
+void expect_truth(GatheredCase& c, const GatherStyle& style) {
+    const DenseTruth truth = c.truth();
+    for (const KernelTable* table : tables()) {
+        SCOPED_TRACE(std::string(table->name) + ": " + describe(c.data.spec()) + "; " +
+                     describe(style));
+        set_all(c.data.o, truth.output.o);
+        set_all(c.data.lse, truth.output.lse);
+        const Status status = c.backward(*table, 2, {});
+        ASSERT_TRUE(status.ok()) << status.message();
+        EXPECT_TRUE(backward_is_near(truth, c.data));
+        for (const Tensor* x : {&c.data.d_q, &c.data.d_k, &c.data.d_v}) {
+            EXPECT_TRUE(x->gaps_untouched());
+        }
+    }
+}
+
+void expect_truth(const DenseSpec& spec, const GatherStyle& style, int64 num_additional = 0) {
+    GatheredCase c(with_backward(spec), style, num_additional);
+    expect_truth(c, style);
+}
+
+TEST(GatheredBackward, MatchesTheReferenceAroundTileEdges) {
+    for (const DType dtype : kGatheredDTypes)
+        for (const int64 q_len : {1, 13, 200})
+            for (const int64 kv_len : {1, 97, 250})
+                for (GatherStyle style : gather_styles()) {
+                    style.seed = static_cast<uint64>(q_len + kv_len);
+                    style.slots_of_tile = q_len == 13 ? 40 : 220;
+                    expect_truth(sized(q_len, kv_len, 16 + q_len % 3, dtype), style);
+                }
+}
+
+/// More slots than one packing of keys holds.
+TEST(GatheredBackward, MatchesTheReferenceInTilesOfManySlots) {
+    for (const DType dtype : kGatheredDTypes)
+        for (GatherStyle style : gather_styles()) {
+            style.slots_of_tile = 2000;
+            DenseSpec spec = sized(40, 900, 64, dtype);
+            spec.head_dim_v = 300;
+            expect_truth(spec, style);
+        }
+}
+
+TEST(GatheredBackward, MatchesTheReferenceForEveryKindOfHeadDim) {
+    for (const DType dtype : kGatheredDTypes)
+        for (const int64 head_dim : {1, 7, 48, 129})
+            for (const int64 head_dim_v : {1, 80})
+                for (const GatherStyle& style : gather_styles()) {
+                    DenseSpec spec = sized(30, 70, head_dim, dtype);
+                    spec.head_dim_v = head_dim_v;
+                    spec.f32_output = head_dim == 7;
+                    expect_truth(spec, style);
+                }
+}
+
+TEST(GatheredBackward, MatchesTheReferenceWithSharedHeadsAndAdditionalKeys) {
+    for (const DType dtype : kGatheredDTypes)
+        for (const int64 k_heads : {1, 2, 3, 6})
+            for (const int64 v_heads : {1, 3})
+                for (GatherStyle style : gather_styles()) {
+                    DenseSpec spec = sized(50, 90, 24, dtype);
+                    spec.batch = 2;
+                    spec.num_q_heads = 6;
+                    spec.num_k_heads = k_heads;
+                    spec.num_v_heads = v_heads;
+                    expect_truth(spec, style, k_heads * 5);
+                }
+}
+
+TEST(GatheredBackward, MatchesTheReferenceInEveryMemoryOrder) {
+    using test::MemoryOrder;
+    for (const DType dtype : kGatheredDTypes)
+        for (const MemoryOrder order :
+             {MemoryOrder::kTokensOutside, MemoryOrder::kPacked, MemoryOrder::kPadded}) {
+            DenseSpec spec = sized(70, 130, 24, dtype);
+            spec.batch = spec.num_q_heads = spec.num_k_heads = spec.num_v_heads = 2;
+            spec.q_order = spec.k_order = spec.v_order = order;
+            spec.o_order = MemoryOrder::kPadded;
+            expect_truth(spec, gather_styles()[3], 11);
+        }
+}
+
+TEST(GatheredBackward, MatchesTheReferenceWhereKeysAreCutIntoChunks) {
+    for (const DType dtype : kGatheredDTypes)
+        for (GatherStyle style : gather_styles()) {
+            style.slots_of_tile = 500;
+            DenseSpec spec = sized(30, 4500, 8, dtype);
+            spec.num_q_heads = 2;
+            expect_truth(spec, style, 5);
+        }
+}
+
+TEST(GatheredBackward, MatchesTheReferenceWithAnyScale) {
+    for (const float scale : {-0.3F, 0.0F, 2.0F})
+        for (const GatherStyle& style : gather_styles()) {
+            DenseSpec spec = sized(40, 100, 16, DType::kF32);
+            spec.scale = scale;
+            expect_truth(spec, style);
+        }
+}
+
+std::vector<std::vector<double>> gradients(const GatheredCase& c) {
+    return {c.data.d_q.values(), c.data.d_k.values(), c.data.d_v.values()};
+}
+
+/// Few keys, and so many that they are cut into chunks.
+DenseSpec spec_of_laws(DType dtype, bool chunks) {
+    DenseSpec spec = with_backward(sized(chunks ? 40 : 210, chunks ? 4100 : 300, 16, dtype));
+    spec.f32_output = true;
+    spec.batch = 2;
+    spec.num_q_heads = 4;
+    spec.num_k_heads = spec.num_v_heads = 2;
+    return spec;
+}
+
+TEST(GatheredBackward, BitsDependNeitherOnThreadsNorOnWhatElseIsWanted) {
+    for (const DType dtype : kGatheredDTypes)
+        for (const bool chunks : {false, true})
+            for (const KernelTable* table : tables()) {
+                GatherStyle style = gather_styles()[1];
+                style.slots_of_tile = 300;
+                GatheredCase c(spec_of_laws(dtype, chunks), style, 7);
+                ASSERT_TRUE(c.forward(*table, 1).ok());
+                ASSERT_TRUE(c.backward(*table, 1, {}).ok());
+                const auto all = gradients(c);
+                for (const int num_threads : {2, 3, 7}) {
+                    ASSERT_TRUE(c.backward(*table, num_threads, {}).ok());
+                    EXPECT_EQ(gradients(c), all) << table->name << " " << num_threads;
+                }
+                for (unsigned wanted = 0; wanted < 7; ++wanted) {
+                    ASSERT_TRUE(
+                        c.backward(*table, 2,
+                                   {(wanted & 1) != 0, (wanted & 2) != 0, (wanted & 4) != 0})
+                            .ok());
+                    const auto some = gradients(c);
+                    for (unsigned n = 0; n < 3; ++n) {
+                        if (((wanted >> n) & 1) != 0) {
+                            EXPECT_EQ(some[n], all[n]) << table->name << " " << wanted;
+                        } else {
+                            EXPECT_TRUE(std::all_of(some[n].begin(), some[n].end(), [](double x) {
+                                return std::isnan(x);
+                            })) << "written though not wanted";
+                        }
+                    }
+                }
+            }
+}
+
+/// Spoils one row of Q, K, V or dO; the mask of the reference says who may notice.
+TEST(GatheredBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
+    const double bad[] = {std::numeric_limits<double>::quiet_NaN(),
+                          std::numeric_limits<double>::infinity()};
+    for (const DType dtype : kGatheredDTypes)
+        for (const int tensor : {0, 1, 2, 3})
+            for (const int64 token : {20, 99})
+                for (const double value : bad)
+                    for (const GatherStyle& style : gather_styles()) {
+                        GatheredCase c(with_backward(sized(100, 120, 20, dtype)), style, 1);
+                        Tensor* const inputs[] = {&c.data.q, &c.data.k, &c.data.v, &c.data.d_o};
+                        inputs[tensor]->set(0, 0, token, 3, value);
+                        SCOPED_TRACE("tensor " + std::to_string(tensor) + " token " +
+                                     std::to_string(token));
+                        expect_truth(c, style);
+                    }
+}
+
+TEST(GatheredBackward, StopsWhenCancelled) {
+    for (const KernelTable* table : tables()) {
+        GatheredCase c(with_backward(sized(100, 100, 16, DType::kF32)), {}, 0);
+        const int32 cancel = 1;
+        EXPECT_EQ(c.backward(*table, 1, {}, &cancel).code(), StatusCode::kCancelled);
+    }
+}
+
+}  // namespace
+}  // namespace fattn::cpu
