@@ -22,6 +22,8 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/cpu_quota.h"
+
 namespace fattn::cpu {
 namespace {
 
@@ -285,13 +287,17 @@ Pool& pool() {
 
 int default_num_threads() {
     static const int num = [] {
+        auto processors = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)
         cpu_set_t set;
-        if (sched_getaffinity(0, sizeof(set), &set) == 0) return max_of(CPU_COUNT(&set), 1);
+        if (sched_getaffinity(0, sizeof(set), &set) == 0) processors = CPU_COUNT(&set);
+        // Threads beyond a container's quota would all be stopped for the rest of each period.
+        if (const int quota = quota_processors(""); quota != kNoQuota)
+            processors = min_of(processors, quota);
 #endif
-        return max_of(static_cast<int>(std::thread::hardware_concurrency()), 1);
+        return clamp_to(processors, 1, kMaxSlots);
     }();
-    return min_of(num, kMaxSlots);
+    return num;
 }
 
 Status parallel_for(int64 num_tasks, int max_threads, const int32* cancel, TaskBody body) {

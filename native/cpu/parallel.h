@@ -23,7 +23,8 @@ class TaskBody {
     void (*call_)(const void*, int64, int);
 };
 
-/// Threads a run uses when it does not say: processors this process may run on.
+/// Threads a run uses when it does not say: processors this process may run on, no more than the
+/// quota of its container is worth.
 int default_num_threads();
 
 /// Runs body(task, slot) for every task in [0, num_tasks), each exactly once, on at most
