@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
-#include "fused_attention/fused_attention.h"
+#include "fuzz_input.h"
 
+namespace fattn::fuzz {
 namespace {
-
-/// Ends the program, which the fuzzer reports with the input.
-void require(bool condition) {
-    if (!condition) std::abort();
-}
 
 bool is_small(const fattn_layout& layout) {
     return std::all_of(layout.shape, layout.shape + 4, [](int64_t n) { return n <= 2048; });
@@ -45,14 +40,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     if (size > 0) std::memcpy(memory, data, std::min(size, kRoom));
     const auto* problem = reinterpret_cast<const fattn_dense_problem*>(memory);
 
-    static fattn_device* const device = [] {
-        fattn_device* opened = nullptr;
-        require(fattn_device_cpu(&opened) == FATTN_STATUS_OK);
-        return opened;
-    }();
     fattn_plan* plan = nullptr;
-    const fattn_status status = fattn_dense_plan(device, problem, &plan);
-    require(fattn_supports_dense(device, problem) == status);
+    const fattn_status status = fattn_dense_plan(cpu(), problem, &plan);
+    require(fattn_supports_dense(cpu(), problem) == status);
     if (status != FATTN_STATUS_OK) {
         require(status == FATTN_STATUS_INVALID_ARGUMENT || status == FATTN_STATUS_UNSUPPORTED);
         require(plan == nullptr && *fattn_last_error() != '\0');
@@ -65,3 +55,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     fattn_plan_release(plan);
     return 0;
 }
+
+}  // namespace fattn::fuzz
