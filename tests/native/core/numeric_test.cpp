@@ -68,11 +68,11 @@ TEST(Numeric, TanhIsWithinTwoUlp) {
     RecordProperty("worst_ulp", std::to_string(worst.error));
 }
 
-TEST(Numeric, SigmoidIsWithinFourUlp) {
+TEST(Numeric, SigmoidIsWithinThreeUlp) {
     const Worst worst = worst_over(
         -87.0F, kInfinity, [](float x) { return sigmoid(x); },
         [](double x) { return 1.0 / (1.0 + std::exp(-x)); });
-    EXPECT_LE(worst.error, 4.0) << "at " << worst.at;
+    EXPECT_LE(worst.error, 3.0) << "at " << worst.at;
     RecordProperty("worst_ulp", std::to_string(worst.error));
 }
 
