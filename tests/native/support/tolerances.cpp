@@ -3,34 +3,50 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "reference/numeric.h"
 
 namespace fattn::test {
 
+namespace {
+
+/// For n normally distributed errors: times their root mean square it is what the largest of
+/// PlainError::kEnough such errors is expected to stay below (Student's distribution, Abramowitz
+/// and Stegun 26.7.5, to the second order in 1 / n).
+double largest_of_enough(double n) { return 3.667 + 13.24 / n + 42.87 / (n * n); }
+
+}  // namespace
+
 void PlainError::add(const std::vector<double>& truth, const std::vector<double>& plain) {
-    for (std::size_t n = 0; n < truth.size(); ++n) {
-        if (!std::isfinite(truth[n]) || !std::isfinite(plain[n])) continue;
-        const double error = std::abs(truth[n] - plain[n]);
+    std::vector<std::pair<double, double>> results;  // truth, error
+    for (std::size_t n = 0; n < truth.size(); ++n)
+        if (std::isfinite(truth[n]) && std::isfinite(plain[n]))
+            results.emplace_back(truth[n], std::abs(truth[n] - plain[n]));
+    std::sort(results.begin(), results.end());
+    for (std::size_t n = 0; n < results.size(); ++n) {
+        const auto [value, error] = results[n];
+        // The last of equal results has the largest error of them.
+        if (n + 1 < results.size() && results[n + 1].first == value) continue;
         largest_error_ = std::max(largest_error_, error);
         sum_of_squares_ += error * error;
-        largest_result_ = std::max(largest_result_, std::abs(truth[n]));
+        largest_result_ = std::max(largest_result_, std::abs(value));
         ++count_;
     }
 }
 
 double PlainError::error() const {
     if (count_ == 0 || count_ >= kEnough) return largest_error_;
-    return std::max(largest_error_, 4 * std::sqrt(sum_of_squares_ / static_cast<double>(count_)));
+    const auto n = static_cast<double>(count_);
+    return std::max(largest_error_, largest_of_enough(n) * std::sqrt(sum_of_squares_ / n));
 }
 
 double tolerance(Quantity quantity, DType dtype, DType stored, const PlainError& plain) {
-    const bool is_log = quantity == Quantity::kLse || quantity == Quantity::kMergedLse;
-    const double largest = is_log ? std::max(plain.largest_result(), 1.0) : plain.largest_result();
     for (const ToleranceRule& rule : kTolerances) {
         if (rule.quantity != quantity || rule.dtype != dtype) continue;
-        return std::max(rule.plain_factor * plain.error(),
-                        rule.roundoff_factor * reference::unit_roundoff(stored) * largest);
+        return std::max(
+            rule.plain_factor * plain.error(),
+            rule.roundoff_factor * reference::unit_roundoff(stored) * plain.largest_result());
     }
     return 0;
 }
