@@ -12,8 +12,11 @@ mkdir -p "$work"
 # Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, so that a red run is red again for everyone.
 export FATTN_TEST_MODE
 
-# reduce_samples: for legs whose programs run many times slower than the release build.
-reduce_samples() { [[ $FATTN_TEST_MODE == full ]] || FATTN_TEST_MODE=reduced; }
+# reduce_samples: for legs whose programs run many times slower than the release build: an eighth of the sample, and in full
+# mode the sample.
+reduce_samples() {
+    if [[ $FATTN_TEST_MODE == full ]]; then FATTN_TEST_MODE=sampled; else FATTN_TEST_MODE=reduced; fi
+}
 
 count() { echo "$1 $2 ${3:-0}" >> "$LEG_COUNTS"; }
 not_run() { echo "not run: $*"; exit 77; }
@@ -35,35 +38,42 @@ check() {
     fi
 }
 
-# gtest <launcher and program>...: runs one GoogleTest program and counts its tests; a crash counts as one failure.
+# gtest <launcher and program>...: runs one GoogleTest program, a share of its tests on each processor, and counts its tests; a
+# share that crashes counts as one failure.
 gtest() {
-    local program=${*: -1} started=$SECONDS name log xml passed failed skipped
-    name=$(basename "$program")
-    log=$work/$name.log xml=$work/$name.xml
-    rm -f "$xml"
-    "$@" --gtest_brief=1 --gtest_output="xml:$xml" > "$log" 2>&1 || true
-    if [[ -s $xml ]]; then
-        read -r passed failed skipped < <(awk '
-            /<testsuite / {
-                for (i = 1; i <= NF; ++i) {
-                    split($i, pair, "\"")
-                    if ($i ~ /^tests=/) tests += pair[2]
-                    if ($i ~ /^failures=/) failures += pair[2]
-                    if ($i ~ /^skipped=/) skipped += pair[2]
-                    if ($i ~ /^disabled=/) disabled += pair[2]
+    local program=${*: -1} started=$SECONDS name log xml shares share passed failed skipped
+    local all_passed=0 all_failed=0 all_skipped=0
+    name=$(basename "$program") shares=$(nproc)
+    rm -f "$work/$name".*.xml
+    for ((share = 0; share < shares; ++share)); do
+        GTEST_TOTAL_SHARDS=$shares GTEST_SHARD_INDEX=$share "$@" --gtest_brief=1 \
+            --gtest_output="xml:$work/$name.$share.xml" > "$work/$name.$share.log" 2>&1 &
+    done
+    wait
+    for ((share = 0; share < shares; ++share)); do
+        log=$work/$name.$share.log xml=$work/$name.$share.xml
+        if [[ -s $xml ]]; then
+            read -r passed failed skipped < <(awk '
+                /<testsuite / {
+                    for (i = 1; i <= NF; ++i) {
+                        split($i, pair, "\"")
+                        if ($i ~ /^tests=/) tests += pair[2]
+                        if ($i ~ /^failures=/) failures += pair[2]
+                        if ($i ~ /^skipped=/) skipped += pair[2]
+                        if ($i ~ /^disabled=/) disabled += pair[2]
+                    }
                 }
-            }
-            END { print tests - failures - skipped - disabled, failures + 0, skipped + disabled }' "$xml")
-    else
-        passed=0 failed=1 skipped=0
-        echo "$name ended without a result" >> "$log"
-    fi
-    count "$passed" "$failed" "$skipped"
-    if ((failed)); then
-        tail -n 150 "$log"
-        leg_failed=1
-    fi
-    echo "$name: $passed passed, $failed failed, $skipped skipped, $((SECONDS - started)) s"
+                END { print tests - failures - skipped - disabled, failures + 0, skipped + disabled }' "$xml")
+        else
+            passed=0 failed=1 skipped=0
+            echo "$name ended without a result" >> "$log"
+        fi
+        ((failed)) && tail -n 150 "$log"
+        all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed)) all_skipped=$((all_skipped + skipped))
+    done
+    count "$all_passed" "$all_failed" "$all_skipped"
+    ((all_failed)) && leg_failed=1
+    echo "$name: $all_passed passed, $all_failed failed, $all_skipped skipped, $((SECONDS - started)) s"
 }
 
 # gtest_all <build tree> <launcher>...: every GoogleTest program that the tree has just been configured with. Under reduced

@@ -3,8 +3,6 @@
 # scalar target and one vector target. Asserts are on.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 reduce_samples
-# The large problems of this law take minutes here; its small ones meet the same code, and the native leg runs them all.
-[[ $FATTN_TEST_MODE == full ]] || export GTEST_FILTER='-*.Large*DoNotDependOnThreads*'
 case $(uname -m) in
     x86_64) targets='scalar;avx2' ;;
     *) targets='scalar;neon' ;;
@@ -22,8 +20,5 @@ gtest_all .build/native/asan
 
 # Only rooms where threads meet: planners, core and the reference have none.
 native_build tsan "${options[@]}" -DFATTN_SANITIZE=thread "-DFATTN_TEST_ROOMS=api;cpu;include;conformance"
-# The backward's own tests poison megabytes of scratch for each of many small problems, minutes here; conformance runs the same
-# code on several threads.
-[[ $FATTN_TEST_MODE == full ]] || export GTEST_FILTER="$GTEST_FILTER:*DenseBackward*"
 gtest_all .build/native/tsan "${fixed_addresses[@]}"
 finish

@@ -13,11 +13,13 @@
 
 #include "reference/dense.h"
 #include "support/dense_case.h"
+#include "support/sampling.h"
 #include "tables.h"
 
 namespace fattn::cpu {
 namespace {
 
+using test::CasePicker;
 using test::DenseCase;
 using test::DenseSpec;
 using test::MemoryOrder;
@@ -152,10 +154,12 @@ DenseSpec sized(int64 q_len, int64 kv_len, int64 head_dim) {
 constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
 TEST(DenseBackward, MatchesTheReferenceAroundTileEdges) {
+    CasePicker picker;
     for (const DType dtype : kDTypes)
         for (const int64 q_len : {1, 11, 13, 191, 192, 193, 400})
             for (const int64 kv_len : {1, 2, 31, 33, 95, 97, 191, 193, 500})
                 for (const bool causal : {false, true}) {
+                    if (!picker.next()) continue;
                     DenseSpec spec = sized(q_len, kv_len, 16 + q_len % 3);
                     spec.dtype = dtype;
                     spec.causal = causal;
@@ -165,9 +169,11 @@ TEST(DenseBackward, MatchesTheReferenceAroundTileEdges) {
 }
 
 TEST(DenseBackward, MatchesTheReferenceForEveryKindOfHeadDim) {
+    CasePicker picker;
     for (const DType dtype : kDTypes)
         for (const int64 head_dim : {1, 7, 16, 17, 31, 48, 64, 100, 129})
             for (const int64 head_dim_v : {1, 24, 80}) {
+                if (!picker.next()) continue;
                 DenseSpec spec = sized(30, 70, head_dim);
                 spec.head_dim_v = head_dim_v;
                 spec.dtype = dtype;
@@ -178,8 +184,10 @@ TEST(DenseBackward, MatchesTheReferenceForEveryKindOfHeadDim) {
 }
 
 TEST(DenseBackward, MatchesTheReferenceForEveryPairOfHeadMaps) {
+    CasePicker picker;
     for (int64 k_heads = 1; k_heads <= 6; ++k_heads)
         for (int64 v_heads = 1; v_heads <= 6; ++v_heads) {
+            if (!picker.next()) continue;
             DenseSpec spec = sized(20, 40, 8);
             spec.batch = 2;
             spec.num_q_heads = 6;
@@ -256,7 +264,9 @@ std::vector<DenseSpec> feature_specs() {
 }
 
 TEST(DenseBackward, MatchesTheReferenceWithEachFeature) {
+    CasePicker picker;
     for (const DenseSpec& spec : feature_specs()) {
+        if (!picker.next()) continue;
         BackwardCase c(spec);
         expect_truth(c);
     }
@@ -337,6 +347,7 @@ TEST(DenseBackward, BitsDoNotDependOnThreads) {
 }
 
 TEST(DenseBackward, AGradientKeepsItsBitsWhenOthersAreNotWanted) {
+    CasePicker picker;
     for (const DType dtype : kDTypes)
         for (const bool chunks : {false, true})
             for (const KernelTable* table : tables()) {
@@ -344,6 +355,7 @@ TEST(DenseBackward, AGradientKeepsItsBitsWhenOthersAreNotWanted) {
                 ASSERT_TRUE(c.run(*table, c.args(), 2).ok());
                 const auto all = gradients(c.data());
                 for (unsigned wanted = 0; wanted < 32; ++wanted) {
+                    if (!picker.next()) continue;
                     c.reset();
                     DenseBackwardArgs args = c.args();
                     if ((wanted & 1) == 0) args.d_q = nullptr;
@@ -369,6 +381,7 @@ TEST(DenseBackward, AGradientKeepsItsBitsWhenOthersAreNotWanted) {
 /// Spoils one row of Q, K, V or dO and expects finite gradients exactly where the reference has
 /// them.
 TEST(DenseBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
+    CasePicker picker;
     const double bad[] = {std::numeric_limits<double>::quiet_NaN(),
                           std::numeric_limits<double>::infinity()};
     for (const DType dtype : kDTypes)
@@ -376,6 +389,7 @@ TEST(DenseBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
             for (const int tensor : {0, 1, 2, 3})
                 for (const int64 token : {20, 70, 250})
                     for (const double value : bad) {
+                        if (!picker.next()) continue;
                         DenseSpec spec = sized(260, 260, 20);
                         spec.dtype = dtype;
                         spec.f32_output = dtype == DType::kF16;

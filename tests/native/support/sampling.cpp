@@ -20,9 +20,11 @@ bool mode_is(const char* name) {
 
 bool runs_everything() { return mode_is("full"); }
 
+bool runs_little() { return mode_is("reduced"); }
+
 Sampling sampling(int sampled, int full) {
     Sampling result{1, runs_everything() ? full : sampled};
-    if (mode_is("reduced")) result.count = (sampled + kReduction - 1) / kReduction;
+    if (runs_little()) result.count = (sampled + kReduction - 1) / kReduction;
     if (const char* seed = std::getenv("FATTN_TEST_SEED"))
         result.first_seed = std::strtoull(seed, nullptr, 10);
     if (const char* count = std::getenv("FATTN_TEST_COUNT")) result.count = std::atoi(count);

@@ -17,7 +17,18 @@ struct Sampling {
 /// run can be repeated.
 Sampling sampling(int sampled, int full);
 
-/// Whether FATTN_TEST_MODE is full.
+/// Whether FATTN_TEST_MODE is full, or reduced.
 bool runs_everything();
+bool runs_little();
+
+/// Picks from a list of cases that nested loops make: all of them, but under
+/// FATTN_TEST_MODE=reduced every eleventh, which brings values of every loop in turn.
+class CasePicker {
+  public:
+    bool next() { return !runs_little() || count_++ % 11 == 0; }
+
+  private:
+    int count_ = 0;
+};
 
 }  // namespace fattn::test
