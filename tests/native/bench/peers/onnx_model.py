@@ -54,6 +54,23 @@ def _model(nodes, inputs, outputs):
     return _field(1, 11) + _field(7, graph) + opsets
 
 
+def _group_query(shape):
+    """The operator is causal by itself; for decode its cache is extended in place."""
+    hq, hk, lq, lk, d = shape.q_heads, shape.kv_heads, shape.q_len, shape.kv_len, shape.head_dim
+    cached = shape.decode
+    new = 1 if cached else lq
+    inputs = [_tensor_info("q", (1, lq, hq * d)), _tensor_info("k", (1, new, hk * d)),
+              _tensor_info("v", (1, new, hk * d)), _tensor_info("last", (1,), _I32), _tensor_info("total", (), _I32)]
+    past = [_tensor_info(f"past_{name}", (1, hk, lk, d)) for name in ("k", "v")] if cached else []
+    names = ["q", "k", "v", "past_k" if cached else "", "past_v" if cached else "", "last", "total"]
+    window = {"local_window_size": shape.window} if shape.window else {}
+    node = _node("GroupQueryAttention", names, ["o", "present_k", "present_v"], "com.microsoft", num_heads=hq,
+                 kv_num_heads=hk, **window)
+    present = [_tensor_info(f"present_{name}", (1, hk, lk, d)) for name in ("k", "v")]
+    outputs = [_tensor_info("o", None), *present]
+    return ("cache" if cached else "tokens", _model([node], inputs + past, outputs))
+
+
 def models(shape):
     """The ways to say this problem, by name: (layout of the inputs, model).
 
@@ -70,6 +87,8 @@ def models(shape):
     heads = [_tensor_info("q", (1, hk if shape.decode else hq, rows, d)), _tensor_info("k", (1, hk, lk, d)),
              _tensor_info("v", (1, hk, lk, d))]
     out = [_tensor_info("o", None)]
+    if shape.window:
+        return {"group-query": _group_query(shape)}
     if not shape.causal:
         products = [_node("FusedMatMul", ["q", "k"], ["s"], "com.microsoft", transB=1, alpha=scale),
                     _node("Softmax", ["s"], ["p"], axis=-1 & 2 ** 64 - 1), _node("MatMul", ["p", "v"], ["o"])]
@@ -85,15 +104,5 @@ def models(shape):
         found["multi-head"] = ("tokens", _model([node], tokens, out))
 
     if shape.causal or shape.decode:
-        cached = shape.decode
-        new = 1 if cached else lq
-        inputs = [_tensor_info("q", (1, lq, hq * d)), _tensor_info("k", (1, new, hk * d)),
-                  _tensor_info("v", (1, new, hk * d)), _tensor_info("last", (1,), _I32),
-                  _tensor_info("total", (), _I32)]
-        past = [_tensor_info(f"past_{name}", (1, hk, lk, d)) for name in ("k", "v")] if cached else []
-        names = ["q", "k", "v", "past_k" if cached else "", "past_v" if cached else "", "last", "total"]
-        node = _node("GroupQueryAttention", names, ["o", "present_k", "present_v"], "com.microsoft", num_heads=hq,
-                     kv_num_heads=hk)
-        present = [_tensor_info(f"present_{name}", (1, hk, lk, d)) for name in ("k", "v")]
-        found["group-query"] = ("cache" if cached else "tokens", _model([node], inputs + past, out + present))
+        found["group-query"] = _group_query(shape)
     return found

@@ -11,7 +11,7 @@ import sys
 import time
 
 U32, I32, I64, U64, F32, PTR = c.c_uint32, c.c_int32, c.c_int64, c.c_uint64, c.c_float, c.c_void_p
-CAUSAL, BACKWARD = 1, 4096
+CAUSAL, WINDOW, BACKWARD = 1, 4, 4096
 DTYPES = {"f32": 1, "bf16": 3}
 PEAKS = {"f32": 0, "bf16": 1, "read": 2}
 
@@ -105,6 +105,9 @@ class Case:
         dtype, self.backward = shape["dtype"], shape["backward"]
         problem = Problem(struct_size=c.sizeof(Problem))
         problem.flags = (CAUSAL if shape["causal"] else 0) | (BACKWARD if self.backward else 0)
+        if shape["window"]:
+            problem.flags |= WINDOW
+            problem.window_left, problem.window_right = shape["window"] - 1, 0
         for name, heads, length in (("q", hq, lq), ("k", hk, lk), ("v", hk, lk)):
             setattr(problem, name, Layout((1, heads, length, d), (heads * length * d, length * d, d, 1),
                                           DTYPES[dtype], 4))

@@ -19,6 +19,7 @@ class Shape:
     backward: bool
     dtype: str
     threads: int
+    window: int = 0  # keys that a row of a causal problem sees at most, its own included; 0: all
 
     @property
     def decode(self):
@@ -33,6 +34,8 @@ class Shape:
         if self.decode:
             return 2 * self.kv_heads * self.kv_len * self.head_dim * (4 if self.dtype == "f32" else 2)
         pairs = self.q_len * (self.q_len + 1) / 2 if self.causal else self.q_len * self.kv_len
+        if self.window:
+            pairs -= (self.q_len - self.window) * (self.q_len - self.window + 1) / 2
         return pairs * self.q_heads * self.head_dim * (10 if self.backward else 4)
 
     def title(self):
@@ -40,7 +43,7 @@ class Shape:
 
 
 def all_shapes():
-    """Long, middle and short self-attention, training, and decode against a long and a middle cache."""
+    """Long, middle and short self-attention, a window, training, and decode against a long and a middle cache."""
     shapes = []
     for heads, length in ((1, 4096), (8, 1024), (48, 512)):
         for causal in (False, True):
@@ -48,6 +51,10 @@ def all_shapes():
                 for dtype in ("f32", "bf16"):
                     name = f"s{length}_h{heads}" + ("_causal" if causal else "")
                     shapes.append(Shape(name, heads, heads, length, length, head_dim, causal, False, dtype, 1))
+    for head_dim in (64, 128):
+        for dtype in ("f32", "bf16"):
+            shapes.append(
+                Shape("s4096_h8_window256", 8, 8, 4096, 4096, head_dim, True, False, dtype, 1, window=256))
     for causal in (False, True):
         for head_dim in (64, 128):
             for dtype in ("f32", "bf16"):

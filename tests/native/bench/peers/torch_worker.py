@@ -8,8 +8,10 @@ import time
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 ROW_BLOCK = 256  # divides every length measured
+BAND_BLOCK = 128
 table = {}
 opened = {}
 
@@ -21,27 +23,84 @@ def tensor(start, heads, length, depth, dtype):
     return source[index].view(1, heads, length, depth)
 
 
-def in_blocks(q, k, v, scale, causal):
-    """Separate operations on blocks of rows whose scores stay in a cache; blocks above the diagonal are left out."""
+def hidden_pairs(rows, keys, window, dtype):
+    """What is added to causal scores of these positions: -inf where the key comes later or window or more before."""
+    steps_back = rows[:, None] - keys[None, :]
+    hidden = (steps_back < 0) | (keys[None, :] < 0)
+    if window:
+        hidden |= steps_back >= window
+    return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -math.inf)
+
+
+def in_blocks(q, k, v, scale, causal, window):
+    """Separate operations on blocks of rows whose scores stay in a cache; keys that a whole block hides are left out."""
     keys, values = k[0].transpose(-1, -2), v[0]
     out = torch.empty_like(q)
     length = q.shape[2]
-    hidden = torch.full((ROW_BLOCK, ROW_BLOCK), -math.inf, dtype=q.dtype).triu(1)
+    reach = window if window else 0
+    rows = torch.arange(reach, reach + ROW_BLOCK)
+    hidden = hidden_pairs(rows, torch.arange(reach + ROW_BLOCK), window, q.dtype)
     nothing = torch.empty((), dtype=q.dtype)
     for begin in range(0, length, ROW_BLOCK):
         end = begin + ROW_BLOCK
-        seen = end if causal else length
-        scores = torch.baddbmm(nothing, q[0, :, begin:end], keys[:, :, :seen], beta=0, alpha=scale)
-        if causal:
+        first, seen = (max(0, begin - window) if window else 0), (end if causal else length)
+        scores = torch.baddbmm(nothing, q[0, :, begin:end], keys[:, :, first:seen], beta=0, alpha=scale)
+        if window:
+            scores += hidden[:, first - seen:]
+        elif causal:
             scores[:, :, begin:] += hidden
-        out[0, :, begin:end] = torch.bmm(torch.softmax(scores, -1), values[:, :seen])
+        out[0, :, begin:end] = torch.bmm(torch.softmax(scores, -1), values[:, first:seen])
     return out
+
+
+def in_bands(q, k, v, window, attend):
+    """attend(rows, keys, values, hidden) on all blocks of rows at once, each with the keys that its window reaches."""
+    heads, length, depth = q.shape[1:]
+    blocks, reach = length // BAND_BLOCK, window + BAND_BLOCK
+    positions = torch.arange(length).view(blocks, BAND_BLOCK)
+    hidden = torch.stack([hidden_pairs(p, torch.arange(p[0] - window, p[0] + BAND_BLOCK), window, q.dtype)
+                          for p in positions])
+    rows = q.view(heads, blocks, BAND_BLOCK, depth)
+
+    def bands(x):
+        return F.pad(x[0], (0, 0, window, 0)).unfold(1, reach, BAND_BLOCK).transpose(-1, -2)
+
+    return lambda: attend(rows, bands(k), bands(v), hidden).view(q.shape)
+
+
+def compiled_flex(q, k, v, window):
+    """Flex attention; compiling it needs a C++ compiler."""
+    length = q.shape[2]
+    mask = create_block_mask(lambda b, h, i, j: (i >= j) & (i - j < window), None, None, length, length, device="cpu")
+    compiled = torch.compile(flex_attention)
+    return lambda: compiled(q, k, v, block_mask=mask)
+
+
+def windowed(variant, q, k, v, scale, window):
+    """As forward_of, for causal attention to the last keys of a window."""
+    if variant == "sdpa":
+        positions = torch.arange(q.shape[2])
+        hidden = hidden_pairs(positions, positions, window, q.dtype)
+        return lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=hidden)
+    if variant == "operations in blocks":
+        return lambda: in_blocks(q, k, v, scale, True, window)
+    if variant == "operations in bands":
+        return in_bands(q, k, v, window, lambda rows, keys, values, hidden: torch.softmax(
+            (rows * scale) @ keys.transpose(-1, -2) + hidden, -1) @ values)
+    if variant == "sdpa in bands":
+        return in_bands(q, k, v, window, lambda rows, keys, values, hidden: F.scaled_dot_product_attention(
+            rows, keys, values, attn_mask=hidden))
+    if variant == "flex, compiled":
+        return compiled_flex(q, k, v, window)
+    return None
 
 
 def forward_of(variant, shape, q, k, v):
     """A function that runs the variant forward on q, k and v; None where the variant does not exist."""
     scale = shape["head_dim"] ** -0.5
     grouped = shape["q_heads"] != shape["kv_heads"]
+    if shape["window"]:
+        return windowed(variant, q, k, v, scale, shape["window"])
     folded = (1, shape["kv_heads"], shape["q_heads"] // shape["kv_heads"] * shape["q_len"], shape["head_dim"])
     if variant == "sdpa":
         causal = shape["causal"]
@@ -49,7 +108,7 @@ def forward_of(variant, shape, q, k, v):
     if variant == "sdpa, group folded" and grouped:
         return lambda: F.scaled_dot_product_attention(q.view(folded), k, v)
     if variant == "operations in blocks" and not grouped and not shape["backward"]:
-        return lambda: in_blocks(q, k, v, scale, shape["causal"])
+        return lambda: in_blocks(q, k, v, scale, shape["causal"], 0)
     if variant == "operations":
         rows = q.view(folded) if grouped else q
         if not shape["causal"]:
