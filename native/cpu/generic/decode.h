@@ -16,9 +16,12 @@
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
 namespace {
 
-constexpr int64 kDecodeKeys = 512;        // most keys of a task
-constexpr int kDecodeRows = 8;            // most rows of a task
-constexpr int kKeyStep = 4;               // keys whose products are summed together
+constexpr int64 kDecodeKeys = 512;  // most keys of a task
+constexpr int kDecodeRows = 8;      // most rows of a task
+constexpr int kKeyStep = 4;         // keys whose products are summed together
+// Vectors that stay in registers beside the operands of a step; rows whose sums are among them.
+constexpr int kAccumulators = kMicroRows * kMicroVecs;
+constexpr int kGroupRows = 4 * kKeyStep <= kAccumulators ? 4 : 2;
 constexpr int64 kPageAheadBytes = 16384;  // distance of the touches that open pages of memory
 constexpr int64 kLinesAheadBytes = 8192;  // distance of the touches that bring whole rows
 constexpr int64 kDecodeStride = kDecodeKeys + kPanel;
@@ -234,12 +237,13 @@ class DecodeLoop {
         }
     }
 
-    /// Calls f with groups of 4, 2 or 1 rows.
+    /// Calls f with groups of kGroupRows, then 2, then 1 rows.
     template <class F>
     void for_row_groups(const F& f) const {
         int row = 0;
-        for (; row + 4 <= num_rows_; row += 4) f.template operator()<4>(row);
-        if (row + 2 <= num_rows_) {
+        for (; row + kGroupRows <= num_rows_; row += kGroupRows)
+            f.template operator()<kGroupRows>(row);
+        if (kGroupRows > 2 && row + 2 <= num_rows_) {
             f.template operator()<2>(row);
             row += 2;
         }
@@ -288,7 +292,7 @@ class DecodeLoop {
 
     template <int kRows>
     void sums(int row, int64 num_keys) {
-        constexpr int kVecs = kRows == 4 ? 4 : 8;
+        constexpr int kVecs = kRows * 8 <= kAccumulators ? 8 : 4;
         const float* p = s_.scores + row * kDecodeStride;
         float* o = s_.o + row * columns_;
         const TouchAhead first = ahead(values_, row);
