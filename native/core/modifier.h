@@ -44,8 +44,12 @@ struct SoftCap {
 
     template <class V>
     FATTN_HD ScoreAndSlope<V> with_slope(V dot) const {
-        const V t = tanh(dot * V(inner));
-        return {t * V(outer), fma(V(0.0F) - t, t, V(1.0F))};
+        const V x = dot * V(inner);
+        // 1 - tanh^2 as 4 e / (1 + e)^2, e = e^-2|x|: the difference would keep no digit where tanh
+        // is next to 1.
+        const V e = exp2(abs(x) * V(-2.0F * kLog2E));
+        const V sum = V(1.0F) + e;
+        return {tanh(x) * V(outer), V(4.0F) * e / (sum * sum)};
     }
 };
 

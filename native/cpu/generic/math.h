@@ -1,6 +1,6 @@
 // The power of two on Vec, the one function of a row pass that is worth a form of its own per
 // instruction set; the others come from core/numeric.h and use this one, which makes the error of
-// tanh at most 3 ULP and of sigmoid 4. Without a fused multiply-add (see vec_scalar.h) the sigmoid
+// tanh and sigmoid at most 3 ULP. Without a fused multiply-add (see vec_scalar.h) the sigmoid
 // of a negative x loses another |x| ULP. Included inside a CPU target by the tile loops.
 #pragma once
 

@@ -52,6 +52,17 @@ TEST(SoftCap, SlopeIsTheDerivativeOfTheCappedScore) {
     }
 }
 
+TEST(SoftCap, SlopeKeepsItsDigitsNextToTheCap) {
+    const SoftCap softcap = softcap_of(0.25F, 2.0F);
+    for (double x = -40; x <= 40; x += 0.37) {
+        const auto dot = static_cast<float>(x * 2 / 0.25);
+        const double exact = 1 / std::pow(std::cosh(static_cast<double>(dot) * 0.25 / 2), 2);
+        // Few roundings, and that of the exponent, which counts |x| times.
+        const double bound = (4 + 2 * std::abs(x)) * 0x1p-23;
+        EXPECT_NEAR(softcap.with_slope(dot).slope, exact, bound * exact) << "at " << x;
+    }
+}
+
 TEST(SoftCap, HugeDotsReachTheCapWithSlopeZero) {
     const SoftCap softcap = softcap_of(1.0F, 50.0F);
     for (const float dot : {1e4F, 1e30F, kInfinity}) {

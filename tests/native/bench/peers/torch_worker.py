@@ -169,5 +169,5 @@ for line in sys.stdin:
     try:
         reply = answer(json.loads(line))
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        reply = {"error": str(error)}
+        reply = {"error": str(error).partition("\n")[0]}
     print(json.dumps(reply), flush=True)
