@@ -76,18 +76,13 @@ gtest() {
     echo "$name: $all_passed passed, $all_failed failed, $all_skipped skipped, $((SECONDS - started)) s"
 }
 
-# gtest_all <build tree> <launcher>...: every GoogleTest program that the tree has just been configured with. Under reduced
-# samples two at a time: emulated and sanitized programs mostly use one processor.
+# gtest_all <build tree> <launcher>...: every GoogleTest program that the tree has just been configured with.
 gtest_all() {
-    local tree=$1 program most=1
+    local tree=$1 program
     shift
-    [[ $FATTN_TEST_MODE == reduced ]] && most=2
     while read -r program; do
-        while (($(jobs -pr | wc -l) >= most)); do wait -n; done
-        gtest "$@" "$tree/tests/$program" &
+        gtest "$@" "$tree/tests/$program"
     done < "$tree/tests/programs.txt"
-    wait
-    awk '$2 > 0 { bad = 1 } END { exit bad }' "$LEG_COUNTS" || leg_failed=1
 }
 
 # dotnet_tests <label> <command>...: runs the managed suite and counts its tests.
