@@ -54,15 +54,21 @@ class Side:
         self._process.wait()
 
 
+def worker_text(name):
+    """A worker that stands on memory.py; as text, so that it also runs where this folder cannot be seen."""
+    return (HERE / "memory.py").read_text() + (HERE / name).read_text()
+
+
 def find_commands(options):
     """Commands of the peers that are here; names those that are not."""
     found = {}
-    torch = shlex.split(options.torch_python)
-    node = shlex.split(options.node)
+    torch, onednn, node = (shlex.split(o) for o in (options.torch_python, options.onednn_python, options.node))
     wanted = {
         "PyTorch": (torch + ["-c", "import torch"], torch + ["-c", (HERE / "torch_worker.py").read_text()]),
         "ONNX Runtime": (node + ["-e", "require('onnxruntime-node')"],
                          node + ["-e", (HERE / "onnxruntime_worker.js").read_text()]),
+        "oneDNN": (onednn + ["-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", options.onednn_library],
+                   onednn + ["-c", worker_text("onednn_worker.py"), options.onednn_library]),
     }
     for name, (probe, command) in wanted.items():
         try:
@@ -84,7 +90,7 @@ def start_sides(options, commands, processors, values):
     environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "NODE_PATH": options.node_path}
     if options.openblas_core:
         environment["OPENBLAS_CORETYPE"] = options.openblas_core
-    ours = [sys.executable, str(HERE / "our_worker.py"), options.library]
+    ours = [sys.executable, "-c", worker_text("our_worker.py"), options.library]
     return [Side(name, command, processors, environment, values)
             for name, command in {"ours": ours, **commands}.items()]
 
@@ -93,7 +99,9 @@ def variants_of(side, shape, skip):
     """The requests that open this problem on a side, by variant; without those that the user skips."""
     if side.name == "ours":
         return {"ours": {}}
-    if side.name == "PyTorch":
+    if side.name == "oneDNN":
+        requests = {"graph": {}}
+    elif side.name == "PyTorch":
         requests = {variant: {} for variant in TORCH_VARIANTS}
     else:
         requests = {variant: {"layout": layout, "model": base64.b64encode(model).decode()}
@@ -195,6 +203,8 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--library", default=".build/native/out/lib/libfused_attention.so")
     parser.add_argument("--torch-python", default="python3", help="command of a Python that has torch")
+    parser.add_argument("--onednn-python", default="python3", help="command of a Python that can load oneDNN")
+    parser.add_argument("--onednn-library", default="libdnnl.so.3", help="its shared library, version 3")
     parser.add_argument("--node", default="node", help="command of Node.js")
     parser.add_argument("--node-path", default="", help="node_modules folder with onnxruntime-node")
     parser.add_argument("--openblas-core", default="", help="OPENBLAS_CORETYPE for a PyTorch that uses OpenBLAS")
@@ -216,7 +226,7 @@ def main():
     processors = [int(p) for p in options.processors.split(",") if p] or sorted(os.sched_getaffinity(0))
     values = base64.b64encode(shape_list.values().tobytes()).decode()
     chosen = [s for s in shape_list.all_shapes() if re.search(options.only, s.title())]
-    names = ("PyTorch", "ONNX Runtime")
+    names = ("PyTorch", "ONNX Runtime", "oneDNN")
     rows, versions = [], {}
     header = ["case", "ours", "of peak", *(title for name in names for title in (name, "ours / it"))]
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))

@@ -1,14 +1,7 @@
 """Runs this project's library through its C interface for compare.py, which speaks JSON lines to it.
 
-Usage: our_worker.py LIBRARY
+Started with the text of memory.py before it and one argument, the library.
 """
-
-import array
-import base64
-import ctypes as c
-import json
-import sys
-import time
 
 U32, I32, I64, U64, F32, PTR = c.c_uint32, c.c_int32, c.c_int64, c.c_uint64, c.c_float, c.c_void_p
 CAUSAL, WINDOW, BACKWARD = 1, 4, 4096
@@ -55,7 +48,6 @@ library = c.CDLL(sys.argv[1])
 library.fattn_last_error.restype = c.c_char_p
 library.fattn_device_measure.argtypes = [PTR, U32, I32, c.c_double, PTR]
 device = PTR()
-table = {}
 opened = {}
 
 
@@ -78,23 +70,6 @@ def check_layouts():
             if found != ours:
                 raise ValueError(f"{kind.__name__}.{name} is at {found} in the library, at {ours} in this script")
     return abi.library_version.decode()
-
-
-class Memory:
-    """Bytes on a 64-byte boundary."""
-
-    def __init__(self, content):
-        self._block = c.create_string_buffer(len(content) + 64)
-        self.at = -(-c.addressof(self._block) // 64) * 64
-        self.size = len(content)
-        c.memmove(self.at, content, self.size)
-
-
-def filled(start, count, dtype):
-    size = 4 if dtype == "f32" else 2
-    source = table[dtype]
-    repeated = source * (count * size // len(source) + 2)
-    return Memory(repeated[start * size:(start + count) * size])
 
 
 class Case:
@@ -137,21 +112,7 @@ class Case:
 
     def sample(self, dtype, num):
         result = self.memory["d_q" if self.backward else "o"]
-        data = c.string_at(result.at, result.size)
-        if dtype == "bf16":
-            wide = bytearray(2 * len(data))
-            wide[2::4], wide[3::4] = data[0::2], data[1::2]
-            data = bytes(wide)
-        numbers = array.array("f", data)
-        return [numbers[n * (len(numbers) - 1) // (num - 1)] for n in range(num)]
-
-
-def run(m):
-    case = opened[m["variant"]]
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    for _ in range(m["times"]):
-        case.step()
-    return {"wall": (time.perf_counter() - begin) / m["times"], "cpu": (time.process_time() - begin_cpu) / m["times"]}
+        return result.sample(dtype, num)
 
 
 def measure_peak(kind, threads):
@@ -165,10 +126,7 @@ def measure_peak(kind, threads):
 
 def answer(m):
     if m["do"] == "start":
-        values = base64.b64decode(m["values"])
-        halves = bytearray(len(values) // 2)
-        halves[0::2], halves[1::2] = values[2::4], values[3::4]
-        table.update(f32=values, bf16=bytes(halves))
+        read_table(m["values"])
         version = check_layouts()
         check(library.fattn_device_cpu(c.byref(device)))
         return {"version": version}
@@ -177,7 +135,7 @@ def answer(m):
         opened[m["variant"]] = case
         return {"sample": case.sample(m["shape"]["dtype"], m["samples"])}
     if m["do"] == "run":
-        return run(m)
+        return timed(opened[m["variant"]].step, m["times"])
     if m["do"] == "peak":
         return measure_peak(m["kind"], m["threads"])
     for case in opened.values():
@@ -186,9 +144,4 @@ def answer(m):
     return {}
 
 
-for line in sys.stdin:
-    try:
-        reply = answer(json.loads(line))
-    except ValueError as error:
-        reply = {"error": str(error)}
-    print(json.dumps(reply), flush=True)
+serve(answer)
