@@ -11,7 +11,7 @@ usage() {
     cat <<'TEXT'
 ./build.sh VERB [options]
   run             build everything and run the demonstration of the fattn tool
-  test            build and run every test; --quick: native and managed suites only; --full: nothing sampled
+  test            build and run every test; --quick: native and managed suites only; --full: every random problem
   bench           measure: native kernels, the cost of the managed layer, fattn bench
   pack            make the NuGet package in .build/pkg
   native          build the native library alone, into .build/native/out

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the test legs in order and sums their counts. Called by `build.sh test` after everything is built.
-#   --quick   the native and managed suites only        --full   nothing is sampled
+#   --quick   the native and managed suites only        --full   every random problem; programs that run slowly take the sample
 # The last line is "N passed, M failed"; the exit status is 1 when M > 0 or, under --strict, when a leg could not run.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
