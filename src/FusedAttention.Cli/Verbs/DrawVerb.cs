@@ -65,6 +65,11 @@ internal static class DrawVerb
             }
 
             output.Results.WriteLine(ScheduleText.Legend);
+            foreach (string line in drawing.Heading)
+            {
+                output.Results.WriteLine(line);
+            }
+
             return ExitCode.Success;
         });
         return command;
