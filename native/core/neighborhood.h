@@ -82,7 +82,8 @@ FATTN_HD constexpr NeighborhoodAxis single_token_axis() { return {1, 1, 1, 1, fa
 /// How kernels that gather single tokens work, so that a planner can weigh patches against each
 /// other. Work is counted in pairs of a row and a key.
 struct GatherTiles {
-    int32 most_rows;    // folded rows (tokens times heads) of one share at most
+    int32 most_rows;    // folded rows (tokens times heads) of one forward share at most
+    int32 most_keys;    // keys of one backward tile at most
     int32 row_group;    // rows that are computed together: over the keys that one of them sees
     int32 key_group;    // keys that are computed together
     int32 gather_rows;  // gathering a key costs as much as computing it for so many rows

@@ -3,6 +3,7 @@
 #include "plan/neighborhood_plan.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,13 @@ namespace fattn {
 namespace {
 
 constexpr int kAxes = PatchGrid::kAxes;
+
+/// The first axis that has several tokens; the last one when none has.
+int first_axis(const NeighborhoodGrid& grid) {
+    int axis = 0;
+    while (axis + 1 < kAxes && grid.axis[axis].extent == 1) ++axis;
+    return axis;
+}
 
 /// Span of one patch [first, last] of a group from the windows of its ends, whose bounds never
 /// decrease.
@@ -96,9 +104,8 @@ class PatchCost {
         : grid_(grid),
           heads_(heads),
           num_additional_(static_cast<double>(num_additional)),
-          tiles_(tiles) {
-        while (first_axis_ + 1 < kAxes && grid.axis[first_axis_].extent == 1) ++first_axis_;
-    }
+          tiles_(tiles),
+          first_axis_(first_axis(grid)) {}
 
     /// Work per token.
     double of(const Patch& patch) {
@@ -110,15 +117,18 @@ class PatchCost {
         }
         const int64 lines =
             std::min(patch.extent[first_axis_], grid_.axis[first_axis_].group_length(0));
-        const int64 rows = lines * line * heads_;
+        const int64 rows = lines * line;
         const double box = spans_[first_axis_].of(lines) * inner_keys + num_additional_;
         double work = box * tiles_.gather_rows + kShareWork;
+        // Heads follow each other; a group that holds rows of two is rare enough to leave out.
         for (int64 row = 0; row < rows; row += tiles_.row_group) {
             const int64 last = std::min<int64>(row + tiles_.row_group, rows) - 1;
-            const int64 seen_lines = last / (line * heads_) - row / (line * heads_) + 1;
+            const int64 seen_lines = last / line - row / line + 1;
             const double keys = spans_[first_axis_].of(seen_lines) * inner_keys + num_additional_;
             // On average half a group of keys is computed in vain at either end.
-            work += tiles_.row_group * (keys + tiles_.key_group);
+            const auto group_rows = static_cast<double>(heads_ == 1 ? int64{tiles_.row_group}
+                                                                    : (last - row + 1) * heads_);
+            work += group_rows * (keys + tiles_.key_group);
         }
         return work / static_cast<double>(lines * line);
     }
@@ -130,7 +140,7 @@ class PatchCost {
     int64 heads_;
     double num_additional_;
     GatherTiles tiles_;
-    int first_axis_ = 0;
+    int first_axis_;
     AverageSpans spans_[kAxes] = {AverageSpans(grid_.axis[0]), AverageSpans(grid_.axis[1]),
                                   AverageSpans(grid_.axis[2])};
 };
@@ -189,9 +199,9 @@ BoxScheduleData neighborhood_schedule_of_keys(const NeighborhoodGrid& grid, cons
     return schedule;
 }
 
-Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional, int64 most_rows,
                    const GatherTiles& tiles) {
-    const int64 most_tokens = std::max<int64>(tiles.most_rows / std::max<int64>(heads, 1), 1);
+    const int64 most_tokens = std::max<int64>(most_rows / std::max<int64>(heads, 1), 1);
     std::vector<int32> extents[kAxes];
     for (int a = 0; a < kAxes; ++a) extents[a] = candidates(grid.axis[a], most_tokens);
     PatchCost cost(grid, std::max<int64>(heads, 1), num_additional, tiles);
@@ -214,15 +224,32 @@ Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_addition
     return best;
 }
 
+namespace {
+
+/// Query heads that share a key head.
+int64 heads_of_key_head(const DenseProblem& dense) {
+    return ceil_div(dense.num_q_heads, max_of<int64>(dense.num_k_heads, 1));
+}
+
+/// Rows of a share at most: fewer where the problem has few, so that many threads find work.
+int64 most_rows_of(const NeighborhoodProblem& problem, const GatherTiles& tiles) {
+    constexpr int64 kShares = 64;
+    constexpr int64 kLeastGroups = 8;
+    const int64 rows = problem.dense.batch * problem.dense.num_q_heads * problem.num_tokens();
+    return clamp_to<int64>(rows / kShares, kLeastGroups * tiles.row_group, tiles.most_rows);
+}
+
+}  // namespace
+
 NeighborhoodPlan::NeighborhoodPlan(const NeighborhoodProblem& problem, const GatherTiles& tiles)
     : grid_(problem.grid),
-      patch_(choose_patch(
-          problem.grid,
-          ceil_div(problem.dense.num_q_heads, max_of<int64>(problem.dense.num_k_heads, 1)),
-          problem.num_additional, tiles)),
+      patch_(choose_patch(problem.grid, heads_of_key_head(problem.dense), problem.num_additional,
+                          most_rows_of(problem, tiles), tiles)),
+      key_patch_(choose_patch(problem.grid, 1, 0, tiles.most_keys, tiles)),
+      row_group_(tiles.row_group),
       keys_of_queries_(neighborhood_schedule(grid_, patch_, {{1, 1, 1}})),
       queries_of_keys_(problem.dense.backward
-                           ? neighborhood_schedule_of_keys(grid_, patch_, {{1, 1, 1}})
+                           ? neighborhood_schedule_of_keys(grid_, key_patch_, {{1, 1, 1}})
                            : BoxScheduleData{}),
       num_heads_(problem.dense.batch * problem.dense.num_q_heads),
       num_additional_(problem.num_additional),
@@ -244,15 +271,47 @@ double NeighborhoodPlan::needed_pairs() const {
     return pairs + static_cast<double>(grid_.num_tokens()) * static_cast<double>(num_additional_);
 }
 
+/// Keys along the first axis times rows, over all its patches, when a coordinate of it holds `line`
+/// tokens of a patch: what groups of neighbouring rows compute.
+double NeighborhoodPlan::visited_along(const NeighborhoodAxis& axis, int32 patch,
+                                       int64 line) const {
+    double visited = 0;
+    for (int32 g = 0; g < axis.dilation; ++g) {
+        const int64 length = axis.group_length(g);
+        for (int64 first = 0; first < length; first += patch) {
+            const int64 rows = std::min<int64>(patch, length - first) * line;
+            for (int64 row = 0; row < rows; row += row_group_) {
+                const int64 count = std::min<int64>(row_group_, rows - row);
+                const int64 end = axis.keys_of(first + (row + count - 1) / line, length).end;
+                const int64 begin = axis.keys_of(first + row / line, length).begin;
+                visited += static_cast<double>(count) * static_cast<double>(end - begin);
+            }
+        }
+    }
+    return visited;
+}
+
 double NeighborhoodPlan::visited_pairs() const {
-    double pairs = 1;
-    for (const BoxAxisData& axis : keys_of_queries_.axis) {
-        pairs *= sum_over_patches(axis, [](const BoxAxisData& along, int32 g, int32 q) {
-            const int32 length = along.extents[static_cast<std::size_t>(g)];
-            const auto rows =
-                static_cast<double>(max_of<int64>(tile_extent(q, along.tile_q, length), 0));
-            return rows * span_at(along, g, q).num_tiles();
-        });
+    const int first = first_axis(grid_);
+    // Patches of the other axes: how many tokens they have, and how many keys they see.
+    std::map<int64, double> keys_of_lines{{1, 1.0}};
+    for (int a = first + 1; a < kAxes; ++a) {
+        const BoxAxisData& axis = keys_of_queries_.axis[a];
+        std::map<int64, double> longer;
+        for (int32 g = 0; g < grid_.axis[a].dilation; ++g) {
+            const int32 length = grid_.axis[a].group_length(g);
+            for (int32 q = 0; q * int64{axis.tile_q} < length; ++q) {
+                const int64 rows = tile_extent(q, axis.tile_q, length);
+                for (const auto& [line, keys] : keys_of_lines) {
+                    longer[line * rows] += keys * span_at(axis, g, q).num_tiles();
+                }
+            }
+        }
+        keys_of_lines = std::move(longer);
+    }
+    double pairs = 0;
+    for (const auto& [line, keys] : keys_of_lines) {
+        pairs += keys * visited_along(grid_.axis[first], patch_.extent[first], line);
     }
     return pairs + static_cast<double>(grid_.num_tokens()) * static_cast<double>(num_additional_);
 }

@@ -27,8 +27,8 @@ BoxScheduleData neighborhood_schedule_of_keys(const NeighborhoodGrid& grid, cons
                                               const Patch& queries);
 
 /// The patch of least estimated work per token. heads: query heads that share a key head, folded
-/// into the rows of a patch; num_additional: keys that every query sees besides.
-Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+/// into the rows of a patch, at most most_rows; num_additional: keys that every query sees besides.
+Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional, int64 most_rows,
                    const GatherTiles& tiles);
 
 /// Making one costs time linear in the extents of the axes, not in the tokens.
@@ -42,12 +42,14 @@ class NeighborhoodPlan {
     BoxSchedule keys_of_queries() const { return keys_of_queries_.view(); }
     BoxSchedule queries_of_keys() const { return queries_of_keys_.view(); }
 
-    /// Tiles are patches of queries against patches of keys of the same size. Pairs with additional
-    /// keys are needed and visited, but no tiles.
+    /// Tiles are patches of queries against patches of keys of the same size. Visited are, for
+    /// every group of neighbouring rows, the lines of its patch's box that one of them sees along
+    /// the first axis, whole along the others. Pairs with additional keys are needed and visited,
+    /// but no tiles.
     ScheduleStats stats() const;
 
     /// Floating-point operations of a pass over the visited pairs: two products forward, five
-    /// backward.
+    /// backward (whose patches are cut alike).
     double flops(Pass pass) const;
 
     /// States of the tiles of stats(), [num_q_tiles, num_kv_tiles], in patch order.
@@ -56,9 +58,12 @@ class NeighborhoodPlan {
   private:
     double needed_pairs() const;   // of one head
     double visited_pairs() const;  // of one head
+    double visited_along(const NeighborhoodAxis& axis, int32 patch, int64 line) const;
 
     NeighborhoodGrid grid_;
     Patch patch_;
+    Patch key_patch_;  // of the backward; heads are not folded there
+    int32 row_group_;
     BoxScheduleData keys_of_queries_;
     BoxScheduleData queries_of_keys_;
     int64 num_heads_;  // batch entries times query heads
