@@ -6,7 +6,9 @@
 #include <string>
 
 #include "backend/status.h"
+#include "core/neighborhood.h"
 #include "core/problem.h"
+#include "core/schedule.h"
 
 namespace fattn {
 
@@ -44,6 +46,13 @@ class FamilyKernel : public Kernel {
 };
 
 using DenseKernel = FamilyKernel<DenseForwardArgs, DenseBackwardArgs>;
+using NeighborhoodKernel = FamilyKernel<NeighborhoodForwardArgs, NeighborhoodBackwardArgs>;
+
+/// What the planner of a neighborhood problem found, as views of arrays that outlive the kernel.
+struct NeighborhoodSchedules {
+    BoxSchedule keys_of_queries;  // patches of queries against single keys
+    BoxSchedule queries_of_keys;  // patches of keys against single queries; backward only
+};
 
 /// Rows and keys of the tiles that schedules are reported in.
 struct TileShape {
@@ -63,6 +72,12 @@ class Backend {
                               std::unique_ptr<DenseKernel>* kernel) = 0;
     /// Tiles that the kernel of a supported problem works in.
     virtual TileShape dense_tiles(const DenseProblem& problem) const = 0;
+    virtual Status supports(const NeighborhoodProblem& problem) const = 0;
+    virtual Status make_neighborhood(const NeighborhoodProblem& problem,
+                                     const NeighborhoodSchedules& schedules,
+                                     std::unique_ptr<NeighborhoodKernel>* kernel) = 0;
+    /// How kernels that gather single tokens work on tensors like these.
+    virtual GatherTiles gather_tiles(const DenseProblem& problem) const = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;

@@ -8,6 +8,7 @@
 
 #include "backend/text.h"
 #include "cpu/dense_kernel.h"
+#include "cpu/neighborhood_kernel.h"
 #include "cpu/parallel.h"
 
 namespace fattn::cpu {
@@ -47,6 +48,28 @@ Status CpuBackend::make_dense(const DenseProblem& problem, std::unique_ptr<Dense
 
 TileShape CpuBackend::dense_tiles(const DenseProblem&) const {
     return {.q = choice_.kernels->tile_q, .kv = choice_.kernels->tile_kv};
+}
+
+Status CpuBackend::supports(const NeighborhoodProblem&) const { return {}; }
+
+Status CpuBackend::make_neighborhood(const NeighborhoodProblem& problem,
+                                     const NeighborhoodSchedules& schedules,
+                                     std::unique_ptr<NeighborhoodKernel>* kernel) {
+    if (Status status = supports(problem); !status.ok()) return status;
+    *kernel = make_neighborhood_kernel(problem, schedules, *choice_.kernels, pool_, num_threads_);
+    return {};
+}
+
+GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
+    const KernelTable& table = *choice_.kernels;
+    const bool pairs = table.bf16_dot && problem.q.dtype == DType::kBF16;
+    // A register tile is about a sixteenth of a row tile by an eighth of a key tile; packing a key
+    // takes about as long as its products with so many rows.
+    return {.most_rows = 2 * table.tile_q,
+            .most_keys = table.backward_tile_kv,
+            .row_group = table.tile_q / 16,
+            .key_group = table.tile_kv / 8,
+            .gather_rows = pairs ? 40 : 12};
 }
 
 Status CpuBackend::merge(const MergeProblem& problem, const RunOptions& run) {

@@ -16,6 +16,11 @@ class CpuBackend final : public Backend {
     Status supports(const DenseProblem& problem) const override;
     Status make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) override;
     TileShape dense_tiles(const DenseProblem& problem) const override;
+    Status supports(const NeighborhoodProblem& problem) const override;
+    Status make_neighborhood(const NeighborhoodProblem& problem,
+                             const NeighborhoodSchedules& schedules,
+                             std::unique_ptr<NeighborhoodKernel>* kernel) override;
+    GatherTiles gather_tiles(const DenseProblem& problem) const override;
     Status merge(const MergeProblem& problem, const RunOptions& run) override;
     Status measure(Peak peak, int num_threads, double seconds, double* result) override;
     void trim() override;

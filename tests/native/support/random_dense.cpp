@@ -2,28 +2,11 @@
 #include "support/random_dense.h"
 
 #include <algorithm>
-#include <random>
+
+#include "support/coins.h"
 
 namespace fattn::test {
 namespace {
-
-class Coins {
-  public:
-    explicit Coins(uint64 seed) : random_(seed * 0x9E3779B97F4A7C15 + 1) {}
-
-    bool chance(double p) { return std::uniform_real_distribution<double>()(random_) < p; }
-    /// Uniform in [low, high].
-    int64 between(int64 low, int64 high) {
-        return std::uniform_int_distribution<int64>(low, high)(random_);
-    }
-    template <class T, std::size_t N>
-    T pick(const T (&values)[N]) {
-        return values[static_cast<std::size_t>(between(0, static_cast<int64>(N) - 1))];
-    }
-
-  private:
-    std::mt19937_64 random_;
-};
 
 /// One below, at and one above what tiles, register blocks and splits of keys are made of.
 constexpr int64 kLengths[] = {1,   2,   3,   4,   5,   7,   8,   9,   11,  12,  13,  15,  16, 17,

@@ -1,0 +1,86 @@
+// Neighborhood attention on the CPU: a box gatherer in front of the gathered passes; made by the
+// CPU backend.
+#include "cpu/neighborhood_kernel.h"
+
+#include "cpu/gather_box.h"
+#include "cpu/gathered_backward.h"
+#include "cpu/gathered_forward.h"
+
+namespace fattn::cpu {
+namespace {
+
+class CpuNeighborhoodKernel final : public NeighborhoodKernel {
+  public:
+    CpuNeighborhoodKernel(const NeighborhoodProblem& problem,
+                          const NeighborhoodSchedules& schedules, const KernelTable& table,
+                          WorkspacePool& pool, int default_threads)
+        : problem_(problem),
+          additional_{problem.num_additional, problem.additional_k, problem.additional_v,
+                      problem.d_additional_k, problem.d_additional_v},
+          table_(table),
+          pool_(pool),
+          default_threads_(default_threads),
+          gatherer_(problem_, schedules.keys_of_queries, schedules.queries_of_keys),
+          forward_(problem_.dense, additional_, table),
+          backward_(problem_.dense, additional_, table) {}
+
+    WorkspaceSize workspace(Pass pass, int max_threads) const override {
+        const int num_threads = threads(max_threads);
+        if (pass == Pass::kBackward) {
+            return {problem_.dense.backward ? backward_bytes(num_threads) : 0, 0};
+        }
+        return {forward_bytes(num_threads), 0};
+    }
+
+    const char* name(Pass) const override { return table_.name; }
+
+    Status forward(const NeighborhoodForwardArgs& args, const RunOptions& run) const override {
+        const int num_threads = threads(run.max_threads);
+        ScopedWorkspace workspace(pool_, run, forward_bytes(num_threads));
+        if (!workspace.status().ok()) return workspace.status();
+        return forward_.run(gatherer_, args.dense,
+                            {args.additional_k, args.additional_v, nullptr, nullptr}, num_threads,
+                            run.cancel, workspace.data());
+    }
+
+    Status backward(const NeighborhoodBackwardArgs& args, const RunOptions& run) const override {
+        const int num_threads = threads(run.max_threads);
+        ScopedWorkspace workspace(pool_, run, backward_bytes(num_threads));
+        if (!workspace.status().ok()) return workspace.status();
+        return backward_.run(
+            gatherer_, args.dense,
+            {args.additional_k, args.additional_v, args.d_additional_k, args.d_additional_v},
+            num_threads, run.cancel, workspace.data());
+    }
+
+  private:
+    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+    uint64 forward_bytes(int num_threads) const {
+        return forward_.workspace(gatherer_.forward_capacity(), num_threads);
+    }
+    uint64 backward_bytes(int num_threads) const {
+        return backward_.workspace(gatherer_.backward_capacity(), num_threads);
+    }
+
+    const NeighborhoodProblem problem_;
+    const AdditionalKeys additional_;
+    const KernelTable& table_;
+    WorkspacePool& pool_;
+    const int default_threads_;
+    const BoxGatherer gatherer_;
+    const GatheredForward forward_;
+    const GatheredBackward backward_;
+};
+
+}  // namespace
+
+std::unique_ptr<NeighborhoodKernel> make_neighborhood_kernel(const NeighborhoodProblem& problem,
+                                                             const NeighborhoodSchedules& schedules,
+                                                             const KernelTable& table,
+                                                             WorkspacePool& pool,
+                                                             int default_threads) {
+    return std::make_unique<CpuNeighborhoodKernel>(problem, schedules, table, pool,
+                                                   default_threads);
+}
+
+}  // namespace fattn::cpu
