@@ -1,5 +1,6 @@
 // The one-call methods: same results as a plan, and the plans behind them.
 using System;
+using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Tests.Support;
 using NUnit.Framework;
@@ -47,6 +48,28 @@ internal sealed class DenseAttentionTests
 
         Assert.That(PlanCache.Count, Is.EqualTo(PlanCache.Capacity));
         Assert.That(() => dropped.Describe(), Throws.TypeOf<ObjectDisposedException>());
+    }
+
+    [Test]
+    public void A_thread_that_repeats_its_problem_outlives_the_plan_that_others_pushed_out()
+    {
+        var shape = new AttentionShape(4, 1, 1, 8);
+        var options = new DenseOptions();
+        DenseAttentionPlan<float> first = Rent(shape, options);
+        Assert.That(Rent(shape, options), Is.SameAs(first));
+        var others = new Thread(() =>
+        {
+            for (int i = 0; i < PlanCache.Capacity; ++i)
+            {
+                Rent(new AttentionShape(4, 1, 10 + i, 8));
+            }
+        });
+        others.Start();
+        others.Join();
+        DenseAttentionPlan<float> second = Rent(shape, options);
+        Assert.That(second, Is.Not.SameAs(first));
+        Assert.That(() => first.Describe(), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => second.Describe(), Throws.Nothing);
     }
 
     [Test]

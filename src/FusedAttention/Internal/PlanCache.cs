@@ -37,6 +37,23 @@ internal static class PlanCache
         where TOptions : class
     {
         device ??= AttentionDevice.Cpu;
+        ref Recent<TPlan> recent = ref Recent<TPlan>.Of(isBackward);
+        if (recent.TryHold(shape, options, device))
+        {
+            return recent.Plan!;
+        }
+
+        TPlan plan = Find<TPlan, TShape, TOptions>(shape, options, device, isBackward);
+        recent = new Recent<TPlan>(shape, options, device, plan);
+        return plan;
+    }
+
+    private static TPlan Find<TPlan, TShape, TOptions>(
+        TShape shape, TOptions options, AttentionDevice device, bool isBackward)
+        where TPlan : AttentionPlan, ICachedPlan<TPlan, TShape, TOptions>
+        where TShape : class
+        where TOptions : class
+    {
         var key = new Key(typeof(TPlan), device, shape, options, isBackward);
         lock (Gate)
         {
@@ -83,6 +100,49 @@ internal static class PlanCache
 
     private readonly record struct Key(
         Type Plan, AttentionDevice Device, object Shape, object Options, bool IsBackward);
+
+    /// <summary>
+    /// The problem a thread asked for last: a loop that passes the same objects again does not pay for comparing them
+    /// field by field. It does not count as a use, so the plan may be disposed meanwhile.
+    /// </summary>
+    private readonly struct Recent<TPlan>(object shape, object options, AttentionDevice device, TPlan plan)
+        where TPlan : AttentionPlan
+    {
+        [ThreadStatic]
+        private static Recent<TPlan> forward;
+
+        [ThreadStatic]
+        private static Recent<TPlan> backward;
+
+        private readonly object? _shape = shape;
+        private readonly object? _options = options;
+        private readonly AttentionDevice? _device = device;
+
+        internal TPlan? Plan { get; } = plan;
+
+        internal static ref Recent<TPlan> Of(bool isBackward) => ref isBackward ? ref backward : ref forward;
+
+        internal bool TryHold(object shape, object options, AttentionDevice device)
+        {
+            if (!ReferenceEquals(shape, _shape) || !ReferenceEquals(options, _options)
+                || !ReferenceEquals(device, _device) || Plan!.Handle.IsClosed)
+            {
+                return false;
+            }
+
+            device.ThrowIfDisposed();
+            try
+            {
+                Hold(Plan);
+                return true;
+            }
+            catch (ObjectDisposedException)
+            {
+                // It fell out of the cache on another thread just now.
+                return false;
+            }
+        }
+    }
 
     private readonly record struct Entry(Key Key, AttentionPlan Plan);
 }
