@@ -67,6 +67,13 @@ namespace {
 #define FATTN_FIELDS_fattn_s2_forward_args(X) FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse)
 #define FATTN_FIELDS_fattn_s2_backward_args(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(d_o) X(d_lse) X(d_q) X(d_k) X(d_v)
+#define FATTN_FIELDS_fattn_s2_coverage(X) \
+    FATTN_HEADER(X) X(allowed_blocks) X(unseen_blocks) X(num_shards) X(unseen_shards)
+
+#define FATTN_FIELDS_fattn_block_pattern(X) \
+    FATTN_HEADER(X) X(kind) X(reserved) X(num_heads) X(q_len) X(kv_len) X(block_size) \
+    X(sink_blocks) X(window_blocks) X(stride_blocks) X(summary_blocks) X(random_blocks) X(seed) \
+    X(head_windows) X(head_streaming)
 
 #define FATTN_FIELDS_fattn_merge_args(X) \
     FATTN_HEADER(X) X(part) X(o_layout) X(num_parts) X(o_parts) X(lse_parts) X(o) X(lse)
@@ -93,8 +100,9 @@ namespace {
     X(fattn_lightning_forward_args) X(fattn_lightning_backward_args) \
     X(fattn_permuted_block_problem) X(fattn_permuted_block_forward_args) \
     X(fattn_permuted_block_backward_args) X(fattn_s2_problem) X(fattn_s2_forward_args) \
-    X(fattn_s2_backward_args) X(fattn_merge_args) X(fattn_device_options) \
-    X(fattn_device_description) X(fattn_plan_description) X(fattn_schedule_stats) \
+    X(fattn_s2_backward_args) X(fattn_s2_coverage) X(fattn_block_pattern) X(fattn_merge_args) \
+    X(fattn_device_options) X(fattn_device_description) X(fattn_plan_description) \
+    X(fattn_schedule_stats) \
     X(fattn_abi_entry) X(fattn_abi_description)
 // clang-format on
 

@@ -8,6 +8,7 @@
 #include "backend/status.h"
 #include "core/neighborhood.h"
 #include "core/problem.h"
+#include "core/s2.h"
 #include "core/schedule.h"
 
 namespace fattn {
@@ -78,6 +79,9 @@ class Backend {
                                      std::unique_ptr<NeighborhoodKernel>* kernel) = 0;
     /// How kernels that gather single tokens work on tensors like these.
     virtual GatherTiles gather_tiles(const DenseProblem& problem) const = 0;
+    /// Sparse patterns over the tensors of a dense problem; runs take its arguments.
+    virtual Status supports(const S2Problem& problem) const = 0;
+    virtual Status make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;

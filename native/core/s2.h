@@ -3,6 +3,7 @@
 // planner and by kernels.
 #pragma once
 
+#include "core/problem.h"
 #include "core/types.h"
 
 namespace fattn {
@@ -127,6 +128,12 @@ struct S2Pattern {
         const int64 right = after + floor_mod(right_edge - after, vertical_stride);
         return {left_edge > first ? left : begin, begin, stop, right, end, vertical_stride};
     }
+};
+
+/// Everything about S2 attention that is known before the data; every default is resolved.
+struct S2Problem {
+    DenseProblem dense;  // tensors, heads and scale, with every feature off
+    S2Pattern pattern;
 };
 
 }  // namespace fattn

@@ -10,6 +10,7 @@
 #include "cpu/dense_kernel.h"
 #include "cpu/neighborhood_kernel.h"
 #include "cpu/parallel.h"
+#include "cpu/s2_kernel.h"
 
 namespace fattn::cpu {
 namespace {
@@ -70,6 +71,14 @@ GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
             .row_group = table.tile_q / 16,
             .key_group = table.tile_kv / 8,
             .gather_rows = pairs ? 40 : 12};
+}
+
+Status CpuBackend::supports(const S2Problem&) const { return {}; }
+
+Status CpuBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) {
+    if (Status status = supports(problem); !status.ok()) return status;
+    *kernel = make_s2_kernel(problem, *choice_.kernels, pool_, num_threads_);
+    return {};
 }
 
 Status CpuBackend::merge(const MergeProblem& problem, const RunOptions& run) {

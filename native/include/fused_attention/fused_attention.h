@@ -794,7 +794,13 @@ enum fattn_s2_flags {
     FATTN_S2_DETERMINISTIC = 32
 };
 
-/** Sharded attention: each head sees a local band and its own share of the distant blocks. */
+/**
+ * Sharded attention: each head sees a local band and its own share of the distant blocks. Query
+ * i has position p = i + Lk - Lq and block qb = floor(p / block_size). It sees key j of block kb
+ * when j <= p and (qb - kb < local_blocks or block kb is of the head's shard, see head_offset);
+ * with FATTN_S2_NON_CAUSAL when max(0, qb - kb - local_blocks + 1) + max(0, kb - qb - local_blocks
+ * + 1) is a multiple of vertical_stride.
+ */
 typedef struct fattn_s2_problem {
     /** sizeof(fattn_s2_problem). */
     uint32_t struct_size;
@@ -816,15 +822,17 @@ typedef struct fattn_s2_problem {
     fattn_layout d_k;
     /** Gradient of v. */
     fattn_layout d_v;
-    /** Tokens in a block. */
+    /** Tokens in a block, at least 1. */
     int64_t block_size;
-    /** Blocks of the local band, the current one included. */
+    /** Blocks of the local band on one side, the current one included, at least 1. */
     int64_t local_blocks;
-    /** Every vertical_stride-th distant block is seen. */
+    /** Every vertical_stride-th distant block is seen, at least 1. */
     int64_t vertical_stride;
-    /** Added to the block number before the stride is taken. */
+    /** Added to the block number before the stride is taken: head h sees distant block kb when
+     * (kb + h * step + head_offset) mod vertical_stride = 0, with step = max(1, floor(
+     * vertical_stride / Hq)). Not used by FATTN_S2_NON_CAUSAL. */
     int64_t head_offset;
-    /** The last dense_heads pattern heads see everything. */
+    /** The last dense_heads pattern heads see everything. Not used by FATTN_S2_HOMOGENEOUS. */
     int64_t dense_heads;
     /** Multiplies q.k. */
     float scale;
@@ -877,6 +885,90 @@ typedef struct fattn_s2_backward_args {
     /** Gradient of v. */
     void* d_v;
 } fattn_s2_backward_args;
+
+/** How much of the context the heads of an S2 plan see together. Written by fattn_s2_coverage_of.
+ */
+typedef struct fattn_s2_coverage {
+    /** In: sizeof(fattn_s2_coverage). Out: bytes written. */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t flags;
+    /** Pairs of a query block and a key block that dense attention would see. */
+    int64_t allowed_blocks;
+    /** Those of them that no head sees. More than 0 is worth a warning. */
+    int64_t unseen_blocks;
+    /** Shards of the distant blocks: vertical_stride, or 1 for FATTN_S2_NON_CAUSAL. */
+    int64_t num_shards;
+    /** Shards that no head sees at a distance; 0 for FATTN_S2_NON_CAUSAL. */
+    int64_t unseen_shards;
+} fattn_s2_coverage;
+
+/* ----------------------------------------------------------------------- block patterns ----- */
+
+/** Published block pattern; see fattn_block_pattern_kind_values. */
+typedef uint32_t fattn_block_pattern_kind;
+/** Every kind sees the first sink_blocks and the blocks less than window_blocks away; d is the
+ * distance of a query block qb and a key block kb. */
+enum fattn_block_pattern_kind_values {
+    /** Nothing else (StreamingLLM, arXiv:2309.17453). */
+    FATTN_BLOCK_PATTERN_SINK_WINDOW = 0,
+    /** d mod stride_blocks = 0 (Sparse Transformer, arXiv:1904.10509). */
+    FATTN_BLOCK_PATTERN_STRIDED = 1,
+    /** The query's own group of stride_blocks, and the last summary_blocks of every group (Sparse
+     * Transformer). */
+    FATTN_BLOCK_PATTERN_FIXED = 2,
+    /** random_blocks others, drawn with seed for each head and query block; without causality the
+     * first sink_blocks also see everything (BigBird, arXiv:2007.14062). */
+    FATTN_BLOCK_PATTERN_RANDOM_GLOBAL = 3,
+    /** d a power of two (PowerAttention, arXiv:2503.03588). */
+    FATTN_BLOCK_PATTERN_POWER_OF_TWO = 4,
+    /** head_windows in place of window_blocks (MoA, arXiv:2406.14909). */
+    FATTN_BLOCK_PATTERN_HEAD_WINDOWS = 5,
+    /** Everything, for heads that head_streaming does not name (DuoAttention, arXiv:2410.10819). */
+    FATTN_BLOCK_PATTERN_HEAD_CLASSES = 6
+};
+
+/** Bits of fattn_block_pattern.flags. */
+enum fattn_block_pattern_flags {
+    /** Key blocks after the query's are allowed. */
+    FATTN_BLOCK_PATTERN_NON_CAUSAL = 1
+};
+
+/** A published pattern over blocks of tokens. */
+typedef struct fattn_block_pattern {
+    /** sizeof(fattn_block_pattern). */
+    uint32_t struct_size;
+    /** Bits of fattn_block_pattern_flags. */
+    uint32_t flags;
+    /** Which pattern. */
+    fattn_block_pattern_kind kind;
+    /** Zero. */
+    uint32_t reserved;
+    /** Heads, H. */
+    int64_t num_heads;
+    /** Queries, the last of kv_len positions. */
+    int64_t q_len;
+    /** Keys; kv_len - q_len is a multiple of block_size, 0 or more. */
+    int64_t kv_len;
+    /** Tokens in a block, at least 1. */
+    int64_t block_size;
+    /** First blocks that every query sees, 0 or more. */
+    int64_t sink_blocks;
+    /** Blocks of the window on one side, the query's own included, 0 or more. */
+    int64_t window_blocks;
+    /** STRIDED, FIXED: at least 1. */
+    int64_t stride_blocks;
+    /** FIXED: 0 to stride_blocks. */
+    int64_t summary_blocks;
+    /** RANDOM_GLOBAL: 0 or more. */
+    int64_t random_blocks;
+    /** RANDOM_GLOBAL: key of the generator. */
+    uint64_t seed;
+    /** HEAD_WINDOWS: [H] blocks, each 0 or more. */
+    const int64_t* head_windows;
+    /** HEAD_CLASSES: [H], nonzero for heads that see only sinks and window. */
+    const uint8_t* head_streaming;
+} fattn_block_pattern;
 
 /* ---------------------------------------------------------------------- devices and plans ----- */
 
@@ -1128,6 +1220,43 @@ FATTN_API fattn_status fattn_neighborhood_forward(fattn_plan* plan,
 FATTN_API fattn_status fattn_neighborhood_backward(fattn_plan* plan,
                                                    const fattn_neighborhood_backward_args* args,
                                                    const fattn_run* run);
+
+/** Makes a plan for S2 attention. Checks everything that does not need the data. */
+FATTN_API fattn_status fattn_s2_plan(fattn_device* device, const fattn_s2_problem* problem,
+                                     fattn_plan** plan);
+
+/** FATTN_STATUS_OK when fattn_s2_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error. */
+FATTN_API fattn_status fattn_supports_s2(fattn_device* device, const fattn_s2_problem* problem);
+
+/** S2 attention, forward. run may be NULL. */
+FATTN_API fattn_status fattn_s2_forward(fattn_plan* plan, const fattn_s2_forward_args* args,
+                                        const fattn_run* run);
+
+/** S2 attention, backward: recomputes the weights from q, k and lse. run may be NULL. */
+FATTN_API fattn_status fattn_s2_backward(fattn_plan* plan, const fattn_s2_backward_args* args,
+                                         const fattn_run* run);
+
+/** Which part of the context the heads of an S2 plan see together. */
+FATTN_API fattn_status fattn_s2_coverage_of(fattn_plan* plan, fattn_s2_coverage* coverage);
+
+/**
+ * Which key blocks of a key head some query at position first_position or later may see, also past
+ * the plan's last query (FATTN_S2_NON_CAUSAL: up to the last key): what a cache has to keep once
+ * all earlier queries are done. needed has ceil(Lk / block_size) bytes, 1 for a needed block, else
+ * 0; num_bytes is its size.
+ */
+FATTN_API fattn_status fattn_s2_needed_blocks(fattn_plan* plan, int64_t k_head,
+                                              int64_t first_position, uint8_t* needed,
+                                              uint64_t num_bytes);
+
+/**
+ * Writes a published pattern as a mask of kept blocks, [H, nQ, nK] of 0 and 1 with nQ = ceil(q_len
+ * / block_size) and nK = ceil(kv_len / block_size): the form that permuted block attention takes.
+ * num_bytes is the size of mask and must be at least that many.
+ */
+FATTN_API fattn_status fattn_block_pattern_mask(const fattn_block_pattern* pattern, uint8_t* mask,
+                                                uint64_t num_bytes);
 
 /** Partial results over disjoint sets of keys, to be merged by fattn_merge. */
 typedef struct fattn_merge_args {
