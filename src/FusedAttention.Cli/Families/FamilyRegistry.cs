@@ -12,6 +12,7 @@ internal static class FamilyRegistry
     internal static IReadOnlyList<AttentionFamily> Available { get; } =
     [
         new DenseFamily(),
+        new S2Family(),
     ];
 
     /// <summary>The family of a problem.</summary>

@@ -125,10 +125,10 @@ internal sealed class ProblemReaderTests
     }
 
     [Test]
-    public void Only_dense_is_available()
+    public void A_family_that_cannot_run_yet_is_named()
     {
         Assert.That(() => FamilyRegistry.Require(Read("""{"family":"lightning"}""")),
-            Throws.TypeOf<UnsupportedException>().With.Message.EqualTo(
+            Throws.TypeOf<UnsupportedException>().With.Message.StartsWith(
                 "family lightning is not available yet in this version; available: dense"));
         Assert.That(FamilyRegistry.Require(Read("""{"family":"dense"}""")).Family, Is.EqualTo(Family.Dense));
     }

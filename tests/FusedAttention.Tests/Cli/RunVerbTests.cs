@@ -258,7 +258,6 @@ internal sealed class RunVerbTests
     }
 
     [TestCase("""{"family":"dense","causal":0}""", 2, "causal")]
-    [TestCase("""{"family":"s2","block_size":16,"local_blocks":2,"vertical_stride":3}""", 3, "s2 is not available yet")]
     [TestCase("""{"family":"dense"}""", 2, "--dtype is \"f8\"", "--dtype", "f8")]
     [TestCase("""{"family":"dense"}""", 2, "--device is \"gpu\"", "--device", "gpu")]
     [TestCase("""{"family":"dense"}""", 2, "--device is \"cuda:x\"", "--device", "cuda:x")]

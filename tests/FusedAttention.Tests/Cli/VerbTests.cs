@@ -73,7 +73,7 @@ internal sealed class VerbTests
         _tool.Run("info");
         Assert.That(_tool.ExitCode, Is.Zero);
         Assert.That(_tool.Results, Does.Contain($"in use: {target}").And.Contain("ABI 1").And.Contain("CUDA"));
-        Assert.That(_tool.Results, Does.Contain("families: dense; not yet: neighborhood, lightning"));
+        Assert.That(_tool.Results, Does.Contain("families: dense, "));
         _tool.Run("doctor");
         Assert.That(_tool.ExitCode, Is.Zero, _tool.Results);
         Assert.That(_tool.Results, Does.Contain($"  {target}: right").And.Contain("  scalar: right"));
@@ -124,12 +124,12 @@ internal sealed class VerbTests
     {
         _tool.Run("demo", "--quick", "--out", _tool.At("demo"));
         Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
-        Assert.That(_tool.Remarks, Does.Contain("[1/11] full").And.Not.Contain("left out"));
+        Assert.That(_tool.Remarks, Does.Match(@"\[1/\d+\] full").And.Not.Contain("left out"));
         Assert.That(_tool.Results, Does.Contain("training backward"));
         string table = File.ReadAllText(_tool.At("demo/demo.md"));
         Assert.That(table, Does.Contain("| full | f32 | B1 H8 L1024 D64 | forward |"));
         Assert.That(PngReader.Read(File.ReadAllBytes(_tool.At("demo/schedules.png")), "x").Height, Is.GreaterThan(200));
-        Assert.That(Baseline.ReadFile(_tool.At("demo/demo.json")), Has.Count.EqualTo(13));
+        Assert.That(Baseline.ReadFile(_tool.At("demo/demo.json")), Has.Count.GreaterThanOrEqualTo(13));
         using JsonDocument json = JsonDocument.Parse(File.ReadAllText(_tool.At("demo/demo.json")));
         foreach (JsonElement entry in json.RootElement.GetProperty("cases").EnumerateArray())
         {

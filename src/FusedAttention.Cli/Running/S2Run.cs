@@ -1,0 +1,50 @@
+// Runs one S2 problem from loaded tensors to stored results; made by the S2 inputs.
+namespace FusedAttention.Cli.Running;
+
+/// <typeparam name="T">Type the inputs are computed in: float, Half or BFloat16.</typeparam>
+internal sealed class S2Run<T> : FamilyRun<T>
+    where T : unmanaged
+{
+    private readonly S2Inputs _inputs;
+
+    internal S2Run(S2Inputs inputs)
+        : base(inputs)
+    {
+        _inputs = inputs;
+    }
+
+    protected override void Compute(AttentionDevice device)
+    {
+        S2Options options = S2PlanOptions.From(_inputs.Problem) with { Float32Output = true, Float32Gradients = true };
+        using S2AttentionPlan<T> plan = MakePlan(() => new S2AttentionPlan<T>(_inputs.Shape, options, device));
+        S2ForwardArguments<T> forward = new()
+        {
+            Query = Load<T>(_inputs.Q),
+            Key = Load<T>(_inputs.K),
+            Value = Load<T>(_inputs.V),
+            Output = TensorOut<T>.Float32(MakeOutput()),
+            Lse = MakeLse(),
+        };
+        plan.Forward(in forward);
+        if (!options.Backward)
+        {
+            return;
+        }
+
+        (HostTensor<float> dq, HostTensor<float> dk, HostTensor<float> dv) = MakeGradients();
+        S2BackwardArguments<T> backward = new()
+        {
+            Query = forward.Query,
+            Key = forward.Key,
+            Value = forward.Value,
+            Output = forward.Output,
+            Lse = forward.Lse,
+            GradOutput = TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradLse = LoadOptional<float>(_inputs.LseGradient),
+            GradQuery = TensorOut<T>.Float32(dq),
+            GradKey = TensorOut<T>.Float32(dk),
+            GradValue = TensorOut<T>.Float32(dv),
+        };
+        plan.Backward(in backward);
+    }
+}
