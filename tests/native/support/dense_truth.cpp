@@ -13,12 +13,17 @@ using reference::dense_forward;
 namespace {
 
 /// The errors of a row's results hang together through its sum, so many results of few rows show
-/// too little.
-constexpr int64 kEnoughRows = 64;
+/// too little. Where scores are large nearly all rows see one key alone, without an error: the few
+/// others count.
+constexpr int64 kEnoughRows = 256;
+constexpr int64 kEnoughRowsOfLargeScores = 4096;
+constexpr double kLargeScores = 8;  // times ordinary ones
+/// Sums over all rows of a head, of which a case has few.
+constexpr int64 kEnoughSums = 64;
 constexpr int kMostReplicas = 200;
-/// Multiply-adds that the replicas of one case may cost, and while rows are missing.
+/// Multiply-adds that the replicas of one case may cost, and while rows or sums are missing.
 constexpr double kReplicaWork = 5e6;
-constexpr double kReplicaWorkForRows = 5e7;
+constexpr double kReplicaWorkForRows = 2e7;
 
 void add_errors(const DenseCase& c, const reference::DenseOutput& output,
                 const reference::DenseGradients& gradients, DenseTruth& truth) {
@@ -37,8 +42,15 @@ void add_errors(const DenseCase& c, const reference::DenseOutput& output,
     truth.d_sink_logits.add(gradients.d_sink_logits, plain_gradients.d_sink_logits);
 }
 
-bool rests_on_enough(const DenseTruth& truth) {
-    if (truth.num_rows < kEnoughRows) return false;
+bool lacks_rows(const DenseTruth& truth, const DenseSpec& spec) {
+    const int64 sums = truth.d_sink_logits.count();
+    return truth.num_rows <
+               (spec.magnitude < kLargeScores ? kEnoughRows : kEnoughRowsOfLargeScores) ||
+           (sums > 0 && sums < kEnoughSums);
+}
+
+bool rests_on_enough(const DenseTruth& truth, const DenseSpec& spec) {
+    if (lacks_rows(truth, spec)) return false;
     for (const PlainError* error : {&truth.o, &truth.lse, &truth.d_q, &truth.d_k, &truth.d_v,
                                     &truth.d_bias, &truth.d_sink_logits})
         if (error->count() > 0 && error->count() < PlainError::kEnough) return false;
@@ -67,9 +79,8 @@ DenseTruth dense_truth(const DenseCase& c, const std::function<void(DenseCase&)>
     DenseSpec replica = c.spec();
     const double work = std::max(replica.work() * (replica.backward ? 5 : 1), 1.0);
     double spent = 0;
-    for (int n = 0; n < kMostReplicas && !rests_on_enough(truth); ++n, spent += work) {
-        if (spent + work > (truth.num_rows < kEnoughRows ? kReplicaWorkForRows : kReplicaWork))
-            break;
+    for (int n = 0; n < kMostReplicas && !rests_on_enough(truth, replica); ++n, spent += work) {
+        if (spent + work > (lacks_rows(truth, replica) ? kReplicaWorkForRows : kReplicaWork)) break;
         replica.seed += 0x100000000;
         DenseCase other(replica);
         if (prepare) prepare(other);
