@@ -280,8 +280,12 @@ class ForwardLoop {
         for (int64 r = 0; r < num_rows; ++r) {
             float* x = scores + r * kScoreStride;
             const Row& info = s_.rows[row + r];
-            const int64 b = clamp_to<int64>(info.begin - key, range.begin, range.end);
-            const int64 e = clamp_to<int64>(info.end - key, b, range.end);
+            // A full range is what every row sees, also where a row's interval goes on with slots
+            // whose bits are not set.
+            const int64 b = range.full ? range.start
+                                       : clamp_to<int64>(info.begin - key, range.begin, range.end);
+            const int64 e =
+                range.full ? range.depth : clamp_to<int64>(info.end - key, b, range.end);
             if (!rule_.plain && b < e) logits(space_, rule_, info, key + b, e - b, x + b, nullptr);
             if (info.bits != nullptr && !range.full) hide_unset(info, key, b, e, x);
             fill(x, range.begin, b, -kInfinity);
