@@ -54,9 +54,13 @@ namespace {
 
 #define FATTN_FIELDS_fattn_permuted_block_problem(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(d_o) X(d_q) X(d_k) X(d_v) X(block_size) X(segment_size) \
-    X(max_blocks) X(coverage) X(scale) X(pointer_alignment) X(reserved)
+    X(max_blocks) X(coverage) X(scale) X(pointer_alignment) X(reserved) X(query_block)
 #define FATTN_FIELDS_fattn_permuted_block_forward_args(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(permutation) X(block_mask)
+#define FATTN_FIELDS_fattn_permuted_block_select_args(X) \
+    FATTN_HEADER(X) X(q) X(k) X(permutation) X(block_mask) X(coverage)
+#define FATTN_FIELDS_fattn_permuted_block_gate_args(X) \
+    FATTN_HEADER(X) X(q) X(k) X(scores) X(block_mask) X(top_k) X(threshold) X(gate)
 #define FATTN_FIELDS_fattn_permuted_block_backward_args(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(d_o) X(d_lse) X(permutation) X(block_mask) \
     X(d_q) X(d_k) X(d_v)
@@ -98,7 +102,8 @@ namespace {
     X(fattn_dense_backward_args) X(fattn_neighborhood_problem) X(fattn_neighborhood_forward_args) \
     X(fattn_neighborhood_backward_args) X(fattn_lightning_problem) \
     X(fattn_lightning_forward_args) X(fattn_lightning_backward_args) \
-    X(fattn_permuted_block_problem) X(fattn_permuted_block_forward_args) \
+    X(fattn_permuted_block_problem) X(fattn_permuted_block_select_args) \
+    X(fattn_permuted_block_gate_args) X(fattn_permuted_block_forward_args) \
     X(fattn_permuted_block_backward_args) X(fattn_s2_problem) X(fattn_s2_forward_args) \
     X(fattn_s2_backward_args) X(fattn_s2_coverage) X(fattn_block_pattern) X(fattn_merge_args) \
     X(fattn_device_options) X(fattn_device_description) X(fattn_plan_description) \

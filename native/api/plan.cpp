@@ -9,6 +9,45 @@
 #include "core/schedule.h"
 
 namespace fattn::api {
+
+Status check_tile_map(const PlanBody& body, const ScheduleStats& stats,
+                      const TileMapRequest& request) {
+    const PlanBody::Heads heads = body.heads();
+    if (request.batch < 0 || request.batch >= heads.batch) {
+        return invalid(
+            text("batch is ", request.batch, "; allowed are 0 up to ", heads.batch, ", excluded"));
+    }
+    if (request.head < 0 || request.head >= heads.num_q_heads) {
+        return invalid(text("head is ", request.head, "; allowed are 0 up to ", heads.num_q_heads,
+                            ", excluded"));
+    }
+    const uint64 needed =
+        static_cast<uint64>(stats.num_q_tiles) * static_cast<uint64>(stats.num_kv_tiles);
+    if (request.num_bytes < needed) {
+        return invalid(text("num_bytes is ", request.num_bytes, "; the map has ", stats.num_q_tiles,
+                            " times ", stats.num_kv_tiles, " bytes"));
+    }
+    if (request.tiles == nullptr && needed > 0) {
+        return invalid(text("tiles is NULL; room for ", needed, " bytes is needed"));
+    }
+    return {};
+}
+
+Status write_schedule_stats(const ScheduleStats& stats, fattn_schedule_stats* out) {
+    const fattn_schedule_stats value{.struct_size = 0,
+                                     .flags = 0,
+                                     .tile_q = stats.tile_q,
+                                     .tile_kv = stats.tile_kv,
+                                     .num_q_tiles = stats.num_q_tiles,
+                                     .num_kv_tiles = stats.num_kv_tiles,
+                                     .full_tiles = stats.full_tiles,
+                                     .partial_tiles = stats.partial_tiles,
+                                     .skipped_tiles = stats.skipped_tiles,
+                                     .needed_pairs = stats.needed_pairs,
+                                     .visited_pairs = stats.visited_pairs};
+    return write_growing(value, "stats", "fattn_schedule_stats", out);
+}
+
 namespace {
 
 static_assert(FATTN_PASS_FORWARD == static_cast<fattn_pass>(Pass::kForward));
@@ -64,43 +103,14 @@ Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, u
 Status write_stats(const fattn_plan& plan, fattn_schedule_stats* out) {
     ScheduleStats stats{};
     FATTN_RETURN_IF_ERROR(plan.body->stats(&stats));
-    const fattn_schedule_stats value{.struct_size = 0,
-                                     .flags = 0,
-                                     .tile_q = stats.tile_q,
-                                     .tile_kv = stats.tile_kv,
-                                     .num_q_tiles = stats.num_q_tiles,
-                                     .num_kv_tiles = stats.num_kv_tiles,
-                                     .full_tiles = stats.full_tiles,
-                                     .partial_tiles = stats.partial_tiles,
-                                     .skipped_tiles = stats.skipped_tiles,
-                                     .needed_pairs = stats.needed_pairs,
-                                     .visited_pairs = stats.visited_pairs};
-    return write_growing(value, "stats", "fattn_schedule_stats", out);
+    return write_schedule_stats(stats, out);
 }
 
-Status write_tiles(const fattn_plan& plan, int64_t batch, int64_t head, uint8_t* tiles,
-                   uint64_t num_bytes) {
-    const PlanBody::Heads heads = plan.body->heads();
-    if (batch < 0 || batch >= heads.batch) {
-        return invalid(
-            text("batch is ", batch, "; allowed are 0 up to ", heads.batch, ", excluded"));
-    }
-    if (head < 0 || head >= heads.num_q_heads) {
-        return invalid(
-            text("head is ", head, "; allowed are 0 up to ", heads.num_q_heads, ", excluded"));
-    }
+Status write_tiles(const fattn_plan& plan, const TileMapRequest& request) {
     ScheduleStats stats{};
     FATTN_RETURN_IF_ERROR(plan.body->stats(&stats));
-    const uint64 needed =
-        static_cast<uint64>(stats.num_q_tiles) * static_cast<uint64>(stats.num_kv_tiles);
-    if (num_bytes < needed) {
-        return invalid(text("num_bytes is ", num_bytes, "; the map has ", stats.num_q_tiles,
-                            " times ", stats.num_kv_tiles, " bytes"));
-    }
-    if (tiles == nullptr && needed > 0) {
-        return invalid(text("tiles is NULL; room for ", needed, " bytes is needed"));
-    }
-    plan.body->write_tiles(batch, head, tiles);
+    FATTN_RETURN_IF_ERROR(check_tile_map(*plan.body, stats, request));
+    plan.body->write_tiles(request.batch, request.head, request.tiles);
     return {};
 }
 
@@ -150,6 +160,6 @@ fattn_status fattn_plan_schedule_tiles(fattn_plan* plan, int64_t batch, int64_t 
                                        uint8_t* tiles, uint64_t num_bytes) {
     return guarded([&] {
         if (plan == nullptr) return invalid("plan is NULL");
-        return fattn::api::write_tiles(*plan, batch, head, tiles, num_bytes);
+        return fattn::api::write_tiles(*plan, {batch, head, tiles, num_bytes});
     });
 }

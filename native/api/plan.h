@@ -51,6 +51,21 @@ struct fattn_plan : fattn::api::Counted {
 
 namespace fattn::api {
 
+/// What a caller wants to know of one batch entry and query head, and where.
+struct TileMapRequest {
+    int64 batch;
+    int64 head;
+    uint8* tiles;
+    uint64 num_bytes;
+};
+
+/// Checks what a tile map is asked for against the plan and what its map needs.
+Status check_tile_map(const PlanBody& body, const ScheduleStats& stats,
+                      const TileMapRequest& request);
+
+/// Sums as a caller's struct.
+Status write_schedule_stats(const ScheduleStats& stats, fattn_schedule_stats* out);
+
 /// The body of a plan that has to be of a family.
 template <class Body>
 Status body_of(const fattn_plan& plan, const Body** out) {

@@ -7,6 +7,7 @@
 
 #include "backend/status.h"
 #include "core/neighborhood.h"
+#include "core/permuted_block.h"
 #include "core/problem.h"
 #include "core/s2.h"
 #include "core/schedule.h"
@@ -55,6 +56,14 @@ struct NeighborhoodSchedules {
     BoxSchedule queries_of_keys;  // patches of keys against single queries; backward only
 };
 
+/// Selections need no more workspace than a forward run.
+class PermutedBlockKernel
+    : public FamilyKernel<PermutedBlockForwardArgs, PermutedBlockBackwardArgs> {
+  public:
+    virtual Status select(const PermutedBlockSelectArgs& args, const RunOptions& run) const = 0;
+    virtual Status gate(const BlockGateArgs& args, const RunOptions& run) const = 0;
+};
+
 /// Rows and keys of the tiles that schedules are reported in.
 struct TileShape {
     int32 q = 1;
@@ -82,6 +91,8 @@ class Backend {
     /// Sparse patterns over the tensors of a dense problem; runs take its arguments.
     virtual Status supports(const S2Problem& problem) const = 0;
     virtual Status make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) = 0;
+    virtual Status make_permuted_block(const PermutedBlockProblem& problem,
+                                       std::unique_ptr<PermutedBlockKernel>* kernel) = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;

@@ -10,6 +10,7 @@
 #include "cpu/dense_kernel.h"
 #include "cpu/neighborhood_kernel.h"
 #include "cpu/parallel.h"
+#include "cpu/permuted_block_kernel.h"
 #include "cpu/s2_kernel.h"
 
 namespace fattn::cpu {
@@ -78,6 +79,12 @@ Status CpuBackend::supports(const S2Problem&) const { return {}; }
 Status CpuBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) {
     if (Status status = supports(problem); !status.ok()) return status;
     *kernel = make_s2_kernel(problem, *choice_.kernels, pool_, num_threads_);
+    return {};
+}
+
+Status CpuBackend::make_permuted_block(const PermutedBlockProblem& problem,
+                                       std::unique_ptr<PermutedBlockKernel>* kernel) {
+    *kernel = make_permuted_block_kernel(problem, *choice_.kernels, pool_, num_threads_);
     return {};
 }
 

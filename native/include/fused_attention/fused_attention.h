@@ -676,7 +676,9 @@ enum fattn_permuted_block_flags {
     FATTN_PERMUTED_BLOCK_NON_CAUSAL = 4,
     /** The plan will also be run backward. */
     FATTN_PERMUTED_BLOCK_BACKWARD = 8,
-    /** One permutation per KV head instead of per query head. */
+    /** One permutation and one block mask per KV head: selection takes the mean over the query
+     * heads of a KV head of their importances and of their block weights, and runs take equal ones
+     * for them, which lets them read keys and values together. */
     FATTN_PERMUTED_BLOCK_SHARE_PERMUTATION = 16,
     /** Block scores from the maximum of a block instead of its mean. */
     FATTN_PERMUTED_BLOCK_MAX_POOL = 32,
@@ -684,15 +686,21 @@ enum fattn_permuted_block_flags {
     FATTN_PERMUTED_BLOCK_DETERMINISTIC = 64
 };
 
-/** Block-sparse attention whose keys are permuted inside segments so that few blocks matter. */
+/**
+ * Block-sparse attention whose keys are permuted inside segments so that few blocks matter.
+ * nQ = ceil(Lq / query_block), nK = ceil(Lk / block_size). Query i stands at position i + Lk - Lq.
+ * It sees a token when its query block keeps the block of the token's slot and, with causality,
+ * the token is not past the query's position.
+ */
 typedef struct fattn_permuted_block_problem {
     /** sizeof(fattn_permuted_block_problem). */
     uint32_t struct_size;
     /** Bits of fattn_permuted_block_flags. */
     uint32_t flags;
-    /** Queries [B, Hq, Lq, D]; with Lq < Lk the last Lq positions. */
+    /** Queries [B, Hq, Lq, D]; with Lq < Lk the last Lq positions, Lk - Lq a multiple of
+     * query_block. */
     fattn_layout q;
-    /** Keys [B, Hk, Lk, D]. */
+    /** Keys [B, Hk, Lk, D], Lk at least Lq. */
     fattn_layout k;
     /** Values [B, Hv, Lk, Dv]. */
     fattn_layout v;
@@ -706,21 +714,86 @@ typedef struct fattn_permuted_block_problem {
     fattn_layout d_k;
     /** Gradient of v. */
     fattn_layout d_v;
-    /** Tokens in a block; 0 means 128. */
+    /** Key slots in a block; 0 means 128. */
     int64_t block_size;
-    /** Tokens in a segment, a multiple of block_size; 0 means 256. */
+    /** Key slots in a segment, a multiple of block_size; 0 means 256. */
     int64_t segment_size;
-    /** Most blocks a row may keep, 0 for the worst case. */
+    /** Most blocks a row may keep, 0 for the worst case: room that a GPU sets aside. The CPU needs
+     * none. Never changes results. */
     int64_t max_blocks;
-    /** Share of the block scores a row keeps, in (0, 1]. */
+    /** Share of the block weights that a row keeps, in (0, 1]; see
+     * FATTN_PERMUTED_BLOCK_HAS_COVERAGE. */
     float coverage;
-    /** Multiplies q.k. */
+    /** Multiplies q.k, also in importances and block scores. */
     float scale;
     /** As in fattn_dense_problem. */
     uint32_t pointer_alignment;
     /** Zero. */
     uint32_t reserved;
+    /** Queries that share a row of the block mask, a divisor of block_size; 0 means block_size, 1
+     * gives every query a row of its own. */
+    int64_t query_block;
 } fattn_permuted_block_problem;
+
+/** The data of one selection by importance and coverage. */
+typedef struct fattn_permuted_block_select_args {
+    /** sizeof(fattn_permuted_block_select_args). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t flags;
+    /** Queries, as the plan's q. */
+    const void* q;
+    /** Keys, as the plan's k. */
+    const void* k;
+    /** Written, [B, Hq, Lk]: the token of each slot. Inside complete segments by descending
+     * importance, equal ones by ascending token; the identity elsewhere, and everywhere when Lk is
+     * at most one segment. */
+    int32_t* permutation;
+    /** Written, [B, Hq, nQ, nK]: 1 for blocks that are kept, all blocks of the query block's own
+     * segment and the block that holds token 0 among them. */
+    uint8_t* block_mask;
+    /** Written, [B, Hq, nQ]: share of the block weights that is kept, 1 where there was no block to
+     * choose. May be NULL. */
+    float* coverage;
+} fattn_permuted_block_select_args;
+
+/** How a gate chooses blocks; see fattn_block_gate_values. */
+typedef uint32_t fattn_block_gate;
+enum fattn_block_gate_values {
+    /** The top_k highest scores, the query block's own block being always one of them. */
+    FATTN_BLOCK_GATE_MOBA = 0,
+    /** The top_k highest scores, and the own block. */
+    FATTN_BLOCK_GATE_TOP_K = 1,
+    /** Blocks whose softmax over all blocks that may be seen is at least threshold, and the own
+     * block. */
+    FATTN_BLOCK_GATE_THRESHOLD = 2
+};
+
+/**
+ * The data of one selection by a gate. Blocks are those of tokens in their own order: the mask goes
+ * with a run whose permutation is NULL. With causality blocks after the own one are never kept.
+ */
+typedef struct fattn_permuted_block_gate_args {
+    /** sizeof(fattn_permuted_block_gate_args). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t flags;
+    /** Queries, as the plan's q; NULL with scores. */
+    const void* q;
+    /** Keys, as the plan's k; NULL with scores. */
+    const void* k;
+    /** [B, Hq, nQ, nK] scores, or NULL: the mean query of a query block times the mean key of a
+     * block, unscaled. Query heads that share a mask take the mean of theirs. */
+    const float* scores;
+    /** Written, [B, Hq, nQ, nK]: 1 for blocks that are kept. */
+    uint8_t* block_mask;
+    /** MOBA and TOP_K: how many blocks, at least 1. */
+    int64_t top_k;
+    /** THRESHOLD: least weight, in [0, 1]. */
+    float threshold;
+    /** One of fattn_block_gate_values. */
+    fattn_block_gate gate;
+} fattn_permuted_block_gate_args;
 
 /** The data of one forward run of a permuted block plan. */
 typedef struct fattn_permuted_block_forward_args {
@@ -734,13 +807,14 @@ typedef struct fattn_permuted_block_forward_args {
     const void* k;
     /** Values. */
     const void* v;
-    /** Output. */
+    /** Output; rows that see no key become 0. */
     void* o;
-    /** [B, Hq, Lq] f32 or NULL. */
+    /** [B, Hq, Lq] f32 or NULL; -inf for rows that see no key. */
     float* lse;
-    /** [B, Hq, Lk]: original index of each slot. */
+    /** [B, Hq, Lk]: the token of each slot, a permutation inside every segment. NULL: each token in
+     * its own slot. */
     const int32_t* permutation;
-    /** [B, Hq, nQ, nK] u8: blocks that are kept. */
+    /** [B, Hq, nQ, nK] u8: blocks that are kept, anything but 0. NULL: all of them. */
     const uint8_t* block_mask;
 } fattn_permuted_block_forward_args;
 
@@ -764,9 +838,9 @@ typedef struct fattn_permuted_block_backward_args {
     const void* d_o;
     /** Gradient of lse or NULL. */
     const float* d_lse;
-    /** [B, Hq, Lk] as in the forward run. */
+    /** [B, Hq, Lk] as in the forward run, or NULL. */
     const int32_t* permutation;
-    /** [B, Hq, nQ, nK] as in the forward run. */
+    /** [B, Hq, nQ, nK] as in the forward run, or NULL. */
     const uint8_t* block_mask;
     /** Gradient of q. */
     void* d_q;
@@ -1257,6 +1331,56 @@ FATTN_API fattn_status fattn_s2_needed_blocks(fattn_plan* plan, int64_t k_head,
  */
 FATTN_API fattn_status fattn_block_pattern_mask(const fattn_block_pattern* pattern, uint8_t* mask,
                                                 uint64_t num_bytes);
+/** Makes a plan for permuted block-sparse attention. */
+FATTN_API fattn_status fattn_permuted_block_plan(fattn_device* device,
+                                                 const fattn_permuted_block_problem* problem,
+                                                 fattn_plan** plan);
+
+/** FATTN_STATUS_OK when fattn_permuted_block_plan would succeed; otherwise its status, the reason
+ * in fattn_last_error. */
+FATTN_API fattn_status fattn_supports_permuted_block(fattn_device* device,
+                                                     const fattn_permuted_block_problem* problem);
+
+/**
+ * Chooses slots and blocks from the data: the last min(block_size, Lq) queries say how important
+ * each key is, keys are sorted inside segments, pooled queries meet pooled keys of other (with
+ * causality: earlier) segments, and each row keeps the shortest run of highest weights that reaches
+ * coverage. Takes the workspace of a forward run. run may be NULL.
+ */
+FATTN_API fattn_status fattn_permuted_block_select(fattn_plan* plan,
+                                                   const fattn_permuted_block_select_args* args,
+                                                   const fattn_run* run);
+
+/** Chooses blocks by a gate. Takes the workspace of a forward run. run may be NULL. */
+FATTN_API fattn_status fattn_permuted_block_gate(fattn_plan* plan,
+                                                 const fattn_permuted_block_gate_args* args,
+                                                 const fattn_run* run);
+
+/** Attention over a selection, forward. The index contents are checked first. run may be NULL. */
+FATTN_API fattn_status fattn_permuted_block_forward(fattn_plan* plan,
+                                                    const fattn_permuted_block_forward_args* args,
+                                                    const fattn_run* run);
+
+/** The gradient of fattn_permuted_block_forward, the selection being held fixed. run may be NULL.
+ */
+FATTN_API fattn_status fattn_permuted_block_backward(fattn_plan* plan,
+                                                     const fattn_permuted_block_backward_args* args,
+                                                     const fattn_run* run);
+
+/**
+ * Sums over what a run with this selection visits, in tiles of query_block queries and block_size
+ * slots. permutation and block_mask as in a run, each may be NULL. (fattn_plan_schedule_stats
+ * counts for every block kept.)
+ */
+FATTN_API fattn_status fattn_permuted_block_stats(fattn_plan* plan, const int32_t* permutation,
+                                                  const uint8_t* block_mask,
+                                                  fattn_schedule_stats* stats);
+
+/** Tile map of one batch entry and query head for this selection, [nQ, nK] bytes of
+ * fattn_tile_values; see fattn_permuted_block_stats and fattn_plan_schedule_tiles. */
+FATTN_API fattn_status fattn_permuted_block_tiles(fattn_plan* plan, const int32_t* permutation,
+                                                  const uint8_t* block_mask, int64_t batch,
+                                                  int64_t head, uint8_t* tiles, uint64_t num_bytes);
 
 /** Partial results over disjoint sets of keys, to be merged by fattn_merge. */
 typedef struct fattn_merge_args {

@@ -58,6 +58,77 @@ PermutedBlockCase::PermutedBlockCase(const PermutedBlockSpec& spec) : spec_(spec
     d_v = gradient_of(v, s.v_order);
 }
 
+fattn_permuted_block_problem PermutedBlockCase::c_problem() const {
+    const PermutedBlockSpec& s = spec_;
+    fattn_permuted_block_problem p{};
+    p.struct_size = sizeof p;
+    const auto flag = [&](bool on, uint32 bit) { p.flags |= on ? bit : 0U; };
+    flag(s.scale.has_value(), FATTN_PERMUTED_BLOCK_HAS_SCALE);
+    flag(true, FATTN_PERMUTED_BLOCK_HAS_COVERAGE);
+    flag(!s.causal, FATTN_PERMUTED_BLOCK_NON_CAUSAL);
+    flag(s.backward, FATTN_PERMUTED_BLOCK_BACKWARD);
+    flag(s.shared, FATTN_PERMUTED_BLOCK_SHARE_PERMUTATION);
+    flag(s.max_pool, FATTN_PERMUTED_BLOCK_MAX_POOL);
+    p.q = to_c(q.layout());
+    p.k = to_c(k.layout());
+    p.v = to_c(v.layout());
+    p.o = to_c(o.layout());
+    p.d_o = to_c(d_o.layout());
+    p.d_q = to_c(d_q.layout());
+    p.d_k = to_c(d_k.layout());
+    p.d_v = to_c(d_v.layout());
+    p.block_size = s.block;
+    p.segment_size = s.segment;
+    p.query_block = s.query_block;
+    p.coverage = s.coverage;
+    p.scale = s.scale.value_or(0.0F);
+    return p;
+}
+
+fattn_permuted_block_select_args PermutedBlockCase::c_select() {
+    fattn_permuted_block_select_args args{};
+    args.struct_size = sizeof args;
+    args.q = q.data();
+    args.k = k.data();
+    args.permutation = permutation.data();
+    args.block_mask = block_mask.data();
+    args.coverage = coverage.data();
+    return args;
+}
+
+fattn_permuted_block_forward_args PermutedBlockCase::c_forward() {
+    const PermutedBlockForwardArgs given = forward_args();
+    fattn_permuted_block_forward_args args{};
+    args.struct_size = sizeof args;
+    args.q = given.q;
+    args.k = given.k;
+    args.v = given.v;
+    args.o = given.o;
+    args.lse = given.lse;
+    args.permutation = given.permutation;
+    args.block_mask = given.block_mask;
+    return args;
+}
+
+fattn_permuted_block_backward_args PermutedBlockCase::c_backward() {
+    const PermutedBlockBackwardArgs given = backward_args();
+    fattn_permuted_block_backward_args args{};
+    args.struct_size = sizeof args;
+    args.q = given.q;
+    args.k = given.k;
+    args.v = given.v;
+    args.o = given.o;
+    args.lse = given.lse;
+    args.d_o = given.d_o;
+    args.d_lse = given.d_lse;
+    args.permutation = given.permutation;
+    args.block_mask = given.block_mask;
+    args.d_q = given.d_q;
+    args.d_k = given.d_k;
+    args.d_v = given.d_v;
+    return args;
+}
+
 PermutedBlockProblem PermutedBlockCase::problem() const {
     const PermutedBlockSpec& s = spec_;
     PermutedBlockProblem p{};
@@ -125,6 +196,15 @@ void PermutedBlockCase::reset_outputs() {
 void PermutedBlockCase::reset_gradients() {
     for (Tensor* x : {&d_q, &d_k, &d_v})
         if (x->present()) *x = Tensor(x->layout());
+}
+
+void PermutedBlockCase::reset_selection() {
+    const PermutedBlockProblem p = problem();
+    const int64 heads = p.batch * p.num_q_heads;
+    permutation.assign(static_cast<std::size_t>(heads * p.kv_len), -7);
+    block_mask.assign(static_cast<std::size_t>(heads * p.num_query_blocks() * p.num_key_blocks()),
+                      9);
+    coverage.assign(static_cast<std::size_t>(heads * p.num_query_blocks()), -1.0F);
 }
 
 void PermutedBlockCase::draw_selection(double chance_of_block) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/permuted_block.h"
+#include "fused_attention/fused_attention.h"
 #include "support/tensor.h"
 
 namespace fattn::test {
@@ -56,6 +57,13 @@ class PermutedBlockCase {
     PermutedBlockCase& operator=(const PermutedBlockCase&) = delete;
 
     const PermutedBlockSpec& spec() const { return spec_; }
+    /// For the C interface. Outputs point to what is below.
+    fattn_permuted_block_problem c_problem() const;
+    fattn_permuted_block_select_args c_select();
+    fattn_permuted_block_forward_args c_forward();
+    fattn_permuted_block_backward_args c_backward();
+
+    /// For the reference and the kernels.
     PermutedBlockProblem problem() const;
     PermutedBlockForwardArgs forward_args();
     PermutedBlockBackwardArgs backward_args();
@@ -64,6 +72,8 @@ class PermutedBlockCase {
     void reset_outputs();
     void reset_gradients();
 
+    /// Makes room for a selection, filled with values that none has.
+    void reset_selection();
     /// A random permutation inside segments and random kept blocks, each with the given chance;
     /// equal for query heads that share.
     void draw_selection(double chance_of_block);
@@ -72,6 +82,7 @@ class PermutedBlockCase {
     Tensor o, lse, d_q, d_k, d_v;
     std::vector<int32> permutation;  // [B, Hq, Lk]
     std::vector<uint8> block_mask;   // [B, Hq, nQ, nK]
+    std::vector<float> coverage;     // [B, Hq, nQ]
 
   private:
     PermutedBlockSpec spec_;
