@@ -205,7 +205,7 @@ internal sealed unsafe class DenseSpecs
         }
     }
 
-    private static fattn_layout Layout(
+    internal static fattn_layout Layout(
         AttentionShape shape, ElementType element, long heads, long length, long dim, TensorStrides? strides)
     {
         TensorStrides actual = strides ?? (shape.Layout == AttentionLayout.TokensFirst
@@ -317,7 +317,7 @@ internal sealed unsafe class DenseSpecs
     private long[] PairExtents(bool perBatch, bool perHead) =>
         [perBatch ? _shape.Batch : 1, perHead ? _shape.QueryHeads : 1, _shape.QueryLength, _shape.KeyLength];
 
-    private static long[] Extents(AttentionShape shape, long heads, long length, long dim) =>
+    internal static long[] Extents(AttentionShape shape, long heads, long length, long dim) =>
         shape.Layout == AttentionLayout.TokensFirst
             ? [shape.Batch, length, heads, dim]
             : [shape.Batch, heads, length, dim];

@@ -70,6 +70,20 @@ internal sealed class DenseCase
         return made;
     }
 
+    /// <summary>A masked problem with given data, which other families are compared with.</summary>
+    public static DenseCase Masked(
+        AttentionShape shape, float? scale, byte[] mask, float[] query, float[] key, float[] value, float[] gradOutput,
+        float[] gradLse) =>
+        new(shape, new DenseOptions { Scale = scale, Mask = new MaskOptions(), Backward = true })
+        {
+            Mask = mask,
+            Query = query,
+            Key = key,
+            Value = value,
+            GradOutput = gradOutput,
+            GradLse = gradLse,
+        };
+
     /// <summary>The same problem with index tensors and offsets.</summary>
     public DenseCase With(
         int[]? cumulativeQueryLengths = null, int[]? cumulativeKeyLengths = null, int[]? keyLengths = null,

@@ -1,0 +1,166 @@
+// The runs of a neighborhood plan: checks, pins, calls. Called by the public methods and by the one-call methods.
+using System;
+using System.Threading;
+using FusedAttention.Internal;
+using FusedAttention.Interop;
+
+namespace FusedAttention;
+
+public sealed unsafe partial class NeighborhoodAttentionPlan<T>
+{
+    private const string ForwardName = "NeighborhoodAttentionPlan.Forward";
+    private const string BackwardName = "NeighborhoodAttentionPlan.Backward";
+
+    /// <summary>A forward run; the caller holds a reference to the native plan.</summary>
+    internal void ForwardHeld(in NeighborhoodForwardArguments<T> arguments, CancellationToken cancellationToken)
+    {
+        CheckForward(in arguments);
+        using HandleScope owners = default;
+        owners.Add(arguments.Query.Owner);
+        owners.Add(arguments.Key.Owner);
+        owners.Add(arguments.Value.Owner);
+        owners.Add(arguments.Output.Owner);
+        owners.Add(arguments.Lse.Owner);
+        owners.Add(arguments.AdditionalKey.Owner);
+        owners.Add(arguments.AdditionalValue.Owner);
+        fixed (void* q = arguments.Query, k = arguments.Key, v = arguments.Value, o = arguments.Output)
+        fixed (void* lse = arguments.Lse)
+        fixed (void* additionalKey = arguments.AdditionalKey, additionalValue = arguments.AdditionalValue)
+        {
+            fattn_neighborhood_forward_args native = default;
+            native.struct_size = (uint)sizeof(fattn_neighborhood_forward_args);
+            native.q = q;
+            native.k = k;
+            native.v = v;
+            native.o = o;
+            native.lse = (float*)lse;
+            native.additional_k = additionalKey;
+            native.additional_v = additionalValue;
+            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
+            fattn_run settings = run.Settings;
+            NativeCall.Check(
+                NativeMethods.fattn_neighborhood_forward(Handle.Pointer, &native, &settings), ForwardName,
+                cancellationToken);
+        }
+    }
+
+    /// <summary>A backward run; the caller holds a reference to the native plan.</summary>
+    internal void BackwardHeld(in NeighborhoodBackwardArguments<T> arguments, CancellationToken cancellationToken)
+    {
+        CheckBackward(in arguments);
+        using HandleScope owners = default;
+        owners.Add(arguments.Query.Owner);
+        owners.Add(arguments.Key.Owner);
+        owners.Add(arguments.Value.Owner);
+        owners.Add(arguments.Output.Owner);
+        owners.Add(arguments.Lse.Owner);
+        owners.Add(arguments.GradOutput.Owner);
+        owners.Add(arguments.GradLse.Owner);
+        owners.Add(arguments.AdditionalKey.Owner);
+        owners.Add(arguments.AdditionalValue.Owner);
+        owners.Add(arguments.GradQuery.Owner);
+        owners.Add(arguments.GradKey.Owner);
+        owners.Add(arguments.GradValue.Owner);
+        owners.Add(arguments.GradAdditionalKey.Owner);
+        owners.Add(arguments.GradAdditionalValue.Owner);
+        fixed (void* q = arguments.Query, k = arguments.Key, v = arguments.Value, o = arguments.Output)
+        fixed (void* lse = arguments.Lse, gradOutput = arguments.GradOutput, gradLse = arguments.GradLse)
+        fixed (void* additionalKey = arguments.AdditionalKey, additionalValue = arguments.AdditionalValue)
+        fixed (void* gradQuery = arguments.GradQuery, gradKey = arguments.GradKey, gradValue = arguments.GradValue)
+        fixed (void* gradAdditionalKey = arguments.GradAdditionalKey)
+        fixed (void* gradAdditionalValue = arguments.GradAdditionalValue)
+        {
+            fattn_neighborhood_backward_args native = default;
+            native.struct_size = (uint)sizeof(fattn_neighborhood_backward_args);
+            native.q = q;
+            native.k = k;
+            native.v = v;
+            native.o = o;
+            native.lse = (float*)lse;
+            native.d_o = gradOutput;
+            native.d_lse = (float*)gradLse;
+            native.additional_k = additionalKey;
+            native.additional_v = additionalValue;
+            native.d_q = gradQuery;
+            native.d_k = gradKey;
+            native.d_v = gradValue;
+            native.d_additional_k = gradAdditionalKey;
+            native.d_additional_v = gradAdditionalValue;
+            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
+            fattn_run settings = run.Settings;
+            NativeCall.Check(
+                NativeMethods.fattn_neighborhood_backward(Handle.Pointer, &native, &settings), BackwardName,
+                cancellationToken);
+        }
+    }
+
+    private void CheckForward(in NeighborhoodForwardArguments<T> arguments)
+    {
+        _specs.Dense.Query.Check(in arguments.Query);
+        _specs.Dense.Key.Check(in arguments.Key);
+        _specs.Dense.Value.Check(in arguments.Value);
+        _specs.Dense.Output.Check(in arguments.Output);
+        if (!arguments.Lse.IsDefault)
+        {
+            _specs.Dense.Lse.Check(in arguments.Lse);
+        }
+
+        CheckAdditional(_specs.AdditionalKey, in arguments.AdditionalKey, "additionalKey");
+        CheckAdditional(_specs.AdditionalValue, in arguments.AdditionalValue, "additionalValue");
+    }
+
+    private void CheckBackward(in NeighborhoodBackwardArguments<T> arguments)
+    {
+        if (!Options.Backward)
+        {
+            throw new InvalidOperationException(
+                $"{BackwardName} was called on a plan made without {nameof(NeighborhoodOptions.Backward)}.");
+        }
+
+        _specs.Dense.Query.Check(in arguments.Query);
+        _specs.Dense.Key.Check(in arguments.Key);
+        _specs.Dense.Value.Check(in arguments.Value);
+        _specs.Dense.Output.Check(in arguments.Output);
+        _specs.Dense.Lse.Check(in arguments.Lse);
+        _specs.Dense.GradOutput.Check(in arguments.GradOutput);
+        if (!arguments.GradLse.IsDefault)
+        {
+            _specs.Dense.GradLse.Check(in arguments.GradLse);
+        }
+
+        CheckAdditional(_specs.AdditionalKey, in arguments.AdditionalKey, "additionalKey");
+        CheckAdditional(_specs.AdditionalValue, in arguments.AdditionalValue, "additionalValue");
+        CheckGradient(_specs.Dense.GradQuery, in arguments.GradQuery, "gradQuery");
+        CheckGradient(_specs.Dense.GradKey, in arguments.GradKey, "gradKey");
+        CheckGradient(_specs.Dense.GradValue, in arguments.GradValue, "gradValue");
+        CheckGradient(_specs.GradAdditionalKey, in arguments.GradAdditionalKey, "gradAdditionalKey");
+        CheckGradient(_specs.GradAdditionalValue, in arguments.GradAdditionalValue, "gradAdditionalValue");
+    }
+
+    private static void CheckAdditional(TensorSpec? spec, in TensorIn<T> tensor, string name)
+    {
+        if (spec is not null)
+        {
+            spec.Check(in tensor);
+        }
+        else if (!tensor.IsDefault)
+        {
+            TensorSpec.ThrowPresence(name, isGiven: true, nameof(NeighborhoodOptions.AdditionalKeys));
+        }
+    }
+
+    private static void CheckGradient(TensorSpec? spec, in TensorOut<T> tensor, string name)
+    {
+        if (tensor.IsDefault)
+        {
+            return;
+        }
+
+        if (spec is null)
+        {
+            TensorSpec.ThrowPresence(name, isGiven: true, nameof(NeighborhoodOptions.AdditionalKeys));
+        }
+
+        spec!.Check(in tensor);
+    }
+}
