@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE))
 import safetensors  # noqa: E402
 
 # Inputs that are stored in the tested type; all others (biases, slopes, lengths, dlse) keep theirs.
-FOLLOW_DTYPE = {"q", "k", "v", "do"}
+FOLLOW_DTYPE = {"q", "k", "v", "do", "additional_k", "additional_v"}
 # Largest error divided by the largest expected magnitude. In f32 each case carries its own; 16-bit storage adds the
 # rounding of inputs, of the weights between the two products, and of the output.
 LOW_PRECISION = {

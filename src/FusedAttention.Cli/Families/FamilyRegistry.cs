@@ -12,6 +12,7 @@ internal static class FamilyRegistry
     internal static IReadOnlyList<AttentionFamily> Available { get; } =
     [
         new DenseFamily(),
+        new NeighborhoodFamily(),
         new S2Family(),
     ];
 

@@ -7,13 +7,13 @@ namespace FusedAttention.Cli.Reference;
 /// <summary>Tokens are row-major over the axes; a key is seen when it is in the window of every axis.</summary>
 internal sealed class NeighborhoodReference : SoftmaxReference
 {
-    private readonly NeighborhoodAxis[] _axes;
+    private readonly AxisWindow[] _axes;
 
     /// <param name="shape">Sizes; lengths are the product of the axes.</param>
     /// <param name="axes">Slowest axis first.</param>
     /// <param name="scale">Multiplies q.k; null means 1 / sqrt(D).</param>
     /// <param name="data">The tensors, maybe with additional keys and values.</param>
-    internal NeighborhoodReference(AttentionShape shape, NeighborhoodAxis[] axes, float? scale, ReferenceData data)
+    internal NeighborhoodReference(AttentionShape shape, AxisWindow[] axes, float? scale, ReferenceData data)
         : base(shape, scale, data)
     {
         _axes = axes;
@@ -23,7 +23,7 @@ internal sealed class NeighborhoodReference : SoftmaxReference
     {
         long[] keys = [0];
         long tokens = Shape.QueryLength;
-        foreach (NeighborhoodAxis axis in _axes)
+        foreach (AxisWindow axis in _axes)
         {
             tokens /= axis.Length;
             (long first, long count) = axis.Window(row / tokens % axis.Length);

@@ -17,8 +17,8 @@ internal sealed class RowReferenceTests
         ValueHeadDim = 2,
     };
 
-    private static readonly NeighborhoodAxis[] Axes =
-        [new NeighborhoodAxis(3, 2, 1, 1, Causal: true), new NeighborhoodAxis(4, 2, 1, 2, Causal: false)];
+    private static readonly AxisWindow[] Axes =
+        [new AxisWindow(3, 2, 1, 1, Causal: true), new AxisWindow(4, 2, 1, 2, Causal: false)];
 
     private static readonly int[] Swapped = [1, 0, 3, 2, 4, 5];
 
@@ -36,7 +36,7 @@ internal sealed class RowReferenceTests
     public void Windows_of_an_axis_are_those_of_the_definition(
         long length, long kernel, long stride, long dilation, bool causal, string expected)
     {
-        NeighborhoodAxis axis = new(length, kernel, stride, dilation, causal);
+        AxisWindow axis = new(length, kernel, stride, dilation, causal);
         string[] rows = expected.Split(' ');
         for (int query = 0; query < rows.Length; ++query)
         {
@@ -63,7 +63,7 @@ internal sealed class RowReferenceTests
     public void Window_of_the_whole_grid_is_dense()
     {
         ReferenceData data = RandomReferenceData.Make(Grid, 2);
-        NeighborhoodAxis[] axes = [new(3, 3, 1, 1, Causal: false), new(4, 4, 1, 1, Causal: false)];
+        AxisWindow[] axes = [new(3, 3, 1, 1, Causal: false), new(4, 4, 1, 1, Causal: false)];
         NeighborhoodReference all = new(Grid, axes, 0.3f, data);
         AssertSameRows(all, new DenseReference(Grid, new DenseOptions { Scale = 0.3f }, data), Grid);
     }

@@ -8,7 +8,7 @@ namespace FusedAttention.Cli.Reference;
 /// <param name="Stride">Queries that share a window.</param>
 /// <param name="Dilation">Distance between neighbouring keys of a window.</param>
 /// <param name="Causal">Whether keys after the query are hidden.</param>
-internal sealed record NeighborhoodAxis(long Length, long Kernel, long Stride, long Dilation, bool Causal)
+internal sealed record AxisWindow(long Length, long Kernel, long Stride, long Dilation, bool Causal)
 {
     /// <summary>The keys that a query sees: the first, and how many, <see cref="Dilation"/> apart.</summary>
     internal (long First, long Count) Window(long query)
