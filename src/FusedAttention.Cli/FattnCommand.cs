@@ -54,7 +54,7 @@ internal static class FattnCommand
             BenchVerb.Make(output),
             TuneVerb.Make(),
             DoctorVerb.Make(output),
-            DenoiseVerb.Make(),
+            DenoiseVerb.Make(output),
             DrawVerb.Make(output),
         };
         return root;
