@@ -1,6 +1,7 @@
 // What demo and bench measure and draw of neighborhood attention; asked through the neighborhood family.
 using System;
 using System.Collections.Generic;
+using System.Linq;
 using FusedAttention.Cli.Measuring;
 
 namespace FusedAttention.Cli.Families;
@@ -36,6 +37,14 @@ internal static class NeighborhoodCases
             yield return Case($"{name} 2-D 128 w13 train", type, 2, Square(128, 13) with { Backward = true });
         }
     }
+
+    /// <summary>Larger and larger grids under the same window.</summary>
+    internal static ScalingSeries Scaling() => new(
+        "2-D neighborhood attention, window 13 x 13, one head of 64, f32",
+        [
+            .. new long[] { 32, 64, 128, 256, 512 }.Select(static side => (
+                side * side, (MeasuredCase)Case($"f32 2-D {side} w13 growing", CaseType.F32, 1, Square(side, 13)))),
+        ]);
 
     /// <summary>Small grids whose patterns can be seen.</summary>
     internal static IEnumerable<(string Name, NeighborhoodOptions Options)> Patterns() =>

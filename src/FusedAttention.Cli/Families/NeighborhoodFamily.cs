@@ -55,6 +55,8 @@ internal sealed class NeighborhoodFamily : AttentionFamily
 
     internal override IEnumerable<MeasuredCase> BenchCases() => NeighborhoodCases.Bench();
 
+    internal override ScalingSeries Scaling => NeighborhoodCases.Scaling();
+
     protected override FamilyInputs MakeInputs(Problem problem, TensorSet tensors) =>
         new NeighborhoodInputs((NeighborhoodProblem)problem, tensors);
 

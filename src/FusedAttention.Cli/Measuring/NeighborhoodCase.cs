@@ -15,12 +15,8 @@ internal sealed record NeighborhoodCase(
 {
     internal override bool HasBackward => Options.Backward;
 
-    /// <summary>One head of dense attention over the same tokens.</summary>
-    internal override DenseEquivalent Dense => new(
-        new DenseCase(
-            $"{Name} dense", Type, Shape with { Batch = 1, QueryHeads = 1, KeyHeads = 1, ValueHeads = 1 },
-            new DenseOptions { Backward = Options.Backward }),
-        Shape.Batch * Shape.QueryHeads);
+    internal override DenseEquivalent Dense =>
+        DenseEquivalent.Of(Type, Shape, causal: false, Options.Backward);
 
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);
