@@ -16,7 +16,7 @@ internal static class SchedulePicture
     private const int MinPanel = 280;
     private const int MaxPanel = 512;
     private const int MaxPanels = 16;
-    private const int PanelsPerRow = 4;
+    private const int PanelsPerRow = 5;
     private const int MaxCell = 32;
     private const int MinLinedCell = 4;
 
