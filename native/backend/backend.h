@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/status.h"
+#include "core/lightning.h"
 #include "core/neighborhood.h"
 #include "core/permuted_block.h"
 #include "core/problem.h"
@@ -64,6 +65,12 @@ class PermutedBlockKernel
     virtual Status gate(const BlockGateArgs& args, const RunOptions& run) const = 0;
 };
 
+class LightningKernel : public FamilyKernel<LightningForwardArgs, LightningBackwardArgs> {
+  public:
+    /// One token of a problem of one token; initial_state and final_state may be the same memory.
+    virtual Status step(const LightningForwardArgs& args, const RunOptions& run) const = 0;
+};
+
 /// Rows and keys of the tiles that schedules are reported in.
 struct TileShape {
     int32 q = 1;
@@ -93,6 +100,8 @@ class Backend {
     virtual Status make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) = 0;
     virtual Status make_permuted_block(const PermutedBlockProblem& problem,
                                        std::unique_ptr<PermutedBlockKernel>* kernel) = 0;
+    virtual Status make_lightning(const LightningProblem& problem,
+                                  std::unique_ptr<LightningKernel>* kernel) = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;

@@ -8,6 +8,7 @@
 
 #include "backend/text.h"
 #include "cpu/dense_kernel.h"
+#include "cpu/lightning_kernel.h"
 #include "cpu/neighborhood_kernel.h"
 #include "cpu/parallel.h"
 #include "cpu/permuted_block_kernel.h"
@@ -85,6 +86,12 @@ Status CpuBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel
 Status CpuBackend::make_permuted_block(const PermutedBlockProblem& problem,
                                        std::unique_ptr<PermutedBlockKernel>* kernel) {
     *kernel = make_permuted_block_kernel(problem, *choice_.kernels, pool_, num_threads_);
+    return {};
+}
+
+Status CpuBackend::make_lightning(const LightningProblem& problem,
+                                  std::unique_ptr<LightningKernel>* kernel) {
+    *kernel = make_lightning_kernel(problem, *choice_.kernels, pool_, num_threads_);
     return {};
 }
 

@@ -25,6 +25,8 @@ class CpuBackend final : public Backend {
     Status make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) override;
     Status make_permuted_block(const PermutedBlockProblem& problem,
                                std::unique_ptr<PermutedBlockKernel>* kernel) override;
+    Status make_lightning(const LightningProblem& problem,
+                          std::unique_ptr<LightningKernel>* kernel) override;
     Status merge(const MergeProblem& problem, const RunOptions& run) override;
     Status measure(Peak peak, int num_threads, double seconds, double* result) override;
     void trim() override;

@@ -5,6 +5,7 @@
 #include "core/problem.h"
 #include "core/types.h"
 #include "cpu/gathered_tile.h"
+#include "cpu/linear_kernels.h"
 #include "cpu/select_tasks.h"
 
 namespace fattn::cpu {
@@ -190,6 +191,7 @@ struct KernelTable {
     void (*judge_weights)(const JudgeTask& task);
     void (*pool_block)(const PoolTask& task);
     void (*block_scores)(const BlockScoreTask& task);
+    LinearKernels linear;
     double (*peak_f32)(MeasureTask& task);   // returns operations done
     double (*peak_bf16)(MeasureTask& task);  // returns operations done
     double (*peak_read)(MeasureTask& task);  // returns bytes read

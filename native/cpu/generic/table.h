@@ -8,6 +8,8 @@
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
 #include "cpu/generic/gathered_backward.h"
+#include "cpu/generic/linear_scan.h"
+#include "cpu/generic/linear_step.h"
 #include "cpu/generic/measure.h"
 #include "cpu/generic/select_blocks.h"
 #include "cpu/generic/select_importance.h"
@@ -126,6 +128,14 @@ void backward_bias(const BackwardBiasTask& task) {
     }
 }
 
+void linear_scan(const LinearScanTask& task) {
+    if (scan_uses_pairs(task.heads[0])) {
+        LinearScan<DotPairs>(task).run();
+    } else {
+        LinearScan<DotF32>(task).run();
+    }
+}
+
 constexpr KernelTable make_table(const char* name) {
     return {.name = name,
             .tile_q = kTileQ,
@@ -155,6 +165,13 @@ constexpr KernelTable make_table(const char* name) {
             .judge_weights = judge_weights,
             .pool_block = pool_block,
             .block_scores = block_scores,
+            .linear = {.scratch = linear_scratch,
+                       .state_floats = linear_state_floats,
+                       .load_state = load_linear_state,
+                       .store_state = store_linear_state,
+                       .scan = linear_scan,
+                       .step_scratch = linear_step_scratch,
+                       .step = linear_step},
             .peak_f32 = measure_dot<DotF32>,
             .peak_bf16 = measure_dot<DotPairs>,
             .peak_read = measure_read};

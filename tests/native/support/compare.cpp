@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
+#include <limits>
 #include <sstream>
 
 #include "reference/numeric.h"
@@ -66,6 +67,26 @@ testing::AssertionResult near(const std::string& name, const std::vector<double>
              << coordinates(actual.layout(), worst) << ": " << got[worst] << ", expected "
              << expected[worst] << "; ";
     return testing::AssertionFailure() << text.str() << context;
+}
+
+testing::AssertionResult near_rms(const std::string& name, const std::vector<double>& expected,
+                                  const Tensor& actual, double allowed, const std::string& context,
+                                  double least_size) {
+    const std::vector<double> got = actual.values();
+    double errors = 0, squares = 0;
+    for (std::size_t n = 0; n < std::min(got.size(), expected.size()); ++n) {
+        if (!std::isfinite(got[n]) || !std::isfinite(expected[n])) continue;
+        errors += (got[n] - expected[n]) * (got[n] - expected[n]);
+        squares += expected[n] * expected[n];
+    }
+    const double count = static_cast<double>(std::max<std::size_t>(got.size(), 1));
+    const double error = std::sqrt(errors / count);
+    const double bound = allowed * std::max(std::sqrt(squares / count), least_size);
+    // Single errors say where a wrong result stands, and that what is not finite agrees.
+    const double everything = std::numeric_limits<double>::infinity();
+    if (error <= bound) return near(name, expected, actual, everything, context);
+    return testing::AssertionFailure() << "RMS error " << error << " beyond " << bound << "; "
+                                       << near(name, expected, actual, bound, context).message();
 }
 
 testing::AssertionResult same_bits(const std::string& name, const Tensor& expected,

@@ -17,6 +17,12 @@ namespace fattn::test {
 testing::AssertionResult near(const std::string& name, const std::vector<double>& expected,
                               const Tensor& actual, double allowed, const std::string& context);
 
+/// As near, but the root mean square of the errors within allowed times that of the expected
+/// values, which counts as at least least_size.
+testing::AssertionResult near_rms(const std::string& name, const std::vector<double>& expected,
+                                  const Tensor& actual, double allowed, const std::string& context,
+                                  double least_size = 1e-30);
+
 /// The same bytes in every element and gap.
 testing::AssertionResult same_bits(const std::string& name, const Tensor& expected,
                                    const Tensor& actual, const std::string& context);

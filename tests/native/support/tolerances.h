@@ -77,6 +77,39 @@ inline constexpr ToleranceRule kTolerances[] = {
     {Quantity::kCoverage, DType::kBF16, 2, 4, kRanks},
 };
 
+/// Linear attention: the root mean square of the errors may be so large a share of that of the
+/// results. stored_roundoffs counts unit roundoffs of the type that holds the results.
+struct LinearToleranceRule {
+    DType dtype;  // of q, k, v
+    double share;
+    double stored_roundoffs;
+    const char* reason;
+};
+
+inline constexpr const char* kLongSums =
+    "a sum of some hundred products is rounded in f32 after each, in random directions, and then "
+    "added to a state: some dozen unit roundoffs, more where terms of both signs nearly cancel";
+inline constexpr const char* kFieldsRule =
+    "the field's rule for linear attention (SEMANTICS A.14): operands, weights and the state's "
+    "copy "
+    "are rounded to bf16 once each, and the results";
+inline constexpr const char* kRoundedInput =
+    "f16 is computed in f32; results are stored once in 16 bits";
+
+inline constexpr LinearToleranceRule kLinearTolerances[] = {
+    {DType::kF32, 3e-6, 0, kLongSums},
+    {DType::kF16, 3e-6, 1, kRoundedInput},
+    {DType::kBF16, 5e-3, 0, kFieldsRule},
+};
+
+/// Tokens up to which the rules hold as they stand. Beyond, what a chunk adds to a state without
+/// decay is rounded at the size of the state again and again: the errors grow like a random walk,
+/// with the root of the length.
+inline constexpr int64 kTokensOfRule = 8192;
+
+/// dtype of q, k and v; stored: type that holds the results.
+double linear_tolerance(DType dtype, DType stored, int64 num_tokens);
+
 /// Errors of the plain evaluation over results of one distribution.
 class PlainError {
   public:

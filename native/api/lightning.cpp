@@ -1,0 +1,132 @@
+// Linear attention at the C boundary: makes plans and runs them.
+#include "api/growing.h"
+#include "api/lightning_check.h"
+#include "api/plan.h"
+#include "api/run_check.h"
+#include "core/linear_state.h"
+
+namespace fattn::api {
+namespace {
+
+class LightningBody final : public PlanBody {
+  public:
+    static constexpr fattn_family kFamily = FATTN_FAMILY_LIGHTNING;
+    static constexpr const char* kFamilyName = "lightning";
+
+    LightningBody(const CheckedLightning& checked_problem, std::unique_ptr<LightningKernel> made)
+        : PlanBody(kFamily, "FATTN_LIGHTNING_BACKWARD"),
+          checked(checked_problem),
+          lightning_kernel(std::move(made)) {}
+
+    const Kernel& kernel() const override { return *lightning_kernel; }
+    bool has_backward() const override { return checked.problem.backward; }
+    Heads heads() const override { return {checked.problem.batch, checked.problem.num_q_heads}; }
+    double flops(Pass pass) const override {
+        const LightningProblem& p = checked.problem;
+        const double sum = static_cast<double>(p.batch * p.num_q_heads) * (p.causal ? 1 : 2) *
+                           linear_flops(p.len, p.state_rows(), p.state_columns());
+        // One sum for each of dq, dk and dv, and that of the output again for its weights.
+        return pass == Pass::kForward ? sum : (p.normalize ? 4 : 3) * sum;
+    }
+    Status stats(ScheduleStats*) const override {
+        return unsupported(
+            "a lightning plan has no schedule: every token is visited once, beside a state that "
+            "stands for all tokens before it");
+    }
+    void write_tiles(int64 /*batch*/, int64 /*head*/, uint8* /*tiles*/) const override {}
+
+    const CheckedLightning checked;
+    const std::unique_ptr<LightningKernel> lightning_kernel;
+};
+
+Status check_problem(fattn_device* device, const fattn_lightning_problem* given,
+                     CheckedLightning* out) {
+    if (device == nullptr) return invalid("device is NULL");
+    fattn_lightning_problem problem;
+    FATTN_RETURN_IF_ERROR(read_growing(given, "problem", "fattn_lightning_problem", &problem));
+    return check_lightning_problem(problem, out);
+}
+
+Status make_plan(fattn_device* device, const fattn_lightning_problem* given, fattn_plan** out) {
+    if (out == nullptr) return invalid("plan is NULL; a place for the handle is needed");
+    *out = nullptr;
+    CheckedLightning checked;
+    FATTN_RETURN_IF_ERROR(check_problem(device, given, &checked));
+    std::unique_ptr<LightningKernel> kernel;
+    FATTN_RETURN_IF_ERROR(device->backend->make_lightning(checked.problem, &kernel));
+    *out = new fattn_plan(device, std::make_unique<LightningBody>(checked, std::move(kernel)));
+    return {};
+}
+
+/// Reads and checks a run and then carries it out on the plan's kernel.
+template <class Checked, class Args, class Check, class Run>
+Status run_checked(fattn_plan* handle, const Args* given, const char* type, const fattn_run* how,
+                   const Check& check, const Run& run) {
+    if (handle == nullptr) return invalid("plan is NULL");
+    const Reference plan(handle);  // a release during the run is safe
+    const LightningBody* body = nullptr;
+    Args args;
+    RunOptions options;
+    Checked checked;
+    FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
+    FATTN_RETURN_IF_ERROR(read_growing(given, "args", type, &args));
+    FATTN_RETURN_IF_ERROR(read_cpu_run(how, &options));
+    RunMemoryChecker memory(body->checked.pointer_alignment);
+    FATTN_RETURN_IF_ERROR(check(body->checked, args, &memory, &checked));
+    memory.add_workspace(options.workspace, options.workspace_bytes);
+    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
+    return run(*body->lightning_kernel, checked, options);
+}
+
+}  // namespace
+}  // namespace fattn::api
+
+using fattn::LightningBackwardArgs;
+using fattn::LightningForwardArgs;
+using fattn::LightningKernel;
+using fattn::RunOptions;
+using fattn::api::guarded;
+using fattn::api::run_checked;
+
+fattn_status fattn_lightning_plan(fattn_device* device, const fattn_lightning_problem* problem,
+                                  fattn_plan** plan) {
+    return guarded([&] { return fattn::api::make_plan(device, problem, plan); });
+}
+
+fattn_status fattn_supports_lightning(fattn_device* device,
+                                      const fattn_lightning_problem* problem) {
+    return guarded([&] {
+        fattn::api::CheckedLightning checked;
+        return fattn::api::check_problem(device, problem, &checked);
+    });
+}
+
+fattn_status fattn_lightning_forward(fattn_plan* plan, const fattn_lightning_forward_args* args,
+                                     const fattn_run* run) {
+    return guarded([&] {
+        return run_checked<LightningForwardArgs>(
+            plan, args, "fattn_lightning_forward_args", run, fattn::api::check_lightning_forward,
+            [](const LightningKernel& kernel, const LightningForwardArgs& checked,
+               const RunOptions& options) { return kernel.forward(checked, options); });
+    });
+}
+
+fattn_status fattn_lightning_step(fattn_plan* plan, const fattn_lightning_forward_args* args,
+                                  const fattn_run* run) {
+    return guarded([&] {
+        return run_checked<LightningForwardArgs>(
+            plan, args, "fattn_lightning_forward_args", run, fattn::api::check_lightning_step,
+            [](const LightningKernel& kernel, const LightningForwardArgs& checked,
+               const RunOptions& options) { return kernel.step(checked, options); });
+    });
+}
+
+fattn_status fattn_lightning_backward(fattn_plan* plan, const fattn_lightning_backward_args* args,
+                                      const fattn_run* run) {
+    return guarded([&] {
+        return run_checked<LightningBackwardArgs>(
+            plan, args, "fattn_lightning_backward_args", run, fattn::api::check_lightning_backward,
+            [](const LightningKernel& kernel, const LightningBackwardArgs& checked,
+               const RunOptions& options) { return kernel.backward(checked, options); });
+    });
+}
