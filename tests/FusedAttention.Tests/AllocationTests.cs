@@ -95,6 +95,32 @@ internal sealed class AllocationTests
     }
 
     [Test]
+    public void Runs_and_steps_of_linear_attention_allocate_nothing()
+    {
+        LightningCase problem = LightningCase.Create<float>(Shape);
+        float[] output = new float[problem.GradOutput.Length], gradQuery = new float[problem.Query.Length];
+        using var plan = new LightningAttentionPlan<float>(Shape, new LightningOptions { Backward = true });
+        using var step = new LightningAttentionPlan<float>(Shape with { QueryLength = 1, KeyLength = 1 });
+        float[] state = new float[plan.StateLength], token = new float[32], row = new float[32];
+        Assert.That(
+            Measure(() =>
+            {
+                plan.Forward(problem.Query, problem.Key, problem.Value, problem.Slopes, output, state);
+                plan.Backward(new LightningBackwardArguments<float>
+                {
+                    Query = problem.Query,
+                    Key = problem.Key,
+                    Value = problem.Value,
+                    Slopes = problem.Slopes,
+                    GradOutput = problem.GradOutput,
+                    GradQuery = gradQuery,
+                });
+                step.Step(token, token, token, problem.Slopes, state, row);
+            }),
+            Is.Zero);
+    }
+
+    [Test]
     public void The_static_method_allocates_nothing_for_a_known_problem()
     {
         DenseCase problem = DenseCase.Create<float>(Shape);
