@@ -29,6 +29,8 @@ LOW_PRECISION = {
     "f16": {"o": 2.5e-3, "lse": 1e-3, "gradient": 6e-3},
     "bf16": {"o": 1.6e-2, "lse": 4e-3, "gradient": 3e-2},
 }
+# Linear attention has no softmax to even errors out: the same for output and final state, half as much again for gradients.
+LINEAR_LOW_PRECISION = {"f16": 4e-3, "bf16": 2e-2}
 
 
 def load_cases(wanted):
@@ -43,6 +45,8 @@ def load_cases(wanted):
 def tolerance(case, name, dtype):
     if dtype == "f32":
         return case["tolerance"][name]
+    if case["problem"]["family"] == "lightning":
+        return max(LINEAR_LOW_PRECISION[dtype] * (1.5 if name.startswith("d") else 1), case["tolerance"][name])
     kind = name if name in ("o", "lse") else "gradient"
     return max(LOW_PRECISION[dtype][kind], case["tolerance"][name])
 

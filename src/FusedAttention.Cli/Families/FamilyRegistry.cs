@@ -14,6 +14,7 @@ internal static class FamilyRegistry
         new DenseFamily(),
         new NeighborhoodFamily(),
         new S2Family(),
+        new LightningFamily(),
     ];
 
     /// <summary>The family of a problem.</summary>
