@@ -41,7 +41,11 @@ internal static unsafe class PlanQueries
         using HandleScope scope = default;
         scope.Add(handle);
         fattn_schedule_stats stats = ReadStats(handle);
-        return new ScheduleStats
+        return ToStats(in stats);
+    }
+
+    internal static ScheduleStats ToStats(in fattn_schedule_stats stats) =>
+        new()
         {
             TileQueries = stats.tile_q,
             TileKeys = stats.tile_kv,
@@ -53,7 +57,6 @@ internal static unsafe class PlanQueries
             NeededPairs = stats.needed_pairs,
             VisitedPairs = stats.visited_pairs,
         };
-    }
 
     internal static TileMap GetTileMap(PlanHandle handle, long batch, long head)
     {
