@@ -15,6 +15,7 @@ internal static class FamilyRegistry
         new NeighborhoodFamily(),
         new S2Family(),
         new LightningFamily(),
+        new PermutedBlockFamily(),
     ];
 
     /// <summary>The family of a problem.</summary>

@@ -91,6 +91,30 @@ internal abstract class FamilyRun<T> : IDisposable
         return tensor;
     }
 
+    /// <summary>As MakeResult, of 32-bit indices.</summary>
+    protected HostTensor<int> MakeIndexResult(string name, params ReadOnlySpan<long> shape)
+    {
+        HostTensor<int> tensor = Keep(new HostTensor<int>(shape));
+        _results.Add(TensorLoader.Store(name, TensorDtype.I32, tensor));
+        return tensor;
+    }
+
+    /// <summary>As MakeResult, of bytes.</summary>
+    protected HostTensor<byte> MakeByteResult(string name, params ReadOnlySpan<long> shape)
+    {
+        HostTensor<byte> tensor = Keep(new HostTensor<byte>(shape));
+        _results.Add(TensorLoader.Store(name, TensorDtype.U8, tensor));
+        return tensor;
+    }
+
+    /// <summary>Copies an index tensor of the file.</summary>
+    protected void ReadIndices(TensorEntry entry, HostTensor<int> to) =>
+        TensorLoader.LoadIndices(_inputs.Tensors.Reader, entry).CopyTo(to.AsSpan());
+
+    /// <summary>Copies a tensor of bytes of the file.</summary>
+    protected void ReadBytes(TensorEntry entry, HostTensor<byte> to) =>
+        _inputs.Tensors.Reader.Read(entry, (bytes, first) => bytes.CopyTo(to.Buffer.AsSpan(first, bytes.Length)));
+
     /// <summary>The result "o", in the problem's layout.</summary>
     protected HostTensor<float> MakeOutput()
     {

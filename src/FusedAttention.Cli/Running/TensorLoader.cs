@@ -59,9 +59,13 @@ internal static class TensorLoader
     }
 
     /// <summary>Makes the entry of an output file from a tensor of floats.</summary>
-    internal static OutputTensor Store(string name, HostTensor<float> tensor)
+    internal static OutputTensor Store(string name, HostTensor<float> tensor) => Store(name, TensorDtype.F32, tensor);
+
+    /// <summary>Makes the entry of an output file from a tensor of elements that a dtype stands for.</summary>
+    internal static OutputTensor Store<T>(string name, TensorDtype dtype, HostTensor<T> tensor)
+        where T : unmanaged
     {
-        return new OutputTensor(name, TensorDtype.F32, tensor.Lengths.ToArray(), stream =>
+        return new OutputTensor(name, dtype, tensor.Lengths.ToArray(), stream =>
         {
             const int PieceElements = 1 << 18;
             for (long at = 0; at < tensor.Length; at += PieceElements)

@@ -2,6 +2,7 @@
 using System;
 using System.Collections.Generic;
 using System.IO;
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using FusedAttention.Cli;
 using FusedAttention.Cli.Safetensors;
@@ -49,13 +50,28 @@ internal sealed class ToolRun : IDisposable
             foreach (TensorEntry entry in reader.Tensors.Values)
             {
                 float[] values = new float[entry.NumElements];
-                reader.Read(entry, (bytes, first) =>
-                    ElementConversion.ToSingle(entry.Dtype, bytes, values.AsSpan((int)first)));
+                reader.Read(entry, (bytes, first) => Widen(entry.Dtype, bytes, values.AsSpan((int)first)));
                 results.Add(entry.Name, values);
             }
         }
 
         return results;
+    }
+
+    private static void Widen(TensorDtype dtype, ReadOnlySpan<byte> bytes, Span<float> values)
+    {
+        switch (dtype)
+        {
+            case TensorDtype.U8:
+                TensorPrimitives.ConvertChecked<byte, float>(bytes, values);
+                break;
+            case TensorDtype.I32:
+                TensorPrimitives.ConvertChecked<int, float>(MemoryMarshal.Cast<byte, int>(bytes), values);
+                break;
+            default:
+                ElementConversion.ToSingle(dtype, bytes, values);
+                break;
+        }
     }
 
     internal static OutputTensor Floats(string name, long[] shape, float[] values) =>

@@ -1,0 +1,99 @@
+// A measured case of permuted block-sparse attention, selection included; listed by demo and bench.
+using System.Runtime.CompilerServices;
+using FusedAttention.Cli.Reference;
+
+namespace FusedAttention.Cli.Measuring;
+
+/// <param name="Name">Unique and stable: baselines are matched by it.</param>
+/// <param name="Type">Element type of q, k and v.</param>
+/// <param name="Shape">Sizes.</param>
+/// <param name="Options">Blocks, segments, coverage; with Backward the case is measured in both directions.</param>
+internal sealed record PermutedBlockCase(
+    string Name, CaseType Type, AttentionShape Shape, PermutedBlockOptions Options) : SoftmaxCase(Name, Type, Shape)
+{
+    internal override bool HasBackward => Options.Backward;
+
+    internal override DenseEquivalent Dense => DenseEquivalent.Of(Type, Shape, Options.Causal, Options.Backward);
+
+    internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
+        new Prepared<T, TElements>(this, device, seed);
+
+    private sealed class Prepared<T, TElements> : PreparedCase
+        where T : unmanaged
+        where TElements : IElements<T>
+    {
+        private readonly PermutedBlockAttentionPlan<T> _plan;
+        private readonly CaseTensors<T, TElements> _tensors;
+        private readonly int[] _permutation;
+        private readonly byte[] _blockMask;
+        private readonly BlockReference _reference;
+
+        internal Prepared(PermutedBlockCase measured, AttentionDevice device, int seed)
+        {
+            AttentionShape shape = measured.Shape;
+            _plan = new PermutedBlockAttentionPlan<T>(shape, measured.Options, device);
+            _tensors = new CaseTensors<T, TElements>(shape, measured.HasBackward, seed);
+            ReferenceData data = _tensors.Reference;
+            PermutedBlockSample.Lean(shape, measured.Options, data.Q, data.K);
+            Round(data.Q, _tensors.Q);
+            Round(data.K, _tensors.K);
+            long heads = shape.Batch * shape.QueryHeads;
+            _permutation = new int[heads * shape.KeyLength];
+            _blockMask = new byte[heads * _plan.QueryBlocks * _plan.KeyBlocks];
+            Select();
+            BlockPattern pattern = BlockPattern.Given(
+                shape, measured.Options.BlockSize, measured.Options.Causal, _permutation, _blockMask);
+            _reference = new BlockReference(shape, pattern, measured.Options.Scale, data);
+            Description = _plan.Describe();
+            ScheduleStats stats = _plan.GetScheduleStats(_permutation, _blockMask);
+            Work = measured.WorkOf(stats.NeededPairs, stats, Unsafe.SizeOf<T>());
+        }
+
+        internal override PlanDescription Description { get; }
+
+        internal override CaseWork Work { get; }
+
+        internal override void Forward()
+        {
+            Select();
+            _plan.Forward(_tensors.Q, _tensors.K, _tensors.V, _tensors.Output, _permutation, _blockMask, _tensors.Lse);
+        }
+
+        internal override void Backward()
+        {
+            PermutedBlockBackwardArguments<T> arguments = new()
+            {
+                Query = _tensors.Q,
+                Key = _tensors.K,
+                Value = _tensors.V,
+                Output = _tensors.Output,
+                Lse = _tensors.Lse,
+                GradOutput = _tensors.OutputGradient,
+                Permutation = _permutation,
+                BlockMask = _blockMask,
+                GradQuery = _tensors.QueryGradient,
+                GradKey = _tensors.KeyGradient,
+                GradValue = _tensors.ValueGradient,
+            };
+            _plan.Backward(in arguments);
+        }
+
+        internal override double ForwardError() => _tensors.ForwardError(_reference);
+
+        internal override double BackwardError() => _tensors.BackwardError(_reference);
+
+        public override void Dispose() => _plan.Dispose();
+
+        private void Select() => _plan.Select(_tensors.Q, _tensors.K, _permutation, _blockMask);
+
+        // The case's elements, and the same numbers as floats.
+        private static void Round(float[] numbers, T[] elements)
+        {
+            for (int i = 0; i < elements.Length; ++i)
+            {
+                elements[i] = TElements.FromSingle(numbers[i]);
+                numbers[i] = TElements.ToSingle(elements[i]);
+            }
+        }
+    }
+}
