@@ -119,26 +119,4 @@ class GatheredCase {
     }
 };
 
-inline test::DenseSpec sized(int64 q_len, int64 kv_len, int64 head_dim, DType dtype) {
-    test::DenseSpec spec;
-    spec.q_len = q_len;
-    spec.kv_len = kv_len;
-    spec.head_dim = spec.head_dim_v = head_dim;
-    spec.dtype = dtype;
-    return spec;
-}
-
-/// Intervals, bits, and bits in every order.
-inline std::vector<GatherStyle> gather_styles() {
-    std::vector<GatherStyle> styles(4);
-    styles[1].holes = true;
-    styles[2].shuffle = true;
-    styles[2].unseen_slots = true;
-    styles[3].holes = styles[3].shuffle = true;
-    styles[3].equal_heads = false;
-    return styles;
-}
-
-constexpr DType kGatheredDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
-
 }  // namespace fattn::cpu

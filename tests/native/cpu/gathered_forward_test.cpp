@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gathered_case.h"
+#include "gathered_problems.h"
 #include "tables.h"
 
 namespace fattn::cpu {
@@ -27,6 +28,10 @@ void expect_truth(const DenseSpec& spec, const GatherStyle& style, int64 num_add
     }
 }
 
+void expect_truth(const GatheredSpec& spec) {
+    expect_truth(spec.dense, spec.style, spec.num_additional);
+}
+
 TEST(GatheredForward, MatchesTheReferenceAroundTileEdges) {
     for (const DType dtype : kGatheredDTypes)
         for (const int64 q_len : {1, 13, 64, 200})
@@ -39,43 +44,19 @@ TEST(GatheredForward, MatchesTheReferenceAroundTileEdges) {
 }
 
 TEST(GatheredForward, MatchesTheReferenceForEveryKindOfHeadDim) {
-    for (const DType dtype : kGatheredDTypes)
-        for (const int64 head_dim : {1, 7, 48, 129})
-            for (const int64 head_dim_v : {1, 80})
-                for (const GatherStyle& style : gather_styles()) {
-                    DenseSpec spec = sized(30, 70, head_dim, dtype);
-                    spec.head_dim_v = head_dim_v;
-                    spec.f32_output = head_dim == 7;
-                    expect_truth(spec, style);
-                }
+    for (const GatheredSpec& spec : specs_of_head_dims()) expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceWithSharedHeadsAndAdditionalKeys) {
-    for (const DType dtype : kGatheredDTypes)
-        for (const int64 k_heads : {1, 2, 3, 6})
-            for (const int64 v_heads : {1, 3})
-                for (GatherStyle style : gather_styles()) {
-                    DenseSpec spec = sized(50, 90, 24, dtype);
-                    spec.batch = 2;
-                    spec.num_q_heads = 6;
-                    spec.num_k_heads = k_heads;
-                    spec.num_v_heads = v_heads;
-                    style.rows_of_tile = 20;
-                    expect_truth(spec, style, k_heads * 5);
-                }
+    for (const GatheredSpec& spec : specs_of_shared_heads_and_additional_keys()) expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceInEveryMemoryOrder) {
-    using test::MemoryOrder;
-    for (const DType dtype : kGatheredDTypes)
-        for (const MemoryOrder order :
-             {MemoryOrder::kTokensOutside, MemoryOrder::kPacked, MemoryOrder::kPadded}) {
-            DenseSpec spec = sized(70, 130, 24, dtype);
-            spec.batch = spec.num_q_heads = spec.num_k_heads = spec.num_v_heads = 2;
-            spec.q_order = spec.k_order = spec.v_order = order;
-            spec.o_order = MemoryOrder::kPadded;
-            expect_truth(spec, gather_styles()[3], 11);
-        }
+    for (const GatheredSpec& spec : specs_of_memory_orders()) expect_truth(spec);
+}
+
+TEST(GatheredForward, MatchesTheReferenceWithAnyScale) {
+    for (const GatheredSpec& spec : specs_of_scales()) expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceOnFewRowsAndManyKeys) {
@@ -84,15 +65,6 @@ TEST(GatheredForward, MatchesTheReferenceOnFewRowsAndManyKeys) {
             for (const int64 kv_len : {513, 1300})
                 for (const GatherStyle& style : gather_styles())
                     expect_truth(sized(q_len, kv_len, 40, dtype), style, 3);
-}
-
-TEST(GatheredForward, MatchesTheReferenceWithAnyScale) {
-    for (const float scale : {-0.3F, 0.0F, 2.0F})
-        for (const GatherStyle& style : gather_styles()) {
-            DenseSpec spec = sized(40, 100, 16, DType::kF32);
-            spec.scale = scale;
-            expect_truth(spec, style);
-        }
 }
 
 /// The cut into shares changes the order of sums and nothing else.
