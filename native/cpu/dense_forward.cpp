@@ -223,6 +223,7 @@ void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void
                      .key_end = kv_len,
                      .next_key_end = 0,
                      .next_head = -1,
+                     .next = nullptr,
                      .partial = nullptr,
                      .scratch = scratch,
                      .cancel = cancel};

@@ -84,13 +84,15 @@ class ForwardLoop {
     void run() {
         start_rows();
         pack_queries();
-        const TokenRows k_rows = k_rows_of(task_.first_head);
-        const TokenRows v_rows = v_rows_of(task_.first_head);
+        const TokenRows keys = keys_of(task_, task_.first_head);
+        const TokenRows values = values_of(task_, task_.first_head);
         for (int64 key = first_key_ / kTileKv * kTileKv; key < last_key_; key += kTileKv) {
             if (task_.cancel != nullptr && __atomic_load_n(task_.cancel, __ATOMIC_RELAXED) != 0)
                 return;
-            pack_tile(k_rows, v_rows, key);
-            look_ahead(k_rows, v_rows, key + kTileKv);
+            pack_tile(keys, values, key);
+            look_ahead(keys, values, key + kTileKv);
+            ahead_.pace(num_groups_ *
+                        ceil_div<int64>(min_of<int64>(last_key_ - key, kTileKv), kPanel));
             for (int64 g = 0; g < num_groups_; g += kTileQ / kMicroRows) {
                 row_tile(g, min_of<int64>(num_groups_, g + kTileQ / kMicroRows), key);
             }
@@ -99,29 +101,36 @@ class ForwardLoop {
     }
 
   private:
-    TokenRows k_rows_of(int64 q_head) const { return k_rows(task_, problem_.k_head(q_head)); }
-    TokenRows v_rows_of(int64 q_head) const { return v_rows(task_, problem_.v_head(q_head)); }
+    TokenRows keys_of(const ForwardTask& task, int64 q_head) const {
+        return k_rows(task, problem_.k_head(q_head));
+    }
+    TokenRows values_of(const ForwardTask& task, int64 q_head) const {
+        return v_rows(task, problem_.v_head(q_head));
+    }
 
     /// Queues what will be packed after the current tile: the next tile, or what the next task
     /// starts with.
-    void look_ahead(const TokenRows& k_rows, const TokenRows& v_rows, int64 next_key) {
+    void look_ahead(const TokenRows& keys, const TokenRows& values, int64 next_key) {
         ahead_.clear();
-        const int64 k_bytes = problem_.head_dim * bytes_of(problem_.k.dtype);
-        const int64 v_bytes = problem_.head_dim_v * bytes_of(problem_.v.dtype);
         if (next_key < last_key_) {
-            const int64 end = min_of<int64>(next_key + kTileKv, last_key_);
-            ahead_.add(k_rows, next_key, end, k_bytes);
-            ahead_.add(v_rows, next_key, end, v_bytes);
+            add_ahead(keys, values, next_key, min_of<int64>(next_key + kTileKv, last_key_));
+        } else if (task_.next != nullptr) {
+            const ForwardTask& next = *task_.next;
+            add_ahead(keys_of(next, next.first_head), values_of(next, next.first_head), 0,
+                      min_of<int64>(kTileKv, next.key_end));
         } else if (task_.next_head >= 0) {
-            const int64 end = min_of<int64>(kTileKv, task_.sequence.kv_len);
             const TokenRows q_rows = evenly_spaced(
                 problem_.q, task_.args->q,
                 problem_.q.row(task_.sequence.batch_idx, task_.next_head, task_.sequence.q_begin));
-            ahead_.add(k_rows_of(task_.next_head), 0, end, k_bytes);
-            ahead_.add(v_rows_of(task_.next_head), 0, end, v_bytes);
+            add_ahead(keys_of(task_, task_.next_head), values_of(task_, task_.next_head), 0,
+                      min_of<int64>(kTileKv, task_.sequence.kv_len));
             ahead_.add(q_rows, max_of<int64>(0, task_.sequence.q_len - num_rows_),
                        task_.sequence.q_len, problem_.head_dim * bytes_of(problem_.q.dtype));
         }
+    }
+    void add_ahead(const TokenRows& keys, const TokenRows& values, int64 begin, int64 end) {
+        ahead_.add(keys, begin, end, problem_.head_dim * bytes_of(problem_.k.dtype));
+        ahead_.add(values, begin, end, problem_.head_dim_v * bytes_of(problem_.v.dtype));
     }
 
     void start_rows() {
@@ -159,18 +168,18 @@ class ForwardLoop {
     }
 
     /// Packs the panels of keys [key, key + kTileKv) that some row sees.
-    void pack_tile(const TokenRows& k_rows, const TokenRows& v_rows, int64 key) {
+    void pack_tile(const TokenRows& keys, const TokenRows& values, int64 key) {
         const int64 begin = max_of<int64>(first_key_ - key, 0) / kPanel * kPanel;
         const int64 end = min_of<int64>(last_key_ - key, kTileKv);
         for (int64 j = begin; j < end; j += kPanel) {
             pack_transposed<Dot, kPanel>(
-                problem_.k.dtype, [&](int64 r) { return k_rows.row(key + j + r); }, end - j,
+                problem_.k.dtype, [&](int64 r) { return keys.row(key + j + r); }, end - j,
                 problem_.head_dim, s_.k + j * words_);
         }
         v_begin_ = begin;
         v_words_ = words_of<Dot>(round_up<int64>(end - begin, kPanel));
         v_not_finite_ = pack_panels<Dot>(
-            problem_.v.dtype, [&](int64 r) { return v_rows.row(key + begin + r); }, end - begin,
+            problem_.v.dtype, [&](int64 r) { return values.row(key + begin + r); }, end - begin,
             round_up<int64>(end - begin, kPanel), problem_.head_dim_v, s_.v);
     }
 

@@ -16,16 +16,25 @@ class ReadAhead {
         count_ = 0;
         current_ = 0;
         next_row_ = 0;
+        total_ = 0;
     }
 
     /// Adds rows [begin, end) of bytes each.
     void add(const TokenRows& rows, int64 begin, int64 end, int64 bytes) {
-        if (begin < end && count_ < kMostParts) parts_[count_++] = {rows, begin, end, bytes};
+        if (begin >= end || count_ == kMostParts) return;
+        parts_[count_++] = {rows, begin, end, bytes};
+        total_ += (end - begin) * max_of<int64>(bytes, 64);
+    }
+
+    /// Makes steps so long that num_steps of them reach the end of the queue.
+    void pace(int64 num_steps) {
+        bytes_of_step_ =
+            max_of<int64>(kFewestBytes, ceil_div<int64>(total_, max_of<int64>(num_steps, 1)));
     }
 
     /// Touches the next few rows.
     void step() {
-        for (int64 left = kBytesPerStep; left > 0 && current_ < count_;) {
+        for (int64 left = bytes_of_step_; left > 0 && current_ < count_;) {
             const Part& part = parts_[current_];
             left -= max_of<int64>(part.bytes, 64);
             const char* row = part.rows.row(part.begin + next_row_);
@@ -39,7 +48,7 @@ class ReadAhead {
 
   private:
     static constexpr int kMostParts = 3;
-    static constexpr int64 kBytesPerStep = 2048;
+    static constexpr int64 kFewestBytes = 2048;
 
     struct Part {
         TokenRows rows;
@@ -52,6 +61,8 @@ class ReadAhead {
     int count_ = 0;
     int current_ = 0;
     int64 next_row_ = 0;
+    int64 total_ = 0;
+    int64 bytes_of_step_ = kFewestBytes;
 };
 
 }  // namespace
