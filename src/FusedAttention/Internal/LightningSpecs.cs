@@ -1,6 +1,5 @@
 // Turns a shape and options of linear attention into the native problem and into what each run must bring. Used by
 // LightningAttentionPlan.
-using System;
 using FusedAttention.Interop;
 
 namespace FusedAttention.Internal;

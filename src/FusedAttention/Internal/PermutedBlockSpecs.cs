@@ -75,7 +75,7 @@ internal sealed unsafe class PermutedBlockSpecs
     // To the native library 0 means its default; here it is a mistake.
     private static long Length(long given, string name) => given > 0
         ? given
-        : throw new ArgumentException($"{name} is {given}; it must be 1 or more.", "options");
+        : throw new ArgumentException($"{name} is {given}; it must be 1 or more.", name);
 
     private static DenseOptions TensorOptions(PermutedBlockOptions options) => new()
     {

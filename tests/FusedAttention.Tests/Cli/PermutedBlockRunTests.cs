@@ -1,4 +1,5 @@
 // The run verb's contract for permuted block-sparse problems: selection, given selections, gradients, bad input.
+using System;
 using System.Collections.Generic;
 using System.Linq;
 using FusedAttention.Cli.Measuring;

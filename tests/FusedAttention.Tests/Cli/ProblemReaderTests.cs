@@ -126,7 +126,9 @@ internal sealed class ProblemReaderTests
 
     [TestCase("""{"family":"dense"}""")]
     [TestCase("""{"family":"lightning"}""")]
+    [TestCase("""{"family":"neighborhood","grid":[4],"kernel_size":[3]}""")]
     [TestCase("""{"family":"s2","block_size":16,"local_blocks":2,"vertical_stride":3}""")]
+    [TestCase("""{"family":"permuted_block"}""")]
     public void Families_that_are_listed_are_available(string problem) =>
         Assert.That(FamilyRegistry.Require(Read(problem)).Family, Is.EqualTo(Read(problem).Family));
 
