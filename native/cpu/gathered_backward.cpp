@@ -126,13 +126,14 @@ Status GatheredBackward::clear_keys(const Run& run) const {
                      {problem_.d_v, run.args.d_v},
                      {additional_.d_k, run.additional_args.d_k},
                      {additional_.d_v, run.additional_args.d_v}};
-    for (const auto& [layout, data] : gradients) {
-        if (data == nullptr) continue;
+    for (const auto& gradient : gradients) {
+        if (gradient.data == nullptr) continue;
+        const TensorLayout& layout = gradient.layout;
         const Status status = parallel_for(
             layout.shape[0] * layout.shape[1], run.num_threads, run.cancel, [&](int64 head, int) {
                 const int64 first = layout.row(head / layout.shape[1], head % layout.shape[1], 0);
                 table_.write_sums({.layout = &layout,
-                                   .data = data,
+                                   .data = gradient.data,
                                    .first = first,
                                    .row_begin = 0,
                                    .row_end = layout.shape[2],
