@@ -48,6 +48,9 @@ def filled(start, count, dtype):
 
 
 def timed(step, times):
+    """Seconds of a step. One step before them is not timed: after another process or a measurement of the peak had the
+    processor, a guest of a virtual machine may have to map its memory again, page by page."""
+    step()
     begin, begin_cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
         step()
