@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -52,9 +51,7 @@ std::map<std::string, Structure> structures() {
 
 /// Struct names and their field names, in order, as the header's text has them.
 std::map<std::string, std::vector<std::string>> header_structures() {
-    const std::filesystem::path here(__FILE__);
-    std::ifstream file(here.parent_path() /
-                       "../../../native/include/fused_attention/fused_attention.h");
+    std::ifstream file(FATTN_SOURCE_DIR "/native/include/fused_attention/fused_attention.h");
     EXPECT_TRUE(file.good());
     std::stringstream buffer;
     buffer << file.rdbuf();
