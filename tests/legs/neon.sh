@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need aarch64-linux-gnu-g++=g++-aarch64-linux-gnu qemu-aarch64=qemu-user /usr/src/googletest/CMakeLists.txt=googletest ||
     not_run "the cross compiler or qemu-user is missing"
 reduce_samples
-native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON \
+native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON -DFATTN_PRECOMPILE_HEADERS=ON \
     -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64-linux-gnu.cmake"
 
 # Left out: a fork that qemu cannot follow, and laws about threads, which do not depend on instructions and are slow here.

@@ -8,7 +8,7 @@ case $(uname -m) in
     *) targets='scalar;neon' ;;
 esac
 options=(-DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" "-DCMAKE_C_FLAGS_DEBUG=-O1 -g1" -DFATTN_BUILD_TESTS=ON
-    "-DFATTN_CPU_TARGETS=$targets")
+    -DFATTN_PRECOMPILE_HEADERS=ON "-DFATTN_CPU_TARGETS=$targets")
 
 # ThreadSanitizer cannot place its shadow memory under much address randomisation; some kernels randomise that much.
 fixed_addresses=(setarch "$(uname -m)" -R)
