@@ -9,7 +9,8 @@ root=$PWD
 work=$root/.build/test/$(basename "$0" .sh)
 mkdir -p "$work"
 : "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
-# Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, so that a red run is red again for everyone.
+# Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, which .ci/run takes from the commit
+# (native/notes/0028-test-seeds.md).
 export FATTN_TEST_MODE
 
 # reduce_samples: for legs whose programs run many times slower than the release build: an eighth of the sample, and in full

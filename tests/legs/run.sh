@@ -45,6 +45,7 @@ done
 
 echo "=== summary"
 printf '%-12s %6s %6s %7s %7s\n%s' leg passed failed skipped time "$table"
+echo "random problems began at FATTN_TEST_SEED=${FATTN_TEST_SEED:-1}"
 ((${#left_out[@]})) && echo "not run: ${left_out[*]}"
 echo "$total_passed passed, $total_failed failed"
 ((total_failed == 0)) && { ((!strict)) || ((${#left_out[@]} == 0)); }
