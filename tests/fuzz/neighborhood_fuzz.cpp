@@ -5,27 +5,16 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
-#include "fused_attention/fused_attention.h"
+#include "fuzz_input.h"
 
 namespace {
 
-/// Ends the program, which the fuzzer reports with the input.
-void require(bool condition) {
-    if (!condition) std::abort();
-}
-
-fattn_device* device() {
-    static fattn_device* const opened = [] {
-        fattn_device* made = nullptr;
-        require(fattn_device_cpu(&made) == FATTN_STATUS_OK);
-        return made;
-    }();
-    return opened;
-}
+using fattn::fuzz::Choices;
+using fattn::fuzz::cpu;
+using fattn::fuzz::require;
 
 bool is_small(const fattn_neighborhood_problem& problem) {
     return std::all_of(problem.q.shape, problem.q.shape + 4, [](int64_t n) { return n <= 2048; }) &&
@@ -54,11 +43,11 @@ void plan_any(const uint8_t* data, std::size_t size) {
     std::memset(memory, 0, kRoom);
     std::memcpy(memory, data, std::min(size, kRoom));
     const auto* problem = reinterpret_cast<const fattn_neighborhood_problem*>(memory);
-    const fattn_status supported = fattn_supports_neighborhood(device(), problem);
+    const fattn_status supported = fattn_supports_neighborhood(cpu(), problem);
     // A plan costs memory along every axis; a huge grid is only asked about.
     if (supported == FATTN_STATUS_OK && !is_small(*problem)) return;
     fattn_plan* plan = nullptr;
-    const fattn_status status = fattn_neighborhood_plan(device(), problem, &plan);
+    const fattn_status status = fattn_neighborhood_plan(cpu(), problem, &plan);
     require(supported == status);
     if (status != FATTN_STATUS_OK) {
         require(status == FATTN_STATUS_INVALID_ARGUMENT || status == FATTN_STATUS_UNSUPPORTED);
@@ -69,22 +58,6 @@ void plan_any(const uint8_t* data, std::size_t size) {
     query(plan);
     fattn_plan_release(plan);
 }
-
-/// Numbers from the input; zeros when it is used up.
-class Numbers {
-  public:
-    Numbers(const uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-    /// In [low, high].
-    int64_t between(int64_t low, int64_t high) {
-        const int64_t n = at_ < size_ ? data_[at_++] : 0;
-        return low + n % (high - low + 1);
-    }
-
-  private:
-    const uint8_t* data_;
-    std::size_t size_;
-    std::size_t at_ = 0;
-};
 
 fattn_layout contiguous(int64_t a, int64_t b, int64_t c, int64_t d) {
     return {{a, b, c, d}, {b * c * d, c * d, d, 1}, FATTN_DTYPE_F32, 4};
@@ -103,23 +76,23 @@ bool all_finite(const std::vector<float>& values) {
     return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
-void run_small(Numbers numbers) {
+void run_small(Choices in) {
     fattn_neighborhood_problem p{};
     p.struct_size = sizeof(p);
     p.flags = FATTN_NEIGHBORHOOD_BACKWARD;
-    const int64_t heads = numbers.between(1, 4);
-    const int64_t kv_heads = numbers.between(1, heads);
-    const int64_t d = numbers.between(1, 20);
-    const int64_t dv = numbers.between(1, 20);
-    const int64_t additional = numbers.between(0, 9);
-    p.num_axes = static_cast<uint32_t>(numbers.between(1, 3));
+    const int64_t heads = in.number(1, 4);
+    const int64_t kv_heads = in.number(1, heads);
+    const int64_t d = in.number(1, 20);
+    const int64_t dv = in.number(1, 20);
+    const int64_t additional = in.number(0, 9);
+    p.num_axes = static_cast<uint32_t>(in.number(1, 3));
     int64_t tokens = 1;
     for (uint32_t n = 0; n < p.num_axes; ++n) {
-        p.grid[n] = numbers.between(1, p.num_axes == 1 ? 200 : p.num_axes == 2 ? 24 : 8);
-        p.dilation[n] = numbers.between(1, std::min<int64_t>(p.grid[n], 4));
-        p.kernel_size[n] = numbers.between(1, p.grid[n] / p.dilation[n]);
-        p.stride[n] = numbers.between(1, p.kernel_size[n]);
-        p.causal[n] = static_cast<uint32_t>(numbers.between(0, 1));
+        p.grid[n] = in.number(1, p.num_axes == 1 ? 200 : p.num_axes == 2 ? 24 : 8);
+        p.dilation[n] = in.number(1, std::min<int64_t>(p.grid[n], 4));
+        p.kernel_size[n] = in.number(1, p.grid[n] / p.dilation[n]);
+        p.stride[n] = in.number(1, p.kernel_size[n]);
+        p.causal[n] = static_cast<uint32_t>(in.number(0, 1));
         tokens *= p.grid[n];
     }
     p.q = contiguous(1, heads, tokens, d);
@@ -131,7 +104,7 @@ void run_small(Numbers numbers) {
         p.additional_v = contiguous(1, kv_heads, additional, dv);
     }
     fattn_plan* plan = nullptr;
-    require(fattn_neighborhood_plan(device(), &p, &plan) == FATTN_STATUS_OK);
+    require(fattn_neighborhood_plan(cpu(), &p, &plan) == FATTN_STATUS_OK);
     query(plan);
 
     const std::vector<float> q = memory_of(p.q), k = memory_of(p.k), v = memory_of(p.v);
@@ -180,7 +153,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     if (data[0] % 2 == 0) {
         plan_any(data + 1, size - 1);
     } else {
-        run_small(Numbers(data + 1, size - 1));
+        run_small(Choices(data + 1, size - 1));
     }
     return 0;
 }

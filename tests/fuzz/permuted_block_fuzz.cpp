@@ -3,34 +3,14 @@
 // large as the layouts say.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 
-#include "fused_attention/fused_attention.h"
+#include "fuzz_input.h"
 
 namespace {
 
-void require(bool condition) {
-    if (!condition) std::abort();
-}
-
-/// Reads choices from the input; zeros once it has ended.
-class Choices {
-  public:
-    Choices(const uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-
-    uint8_t byte() {
-        if (size_ == 0) return 0;
-        --size_;
-        return *data_++;
-    }
-    /// Between low and high, both included.
-    int64_t number(int64_t low, int64_t high) { return low + byte() % (high - low + 1); }
-
-  private:
-    const uint8_t* data_;
-    std::size_t size_;
-};
+using fattn::fuzz::Choices;
+using fattn::fuzz::require;
 
 /// Exactly as many elements as asked for, so that the sanitizer sees every step beyond.
 template <class T>
@@ -67,11 +47,7 @@ struct Tensor {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     Choices in(data, size);
-    static fattn_device* const device = [] {
-        fattn_device* opened = nullptr;
-        require(fattn_device_cpu(&opened) == FATTN_STATUS_OK);
-        return opened;
-    }();
+    fattn_device* const device = fattn::fuzz::cpu();
     const int64_t batch = in.number(1, 2);
     const int64_t key_heads = in.number(1, 2);
     const int64_t heads = key_heads * in.number(1, 2);

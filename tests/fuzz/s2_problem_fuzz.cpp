@@ -4,18 +4,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
-#include "fused_attention/fused_attention.h"
+#include "fuzz_input.h"
 
 namespace {
 
-/// Ends the program, which the fuzzer reports with the input.
-void require(bool condition) {
-    if (!condition) std::abort();
-}
+using fattn::fuzz::require;
 
 bool is_small(const fattn_layout& layout) {
     return std::all_of(layout.shape, layout.shape + 4, [](int64_t n) { return n <= 2048; });
@@ -55,11 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     if (size > 0) std::memcpy(memory, data, std::min(size, kRoom));
     const auto* problem = reinterpret_cast<const fattn_s2_problem*>(memory);
 
-    static fattn_device* const device = [] {
-        fattn_device* opened = nullptr;
-        require(fattn_device_cpu(&opened) == FATTN_STATUS_OK);
-        return opened;
-    }();
+    fattn_device* const device = fattn::fuzz::cpu();
     fattn_plan* plan = nullptr;
     const fattn_status status = fattn_s2_plan(device, problem, &plan);
     require(fattn_supports_s2(device, problem) == status);
