@@ -1,4 +1,4 @@
-// Tensors and figures that the benchmark programs share.
+// Tensors, runs and figures that the benchmark programs share.
 #pragma once
 
 #include <algorithm>
@@ -15,28 +15,37 @@ inline fattn_layout layout(int64_t a, int64_t b, int64_t c, int64_t d, fattn_dty
     return {{a, b, c, d}, {b * c * d, c * d, d, 1}, dtype, 4};
 }
 
-/// Unit-normal values as f32 or bf16.
-inline std::vector<uint8_t> random_tensor(int64_t count, fattn_dtype dtype, unsigned seed) {
+/// Values as f32, or as bf16, which is the upper half of an f32: the rest is cut off.
+inline std::vector<uint8_t> stored(const std::vector<float>& values, fattn_dtype dtype) {
     const size_t bytes = dtype == FATTN_DTYPE_F32 ? 4 : 2;
-    std::vector<uint8_t> data(static_cast<size_t>(count) * bytes);
-    std::minstd_rand generator(seed);
-    std::normal_distribution<float> normal;
-    std::vector<float> some(65536);
-    for (float& x : some) x = normal(generator);
-    for (int64_t i = 0; i < count; ++i) {
-        // A period that is no power of two keeps rows different.
-        const float x = some[static_cast<size_t>(i % 65521)];
-        uint32_t bits;
-        __builtin_memcpy(&bits, &x, 4);
-        const auto half = static_cast<uint16_t>(bits >> 16);
-        uint8_t* at = data.data() + static_cast<size_t>(i) * bytes;
-        if (bytes == 4) {
-            __builtin_memcpy(at, &x, 4);
-        } else {
-            __builtin_memcpy(at, &half, 2);
-        }
+    std::vector<uint8_t> data(values.size() * bytes);
+    for (size_t i = 0; i < values.size(); ++i) {
+        const auto* upper = reinterpret_cast<const uint8_t*>(&values[i]) + (4 - bytes);
+        std::copy(upper, upper + bytes, data.data() + i * bytes);
     }
     return data;
+}
+
+/// Unit-normal values as f32 or bf16.
+inline std::vector<uint8_t> random_tensor(int64_t count, fattn_dtype dtype, unsigned seed) {
+    std::minstd_rand generator(seed);
+    std::normal_distribution<float> normal;
+    // A period that is no power of two keeps rows different.
+    std::vector<float> some(65521);
+    for (float& x : some) x = normal(generator);
+    const std::vector<uint8_t> period = stored(some, dtype);
+    std::vector<uint8_t> data(static_cast<size_t>(count) * (period.size() / some.size()));
+    for (size_t at = 0; at < data.size(); at += period.size()) {
+        std::copy_n(period.data(), std::min(period.size(), data.size() - at), data.data() + at);
+    }
+    return data;
+}
+
+inline fattn_run with_threads(int threads) {
+    fattn_run run{};
+    run.struct_size = sizeof run;
+    run.max_threads = threads;
+    return run;
 }
 
 inline double median(std::vector<double> values) {

@@ -17,6 +17,7 @@ namespace {
 using fattn::bench::layout;
 using fattn::bench::median;
 using fattn::bench::random_tensor;
+using fattn::bench::with_threads;
 using Clock = std::chrono::steady_clock;
 
 struct Shape {
@@ -126,9 +127,7 @@ class Case {
         args.v = v_.data();
         args.o = o_.data();
         args.lse = lse_.data();
-        fattn_run run{};
-        run.struct_size = sizeof(run);
-        run.max_threads = threads;
+        const fattn_run run = with_threads(threads);
         return fattn_dense_forward(plan_, &args, &run);
     }
     fattn_status backward(int threads) {
@@ -143,9 +142,7 @@ class Case {
         args.d_q = d_q_.data();
         args.d_k = d_k_.data();
         args.d_v = d_v_.data();
-        fattn_run run{};
-        run.struct_size = sizeof(run);
-        run.max_threads = threads;
+        const fattn_run run = with_threads(threads);
         return fattn_dense_backward(plan_, &args, &run);
     }
 
@@ -169,7 +166,8 @@ void run_shape(benchmark::State& state, const Shape& shape, fattn_dtype dtype, i
     const double work = problem.decode() ? problem.cache_bytes() : problem.flops();
     for (auto _ : state) {
         const double peak = problem.peak(threads);
-        // Not timed: the peak's memory is gone again, and a guest of a virtual machine may have to map its own anew.
+        // Not timed: the peak's memory is gone again, and a guest of a virtual machine may have to
+        // map its own anew.
         problem.run(threads);
         const auto begin = Clock::now();
         if (problem.run(threads) != FATTN_STATUS_OK) {

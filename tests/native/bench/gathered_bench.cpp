@@ -8,9 +8,11 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "bench_tensors.h"
 #include "cpu/dense_backward.h"
 #include "cpu/dense_forward.h"
 #include "cpu/dispatch.h"
@@ -114,15 +116,9 @@ class Values {
         void* start = memory_.data();
         std::size_t space = memory_.size();
         data_ = static_cast<std::byte*>(std::align(64, space - 64, start, space));
-        std::minstd_rand random(seed);
-        std::normal_distribution<float> normal;
-        for (int64 i = 0; i < count; ++i) {
-            const float x = normal(random);
-            // The upper half of an f32 is a bf16.
-            const std::size_t bytes = dtype == DType::kF32 ? 4 : 2;
-            __builtin_memcpy(data_ + static_cast<std::size_t>(i) * bytes,
-                             reinterpret_cast<const std::byte*>(&x) + (4 - bytes), bytes);
-        }
+        const auto values = bench::random_tensor(count, static_cast<fattn_dtype>(dtype), seed);
+        const auto bytes = std::as_bytes(std::span(values));
+        std::copy(bytes.begin(), bytes.end(), data_);
     }
     std::byte* data() { return data_; }
 
@@ -142,12 +138,6 @@ DenseProblem problem_of(const Shape& shape) {
     p.scale = 0.1F;
     p.backward = true;
     return p;
-}
-
-double median(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
 }
 
 /// Seconds that this thread works in a call.
@@ -249,8 +239,8 @@ void run_shape(benchmark::State& state, const Shape& shape, bool backward) {
         rates.push_back(work * kLength * static_cast<double>(shape.far) / gathered / 1e9);
         shares.push_back(rates.back() / (work * kLength * kLength / dense / 1e9));
     }
-    state.counters["GFLOP/s"] = median(rates);
-    state.counters["of_dense"] = median(shares);
+    state.counters["GFLOP/s"] = bench::median(rates);
+    state.counters["of_dense"] = bench::median(shares);
 }
 
 void register_shape(const Shape& shape, bool backward) {

@@ -17,6 +17,7 @@ using Clock = std::chrono::steady_clock;
 using fattn::bench::layout;
 using fattn::bench::median;
 using fattn::bench::random_tensor;
+using fattn::bench::with_threads;
 
 struct Shape {
     const char* name;
@@ -76,9 +77,7 @@ class Case {
     }
 
     fattn_status run(int threads) {
-        fattn_run run{};
-        run.struct_size = sizeof(run);
-        run.max_threads = threads;
+        const fattn_run run = with_threads(threads);
         if (shape_.backward) {
             fattn_lightning_backward_args args{};
             args.struct_size = sizeof(args);
@@ -144,7 +143,8 @@ void run_shape(benchmark::State& state, const Shape& shape, fattn_dtype dtype, i
     const double work = shape.step ? problem.bytes() : problem.flops();
     for (auto _ : state) {
         const double peak = problem.peak(threads);
-        // Not timed: the peak's memory is gone again, and a guest of a virtual machine may have to map its own anew.
+        // Not timed: the peak's memory is gone again, and a guest of a virtual machine may have to
+        // map its own anew.
         problem.run(threads);
         const auto begin = Clock::now();
         if (problem.run(threads) != FATTN_STATUS_OK) {

@@ -2,18 +2,21 @@
 // against dense attention in the same run; started by ./build.sh bench.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "bench_tensors.h"
 #include "fused_attention/fused_attention.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using fattn::bench::layout;
+using fattn::bench::median;
+using fattn::bench::random_tensor;
+using fattn::bench::with_threads;
 
 struct Shape {
     const char* name;
@@ -42,24 +45,13 @@ constexpr Shape kShapes[] = {
 };
 constexpr int64_t kDenseLength = 4096;
 
-fattn_layout layout(int64_t heads, int64_t tokens, int64_t dim, fattn_dtype dtype) {
-    return {{1, heads, tokens, dim}, {heads * tokens * dim, tokens * dim, dim, 1}, dtype, 4};
-}
-
-double median(std::vector<double> values) {
-    std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2),
-                     values.end());
-    return values[values.size() / 2];
-}
-
 /// Tensors of one problem, as f32 or bf16.
 struct Tensors {
     Tensors(int64_t q_heads, int64_t kv_heads, int64_t tokens, int64_t dim, fattn_dtype dtype)
-        : element_bytes(dtype == FATTN_DTYPE_F32 ? 4 : 2),
-          q(random(q_heads * tokens * dim, 1)),
-          k(random(kv_heads * tokens * dim, 2)),
-          v(random(kv_heads * tokens * dim, 3)),
-          d_o(random(q_heads * tokens * dim, 4)),
+        : q(random_tensor(q_heads * tokens * dim, dtype, 1)),
+          k(random_tensor(kv_heads * tokens * dim, dtype, 2)),
+          v(random_tensor(kv_heads * tokens * dim, dtype, 3)),
+          d_o(random_tensor(q_heads * tokens * dim, dtype, 4)),
           o(q.size()),
           d_q(q.size()),
           d_k(k.size()),
@@ -88,22 +80,6 @@ struct Tensors {
         return args;
     }
 
-    std::vector<uint8_t> random(int64_t count, unsigned seed) const {
-        std::vector<uint8_t> data(static_cast<size_t>(count) * element_bytes);
-        std::minstd_rand generator(seed);
-        std::normal_distribution<float> normal;
-        std::vector<float> some(65521);
-        for (float& x : some) x = normal(generator);
-        for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-            uint32_t bits;
-            __builtin_memcpy(&bits, &some[i % some.size()], 4);
-            const uint32_t stored = element_bytes == 4 ? bits : bits >> 16;
-            __builtin_memcpy(data.data() + i * element_bytes, &stored, element_bytes);
-        }
-        return data;
-    }
-
-    size_t element_bytes;
     std::vector<uint8_t> q, k, v, d_o, o, d_q, d_k, d_v;
     std::vector<float> lse;
 };
@@ -114,13 +90,6 @@ double seconds_of(const Call& call) {
     const auto begin = Clock::now();
     if (call() != FATTN_STATUS_OK) return -1;
     return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-fattn_run with_threads(int threads) {
-    fattn_run run{};
-    run.struct_size = sizeof(run);
-    run.max_threads = threads;
-    return run;
 }
 
 void run_shape(benchmark::State& state, const Shape& s, int64_t dim, fattn_dtype dtype,
@@ -139,12 +108,12 @@ void run_shape(benchmark::State& state, const Shape& s, int64_t dim, fattn_dtype
         tokens *= s.grid[n];
     }
     problem.flags = s.backward ? FATTN_NEIGHBORHOOD_BACKWARD : 0;
-    problem.q = layout(s.q_heads, tokens, dim, dtype);
-    problem.k = problem.v = layout(s.kv_heads, tokens, dim, dtype);
+    problem.q = layout(1, s.q_heads, tokens, dim, dtype);
+    problem.k = problem.v = layout(1, s.kv_heads, tokens, dim, dtype);
     fattn_dense_problem dense_problem{};
     dense_problem.struct_size = sizeof(dense_problem);
     dense_problem.flags = s.backward ? FATTN_DENSE_BACKWARD : 0;
-    dense_problem.q = dense_problem.k = dense_problem.v = layout(1, kDenseLength, dim, dtype);
+    dense_problem.q = dense_problem.k = dense_problem.v = layout(1, 1, kDenseLength, dim, dtype);
     fattn_plan* plan = nullptr;
     fattn_plan* dense_plan = nullptr;
     if (fattn_neighborhood_plan(device, &problem, &plan) != FATTN_STATUS_OK ||

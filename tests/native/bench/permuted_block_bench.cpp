@@ -12,11 +12,14 @@
 #include <string>
 #include <vector>
 
+#include "bench_tensors.h"
 #include "fused_attention/fused_attention.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using fattn::bench::layout;
+using fattn::bench::stored;
 
 struct Shape {
     int64_t heads, kv_heads, length, head_dim;
@@ -39,31 +42,10 @@ constexpr Shape kShapes[] = {
     {2, 2, 8192, 64, FATTN_DTYPE_BF16, false, true},
 };
 
-fattn_layout layout(int64_t heads, int64_t length, int64_t dim, fattn_dtype dtype) {
-    return {{1, heads, length, dim}, {heads * length * dim, length * dim, dim, 1}, dtype, 4};
-}
-
 double seconds_of(const std::function<void()>& work) {
     const Clock::time_point start = Clock::now();
     work();
     return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// Values in the dtype of a case; bf16 by truncation of values that the generator keeps short.
-std::vector<uint8_t> stored(const std::vector<float>& values, fattn_dtype dtype) {
-    const size_t bytes = dtype == FATTN_DTYPE_F32 ? 4 : 2;
-    std::vector<uint8_t> data(values.size() * bytes);
-    for (size_t i = 0; i < values.size(); ++i) {
-        uint32_t bits;
-        __builtin_memcpy(&bits, &values[i], 4);
-        const auto half = static_cast<uint16_t>(bits >> 16);
-        if (bytes == 4) {
-            __builtin_memcpy(data.data() + 4 * i, &bits, 4);
-        } else {
-            __builtin_memcpy(data.data() + 2 * i, &half, 2);
-        }
-    }
-    return data;
 }
 
 std::vector<float> read(const std::vector<uint8_t>& data, fattn_dtype dtype) {
@@ -125,8 +107,8 @@ void compare_with_dense(benchmark::State& state, const Shape& s) {
     const Inputs in(s);
     fattn_device* device = nullptr;
     require(fattn_device_cpu(&device));
-    const fattn_layout q = layout(s.heads, s.length, s.head_dim, s.dtype);
-    const fattn_layout k = layout(s.kv_heads, s.length, s.head_dim, s.dtype);
+    const fattn_layout q = layout(1, s.heads, s.length, s.head_dim, s.dtype);
+    const fattn_layout k = layout(1, s.kv_heads, s.length, s.head_dim, s.dtype);
     fattn_permuted_block_problem problem{};
     problem.struct_size = sizeof problem;
     if (s.shared) problem.flags |= FATTN_PERMUTED_BLOCK_SHARE_PERMUTATION;

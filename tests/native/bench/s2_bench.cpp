@@ -3,19 +3,21 @@
 // ./build.sh bench.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "bench_tensors.h"
 #include "fused_attention/fused_attention.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using fattn::bench::layout;
+using fattn::bench::median;
+using fattn::bench::random_tensor;
+using fattn::bench::with_threads;
 
 struct Shape {
     const char* name;
@@ -38,30 +40,6 @@ constexpr Shape kShapes[] = {
     {"backward_per_key_head", 8, 2, 8192, 64, 0, 16, 8, 0, true},
 };
 
-fattn_layout layout(int64_t heads, int64_t length, int64_t dim, fattn_dtype dtype) {
-    return {{1, heads, length, dim}, {heads * length * dim, length * dim, dim, 1}, dtype, 4};
-}
-
-/// Unit-normal values; the upper half of an f32 is a bf16.
-std::vector<uint8_t> random_tensor(int64_t count, fattn_dtype dtype, unsigned seed) {
-    const std::size_t bytes = dtype == FATTN_DTYPE_F32 ? 4 : 2;
-    std::vector<uint8_t> data(static_cast<std::size_t>(count) * bytes);
-    std::minstd_rand generator(seed);
-    std::normal_distribution<float> normal;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-        const float x = normal(generator);
-        std::memcpy(data.data() + i * bytes, reinterpret_cast<const uint8_t*>(&x) + (4 - bytes),
-                    bytes);
-    }
-    return data;
-}
-
-double median(std::vector<double> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
-
 double seconds_of(const auto& run) {
     const auto begin = Clock::now();
     run();
@@ -75,8 +53,8 @@ void run_shape(benchmark::State& state, const Shape& shape, fattn_dtype dtype) {
     s2.struct_size = sizeof(s2);
     s2.flags = shape.flags;
     if (shape.backward) s2.flags |= FATTN_S2_BACKWARD;
-    s2.q = layout(shape.q_heads, shape.length, shape.head_dim, dtype);
-    s2.k = s2.v = layout(shape.kv_heads, shape.length, shape.head_dim, dtype);
+    s2.q = layout(1, shape.q_heads, shape.length, shape.head_dim, dtype);
+    s2.k = s2.v = layout(1, shape.kv_heads, shape.length, shape.head_dim, dtype);
     s2.block_size = 64;
     s2.local_blocks = shape.local_blocks;
     s2.vertical_stride = shape.vertical_stride;
@@ -100,9 +78,7 @@ void run_shape(benchmark::State& state, const Shape& shape, fattn_dtype dtype) {
          v = random_tensor(kv_count, dtype, 3), d_o = random_tensor(q_count, dtype, 4);
     auto o = q, d_q = q, d_k = k, d_v = v;
     std::vector<float> lse(static_cast<std::size_t>(shape.q_heads * shape.length));
-    fattn_run run{};
-    run.struct_size = sizeof(run);
-    run.max_threads = 1;
+    const fattn_run run = with_threads(1);
     const auto forward = [&](auto args, auto* function, fattn_plan* plan) {
         args.struct_size = sizeof(args);
         args.q = q.data();
