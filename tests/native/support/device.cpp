@@ -1,9 +1,6 @@
 // Opens CPU devices and runs dense cases on them.
 #include "support/device.h"
 
-#include <string>
-#include <utility>
-
 namespace fattn::test {
 namespace {
 
@@ -33,22 +30,6 @@ std::vector<CpuDevice> open_all() {
     return devices;
 }
 
-fattn_run with_threads(int threads) {
-    fattn_run run{};
-    run.struct_size = sizeof run;
-    run.max_threads = threads;
-    return run;
-}
-
-testing::AssertionResult gaps_untouched(
-    std::initializer_list<std::pair<const char*, const Tensor*>> tensors, const DenseCase& c) {
-    for (const auto& [name, tensor] : tensors)
-        if (!tensor->gaps_untouched())
-            return testing::AssertionFailure()
-                   << name << ": memory that is no element was written; " << describe(c.spec());
-    return testing::AssertionSuccess();
-}
-
 }  // namespace
 
 const std::vector<CpuDevice>& cpu_devices() {
@@ -60,6 +41,21 @@ const std::vector<CpuDevice>& cpu_devices() {
 testing::AssertionResult ok(fattn_status status) {
     if (status == FATTN_STATUS_OK) return testing::AssertionSuccess();
     return testing::AssertionFailure() << fattn_status_name(status) << ": " << fattn_last_error();
+}
+
+fattn_run with_threads(int threads) {
+    fattn_run run{};
+    run.struct_size = sizeof run;
+    run.max_threads = threads;
+    return run;
+}
+
+testing::AssertionResult gaps_untouched(NamedTensors tensors, const std::string& problem) {
+    for (const auto& [name, tensor] : tensors)
+        if (!tensor->gaps_untouched())
+            return testing::AssertionFailure()
+                   << name << ": memory that is no element was written; " << problem;
+    return testing::AssertionSuccess();
 }
 
 PlanHandle make_plan(const CpuDevice& device, const DenseCase& c) {
@@ -76,7 +72,7 @@ testing::AssertionResult run_forward(fattn_plan* plan, DenseCase& c, int threads
     const fattn_run run = with_threads(threads);
     if (const testing::AssertionResult result = ok(fattn_dense_forward(plan, &args, &run)); !result)
         return testing::AssertionFailure() << result.message() << "; " << describe(c.spec());
-    return gaps_untouched({{"o", &c.o}, {"lse", &c.lse}}, c);
+    return gaps_untouched({{"o", &c.o}, {"lse", &c.lse}}, describe(c.spec()));
 }
 
 testing::AssertionResult run_backward(fattn_plan* plan, DenseCase& c, int threads) {
@@ -91,7 +87,7 @@ testing::AssertionResult run_backward(fattn_plan* plan, DenseCase& c, int thread
                            {"d_v", &c.d_v},
                            {"d_bias", &c.d_bias},
                            {"d_sink_logits", &c.d_sink_logits}},
-                          c);
+                          describe(c.spec()));
 }
 
 }  // namespace fattn::test

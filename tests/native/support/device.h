@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <initializer_list>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "fused_attention/fused_attention.h"
@@ -33,6 +36,14 @@ const std::vector<CpuDevice>& cpu_devices();
 
 /// Success when the status is ok; otherwise the library's text.
 testing::AssertionResult ok(fattn_status status);
+
+/// A run on at most that many threads; 0: the device's own number.
+fattn_run with_threads(int threads);
+
+using NamedTensors = std::initializer_list<std::pair<const char*, const Tensor*>>;
+/// Failure when memory between the elements of a tensor was written, with its name and the problem
+/// in words.
+testing::AssertionResult gaps_untouched(NamedTensors tensors, const std::string& problem);
 
 /// Null with a failed expectation when the plan cannot be made.
 PlanHandle make_plan(const CpuDevice& device, const DenseCase& c);

@@ -33,22 +33,6 @@ void add(PermutedBlockCase& c, PermutedBlockTruth& truth, PermutedBlockTruth& of
     truth.d_v.add(of_case.gradients.d_v, of_plain.d_v);
 }
 
-fattn_run with_threads(int threads) {
-    fattn_run run{};
-    run.struct_size = sizeof run;
-    run.max_threads = threads;
-    return run;
-}
-
-testing::AssertionResult gaps_untouched(std::initializer_list<const Tensor*> tensors,
-                                        const PermutedBlockCase& c) {
-    for (const Tensor* tensor : tensors)
-        if (!tensor->gaps_untouched())
-            return testing::AssertionFailure()
-                   << "memory that is no element was written; " << describe(c.spec());
-    return testing::AssertionSuccess();
-}
-
 }  // namespace
 
 PermutedBlockTruth permuted_block_truth(PermutedBlockCase& c) {
@@ -98,7 +82,7 @@ testing::AssertionResult run_forward(fattn_plan* plan, PermutedBlockCase& c, int
     const testing::AssertionResult result = ok(fattn_permuted_block_forward(plan, &args, &run));
     if (!result)
         return testing::AssertionFailure() << result.message() << "; " << describe(c.spec());
-    return gaps_untouched({&c.o, &c.lse}, c);
+    return gaps_untouched({{"o", &c.o}, {"lse", &c.lse}}, describe(c.spec()));
 }
 
 testing::AssertionResult run_backward(fattn_plan* plan, PermutedBlockCase& c, int threads) {
@@ -108,7 +92,7 @@ testing::AssertionResult run_backward(fattn_plan* plan, PermutedBlockCase& c, in
     const testing::AssertionResult result = ok(fattn_permuted_block_backward(plan, &args, &run));
     if (!result)
         return testing::AssertionFailure() << result.message() << "; " << describe(c.spec());
-    return gaps_untouched({&c.d_q, &c.d_k, &c.d_v}, c);
+    return gaps_untouched({{"d_q", &c.d_q}, {"d_k", &c.d_k}, {"d_v", &c.d_v}}, describe(c.spec()));
 }
 
 void expect_near_truth(const CpuDevice& device, const PermutedBlockTruth& truth,

@@ -55,22 +55,10 @@ DenseSpec plain(const DenseSpec& drawn) {
     return s;
 }
 
-fattn_run with_threads(int threads) {
-    fattn_run run{};
-    run.struct_size = sizeof run;
-    run.max_threads = threads;
-    return run;
-}
-
-testing::AssertionResult after_run(fattn_status status, const S2Case& c,
-                                   std::initializer_list<const Tensor*> results) {
+testing::AssertionResult after_run(fattn_status status, const S2Case& c, NamedTensors results) {
     if (const testing::AssertionResult result = ok(status); !result)
         return testing::AssertionFailure() << result.message() << "; " << describe(c.spec());
-    for (const Tensor* tensor : results)
-        if (!tensor->gaps_untouched())
-            return testing::AssertionFailure()
-                   << "memory that is no element was written; " << describe(c.spec());
-    return testing::AssertionSuccess();
+    return gaps_untouched(results, describe(c.spec()));
 }
 
 }  // namespace
@@ -104,7 +92,8 @@ S2Spec random_s2_spec(uint64 seed, bool backward) {
         spec.dense = plain(random_dense_spec(draw, backward));
         draw += 0x100000000;
     } while (spec.dense.work() > (backward ? kBackwardWork : kForwardWork));
-    std::mt19937_64 random(seed * 0x9E3779B97F4A7C15 + 2);
+    // Low bits alone: the seed that a failure prints is the draw's, and must make this problem too.
+    std::mt19937_64 random((seed & 0xFFFFFFFF) * 0x9E3779B97F4A7C15 + 2);
     const auto between = [&](int64 low, int64 high) {
         return std::uniform_int_distribution<int64>(low, high)(random);
     };
@@ -195,7 +184,8 @@ testing::AssertionResult run_forward(fattn_plan* plan, S2Case& c, int threads) {
     c.dense.reset_outputs();
     const fattn_s2_forward_args args = c.c_forward();
     const fattn_run run = with_threads(threads);
-    return after_run(fattn_s2_forward(plan, &args, &run), c, {&c.dense.o, &c.dense.lse});
+    return after_run(fattn_s2_forward(plan, &args, &run), c,
+                     {{"o", &c.dense.o}, {"lse", &c.dense.lse}});
 }
 
 testing::AssertionResult run_backward(fattn_plan* plan, S2Case& c, int threads) {
@@ -203,7 +193,7 @@ testing::AssertionResult run_backward(fattn_plan* plan, S2Case& c, int threads) 
     const fattn_s2_backward_args args = c.c_backward();
     const fattn_run run = with_threads(threads);
     return after_run(fattn_s2_backward(plan, &args, &run), c,
-                     {&c.dense.d_q, &c.dense.d_k, &c.dense.d_v});
+                     {{"d_q", &c.dense.d_q}, {"d_k", &c.dense.d_k}, {"d_v", &c.dense.d_v}});
 }
 
 void expect_near_truth(const S2Spec& spec) {
