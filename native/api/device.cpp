@@ -26,8 +26,6 @@ static_assert(FATTN_PEAK_F32 == static_cast<fattn_peak>(Peak::kF32));
 static_assert(FATTN_PEAK_BF16 == static_cast<fattn_peak>(Peak::kBF16));
 static_assert(FATTN_PEAK_READ == static_cast<fattn_peak>(Peak::kRead));
 
-constexpr int32_t kMaxThreads = 1024;
-
 template <std::size_t N>
 void copy_text(const std::string& from, char (&to)[N]) {
     const std::size_t length = std::min(from.size(), N - 1);
@@ -68,9 +66,9 @@ Status check_options(const fattn_device_options& options) {
         return invalid(text("options.cpu_target is ", options.cpu_target, "; allowed are 0 to ",
                             static_cast<uint32>(FATTN_CPU_TARGET_NEON)));
     }
-    if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
+    if (options.num_threads < 0 || options.num_threads > cpu::kMostThreads) {
         return invalid(text("options.num_threads is ", options.num_threads, "; allowed are 0 to ",
-                            kMaxThreads, ", 0 for one per processor"));
+                            cpu::kMostThreads, ", 0 for one per processor"));
     }
     return {};
 }
@@ -116,8 +114,9 @@ Status measure(fattn_device* device, fattn_peak peak, int32_t num_threads, doubl
         return invalid(
             text("peak is ", peak, "; allowed are 0 to ", static_cast<uint32>(FATTN_PEAK_READ)));
     }
-    if (num_threads < 0 || num_threads > kMaxThreads) {
-        return invalid(text("num_threads is ", num_threads, "; allowed are 0 to ", kMaxThreads));
+    if (num_threads < 0 || num_threads > cpu::kMostThreads) {
+        return invalid(
+            text("num_threads is ", num_threads, "; allowed are 0 to ", cpu::kMostThreads));
     }
     if (!(seconds > 0 && seconds <= 60)) {
         return invalid(text("seconds is ", seconds, "; allowed are more than 0 and at most 60"));

@@ -98,7 +98,7 @@ Status CpuBackend::make_lightning(const LightningProblem& problem,
 Status CpuBackend::merge(const MergeProblem& problem, const RunOptions& run) {
     constexpr int64 kRowsPerTask = 256;
     const int64 num_rows = problem.o.shape[0] * problem.o.shape[1] * problem.o.shape[2];
-    const int threads = run.max_threads > 0 ? run.max_threads : num_threads_;
+    const int threads = threads_of_run(run.max_threads, num_threads_);
     return parallel_for(
         ceil_div(num_rows, kRowsPerTask), threads, run.cancel, [&](int64 task, int) {
             const int64 begin = task * kRowsPerTask;
@@ -110,7 +110,7 @@ Status CpuBackend::measure(Peak peak, int num_threads, double seconds, double* r
     // Together more than any cache holds; each thread reads its own part.
     constexpr int64 kReadFloats = int64{1} << 26;
     constexpr int64 kIterations = 100000;
-    const int threads = num_threads > 0 ? num_threads : num_threads_;
+    const int threads = threads_of_run(num_threads, num_threads_);
     std::vector<float> data;
     double (*loop)(MeasureTask&) = nullptr;
     switch (peak) {

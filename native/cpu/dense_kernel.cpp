@@ -7,6 +7,7 @@
 
 #include "cpu/dense_backward.h"
 #include "cpu/dense_forward.h"
+#include "cpu/parallel.h"
 
 namespace fattn::cpu {
 namespace {
@@ -47,7 +48,7 @@ class CpuDenseKernel final : public DenseKernel {
     }
 
   private:
-    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+    int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
 
     DenseProblem problem_;
     const KernelTable& table_;

@@ -201,7 +201,7 @@ class CpuLightningKernel final : public LightningKernel {
     }
 
   private:
-    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+    int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
 
     Status run_sum(const LinearSumSpec& spec, const float* slopes, int num_threads,
                    const int32* cancel, std::byte* memory) const {

@@ -5,6 +5,7 @@
 #include "cpu/gather_box.h"
 #include "cpu/gathered_backward.h"
 #include "cpu/gathered_forward.h"
+#include "cpu/parallel.h"
 
 namespace fattn::cpu {
 namespace {
@@ -54,7 +55,7 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
     }
 
   private:
-    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+    int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
     uint64 forward_bytes(int num_threads) const {
         return forward_.workspace(gatherer_.forward_capacity(), num_threads);
     }

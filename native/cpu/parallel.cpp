@@ -27,7 +27,6 @@
 namespace fattn::cpu {
 namespace {
 
-constexpr int kMaxSlots = 1024;
 constexpr int kSpins = 1000;  // some ten microseconds, about the price of one sleep and wake
 
 void pause_briefly() {
@@ -94,7 +93,7 @@ struct Job {
     std::exception_ptr error{};  // written by whoever sets failed first
     // Written under the pool's mutex.
     std::atomic<int> num_workers{0};
-    uint64 busy_slots[kMaxSlots / 64]{};
+    uint64 busy_slots[kMostThreads / 64]{};
     Job* before = nullptr;
     Job* after = nullptr;
     std::condition_variable idle{};  // num_workers became 0
@@ -295,14 +294,18 @@ int default_num_threads() {
         if (const int quota = quota_processors(""); quota != kNoQuota)
             processors = min_of(processors, quota);
 #endif
-        return clamp_to(processors, 1, kMaxSlots);
+        return clamp_to(processors, 1, kMostThreads);
     }();
     return num;
 }
 
+int threads_of_run(int max_threads, int default_threads) {
+    return max_threads > 0 ? min_of(max_threads, kMostThreads) : default_threads;
+}
+
 Status parallel_for(int64 num_tasks, int max_threads, const int32* cancel, TaskBody body) {
     const int num_slots =
-        static_cast<int>(clamp_to<int64>(min_of<int64>(max_threads, num_tasks), 1, kMaxSlots));
+        static_cast<int>(clamp_to<int64>(min_of<int64>(max_threads, num_tasks), 1, kMostThreads));
     Job job{.body = body, .num_tasks = num_tasks, .num_slots = num_slots, .cancel = cancel};
     job.busy_slots[0] = 1;  // the caller's
     if (num_slots == 1) {

@@ -23,9 +23,16 @@ class TaskBody {
     void (*call_)(const void*, int64, int);
 };
 
+/// Threads that one job, and with that a device or a run, may have at most.
+constexpr int kMostThreads = 1024;
+
 /// Threads a run uses when it does not say: processors this process may run on, no more than the
 /// quota of its container is worth.
 int default_num_threads();
+
+/// Threads of a run that allows max_threads, 0 for its device's own number: what its workspace is
+/// counted for and what parallel_for is given.
+int threads_of_run(int max_threads, int default_threads);
 
 /// Runs body(task, slot) for every task in [0, num_tasks), each exactly once, on at most
 /// max_threads threads of which the caller is one. A slot in [0, max_threads) is used by one thread

@@ -6,6 +6,7 @@
 #include "cpu/gather_permuted_block.h"
 #include "cpu/gathered_backward.h"
 #include "cpu/gathered_forward.h"
+#include "cpu/parallel.h"
 #include "cpu/permuted_block_select.h"
 
 namespace fattn::cpu {
@@ -80,7 +81,7 @@ class CpuPermutedBlockKernel final : public PermutedBlockKernel {
     }
 
   private:
-    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+    int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
 
     template <class Body>
     Status with_workspace(const RunOptions& run, uint64 bytes, const Body& body) const {

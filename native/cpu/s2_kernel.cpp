@@ -4,6 +4,7 @@
 #include "cpu/gather_s2.h"
 #include "cpu/gathered_backward.h"
 #include "cpu/gathered_forward.h"
+#include "cpu/parallel.h"
 
 namespace fattn::cpu {
 namespace {
@@ -47,7 +48,7 @@ class CpuS2Kernel final : public DenseKernel {
     }
 
   private:
-    int threads(int max_threads) const { return max_threads > 0 ? max_threads : default_threads_; }
+    int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
 
     DenseProblem problem_;
     const KernelTable& table_;
