@@ -247,11 +247,12 @@ class Checker {
     Status read_output() {
         DenseProblem& p = problem_;
         if (given_.o.rank == 0) {
-            p.o = contiguous(p.q.shape[0], p.num_q_heads, p.q.shape[2], p.head_dim_v, p.q.dtype);
             // The dtype may be given without the rest.
-            if (given_.o.dtype != FATTN_DTYPE_DEFAULT)
-                p.o.dtype = static_cast<DType>(given_.o.dtype);
-            FATTN_RETURN_IF_ERROR(check_size(p.o, "o"));
+            const DType dtype = given_.o.dtype != FATTN_DTYPE_DEFAULT
+                                    ? static_cast<DType>(given_.o.dtype)
+                                    : p.q.dtype;
+            FATTN_RETURN_IF_ERROR(default_layout(
+                {p.q.shape[0], p.num_q_heads, p.q.shape[2], p.head_dim_v}, dtype, "o", &p.o));
         } else {
             FATTN_RETURN_IF_ERROR(read_layout(given_.o, "o", &p.o));
             FATTN_RETURN_IF_ERROR(check_output_shape(p.o, "o"));
@@ -402,7 +403,7 @@ class Checker {
         const int64* shape = given_.bias.shape;
         if (given_.d_bias.rank == 0) {
             p.d_bias = contiguous(shape[0], shape[1], shape[2], shape[3], DType::kF32);
-            return check_size(p.d_bias, "d_bias");
+            return {};
         }
         FATTN_RETURN_IF_ERROR(read_layout(given_.d_bias, "d_bias", &p.d_bias));
         for (int axis = 0; axis < 4; ++axis) {

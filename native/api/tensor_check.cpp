@@ -25,6 +25,19 @@ FATTN_SAME_DTYPE(F8_E4M3, kF8E4M3);
 FATTN_SAME_DTYPE(F8_E5M2, kF8E5M2);
 FATTN_SAME_DTYPE(I8, kI8);
 
+/// Bits of so many elements of any type are counted in 63 bits.
+constexpr int64 kMostElements = std::numeric_limits<int64>::max() / 64;
+
+/// Product of the extents, or false when it is above kMostElements. Extents of 0 count as 1:
+/// products of the other extents are formed all the same.
+bool count_elements(const int64 (&shape)[4], int64* elements) {
+    *elements = 1;
+    for (const int64 extent : shape) {
+        if (__builtin_mul_overflow(*elements, max_of<int64>(extent, 1), elements)) return false;
+    }
+    return *elements <= kMostElements;
+}
+
 struct Axis {
     int64 extent;
     int64 stride;
@@ -101,22 +114,31 @@ int64 byte_extent(const TensorLayout& layout) {
 }
 
 Status check_size(const TensorLayout& layout, const char* name) {
-    // Extents of 0 count as 1: products of the other extents are formed all the same.
-    int64 elements = 1;
+    int64 elements = 0;
     int64 last = 1;
-    bool fits = true;
+    bool fits = count_elements(layout.shape, &elements);
     for (int i = 0; i < 4; ++i) {
-        const int64 extent = max_of<int64>(layout.shape[i], 1);
         int64 step = 0;
-        fits = fits && !__builtin_mul_overflow(elements, extent, &elements) &&
-               !__builtin_mul_overflow(extent - 1, layout.strides[i], &step) &&
+        fits = fits &&
+               !__builtin_mul_overflow(max_of<int64>(layout.shape[i], 1) - 1, layout.strides[i],
+                                       &step) &&
                !__builtin_add_overflow(last, step, &last);
     }
-    constexpr int64 kMostElements = std::numeric_limits<int64>::max() / 64;
-    if (fits && elements <= kMostElements && last <= kMostElements) return {};
+    if (fits && last <= kMostElements) return {};
     return invalid(text(name, ".shape is ", list_text(layout.shape), " with strides ",
                         list_text(layout.strides), "; extents and offsets may come to at most ",
                         kMostElements, " elements"));
+}
+
+Status default_layout(const int64 (&shape)[4], DType dtype, const char* name, TensorLayout* out) {
+    // Before any stride is formed of the extents.
+    int64 elements = 0;
+    if (!count_elements(shape, &elements)) {
+        return invalid(text(name, " is not given, so it takes the shape ", list_text(shape),
+                            "; extents may come to at most ", kMostElements, " elements"));
+    }
+    *out = contiguous(shape[0], shape[1], shape[2], shape[3], dtype);
+    return {};
 }
 
 Status read_layout(const fattn_layout& given, const char* name, TensorLayout* out) {

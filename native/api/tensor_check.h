@@ -17,6 +17,9 @@ Status read_layout(const fattn_layout& given, const char* name, TensorLayout* ou
 /// Bytes, elements and their range must fit in 63 bits.
 Status check_size(const TensorLayout& layout, const char* name);
 
+/// Layout of a tensor that was not given: contiguous, within the same bounds.
+Status default_layout(const int64 (&shape)[4], DType dtype, const char* name, TensorLayout* out);
+
 /// "k.shape[0] is 3; it must be 2, the batch of q" unless the extent is as expected.
 Status check_extent(const TensorLayout& layout, const char* name, int axis, int64 expected,
                     const char* meaning);

@@ -148,6 +148,13 @@ TEST(DenseCheck, WrongOutputsAreRefused) {
           [](auto& p) {
               p.o = layout(2, 4, 6, 16);
               p.o.strides[2] = 15;
+          }},
+         {"o is not given, so it takes the shape [1, 2147483647, 67108863, 576]; extents may come "
+          "to at most 144115188075855871 elements",
+          [](auto& p) {
+              p.q = layout(1, kTooLong - 1, 67108863, 1);
+              p.k = layout(1, 1, 1, 1);
+              p.v = layout(1, 1, 1, 576);
           }}});
 }
 
@@ -285,7 +292,14 @@ TEST(DenseCheck, WrongBiasesAndMasksAreRefused) {
                            {"bias.shape[2] is 1; it must be 6, the tokens of q",
                             [](auto& p) { p.bias = layout(1, 4, 1, 10); }},
                            {"mask.shape[3] is 9; it must be 10, the tokens of k",
-                            [](auto& p) { p.mask = layout(2, 1, 6, 9, DType::kU8); }}});
+                            [](auto& p) { p.mask = layout(2, 1, 6, 9, DType::kU8); }},
+                           {"bias.shape is [1048576, 1, 524288, 524288] with strides [0, "
+                            "274877906944, 524288, 1]; extents and offsets may come to at most "
+                            "144115188075855871 elements",
+                            [](auto& p) {  // what one bias for all batch entries stands for
+                                p.q = p.k = p.v = layout(1048576, 1, 524288, 1);
+                                p.bias = layout(1, 1, 524288, 524288);
+                            }}});
 }
 
 TEST(DenseCheck, WrongPackedProblemsAreRefused) {

@@ -126,6 +126,22 @@ TEST(DenseRunCheck, MissingAndUnexpectedPointersAreNamed) {
           [](auto& a, auto&) { a.program_parameter_bytes = 4; }, FATTN_STATUS_UNSUPPORTED}});
 }
 
+TEST(DenseRunCheck, WhatThePlanAnnouncesIsNeeded) {
+    DenseSpec spec = plain_spec();
+    spec.bias = spec.dtype;
+    spec.mask = DType::kU8;
+    spec.alibi = spec.sink = true;
+    DenseCase c(spec);
+    expect_forward_refused(c, {{"args->bias is NULL; needed are [2, 2, 3, 5] of f32",
+                                [](auto& a, auto&) { a.bias = nullptr; }},
+                               {"args->mask is NULL; needed are [2, 2, 3, 5] of u8",
+                                [](auto& a, auto&) { a.mask = nullptr; }},
+                               {"args->alibi_slopes is NULL; needed are 2 elements",
+                                [](auto& a, auto&) { a.alibi_slopes = nullptr; }},
+                               {"args->sink_logits is NULL; needed are 2 elements",
+                                [](auto& a, auto&) { a.sink_logits = nullptr; }}});
+}
+
 TEST(DenseRunCheck, FlagsOffsetsAndAlignmentAreChecked) {
     DenseCase c(plain_spec());
     expect_forward_refused(

@@ -151,6 +151,8 @@ TEST(Device, MeasureChecksItsArguments) {
                  "peak is 3; allowed are 0 to 2");
     EXPECT_FAILS(measure(FATTN_PEAK_F32, -1, 0.01), FATTN_STATUS_INVALID_ARGUMENT,
                  "num_threads is -1; allowed are 0 to 1024");
+    EXPECT_FAILS(measure(FATTN_PEAK_F32, 1025, 0.01), FATTN_STATUS_INVALID_ARGUMENT,
+                 "num_threads is 1025; allowed are 0 to 1024");
     EXPECT_FAILS(measure(FATTN_PEAK_F32, 1, 0), FATTN_STATUS_INVALID_ARGUMENT,
                  "seconds is 0; allowed are more than 0 and at most 60");
     EXPECT_FAILS(measure(FATTN_PEAK_F32, 1, 61), FATTN_STATUS_INVALID_ARGUMENT,
