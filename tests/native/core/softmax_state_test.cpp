@@ -146,6 +146,32 @@ TEST(SoftmaxState, MergeOfHalvesEqualsWholeWhereverSplit) {
     });
 }
 
+TEST(SoftmaxState, TilesMayComeInAnyOrder) {
+    std::mt19937 random(3);
+    int rows = 0;
+    for_each_row([&](const std::vector<Key>& keys) {
+        for (std::size_t size = 1; 2 * size < keys.size(); ++size) {  // three tiles or more
+            std::vector<std::size_t> begins;
+            for (std::size_t begin = 0; begin < keys.size(); begin += size) begins.push_back(begin);
+            std::shuffle(begins.begin(), begins.end(), random);
+            Part folded;
+            Part merged;
+            for (const std::size_t begin : begins) {
+                const Key* first = keys.data() + begin;
+                const Key* last = keys.data() + std::min(begin + size, keys.size());
+                fold(&folded, first, last);
+                Part tile;
+                fold(&tile, first, last);
+                merge_parts(&merged, tile);
+            }
+            expect_near(result_of(folded), exact(keys), "folded in any order");
+            expect_near(result_of(merged), exact(keys), "merged in any order");
+            ++rows;
+        }
+    });
+    EXPECT_GT(rows, 1000);
+}
+
 TEST(SoftmaxState, MergeWithEmptyChangesNothing) {
     for_each_row([](const std::vector<Key>& keys) {
         const Part part = whole(keys);
