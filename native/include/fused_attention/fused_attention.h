@@ -9,9 +9,15 @@
  *    whatever their order in memory; strides say where things lie. Strides count elements.
  *  - Growing structs begin with struct_size and flags. Set struct_size to sizeof the struct; zero
  *    every other field you do not use. Zero is the default of every field; where zero is also a
- *    value, a flag bit says that the field was given.
+ *    value, a flag bit says that the field was given. (fattn_abi_description alone has the version
+ *    in the place of flags: it takes no choice, and a caller of any version must find it there.)
  *  - A plan is immutable and thread-safe, holds no tensor pointers, and may be run many times,
  *    concurrently, with distinct outputs. Handles are reference-counted.
+ *  - Every function may be called on any thread, beside any other call, as long as the handles it
+ *    is given are held until it returns. A call that fails because of its arguments has written
+ *    nothing but the text of fattn_last_error and, where it makes a handle, NULL.
+ *  - Any call may end in FATTN_STATUS_OUT_OF_MEMORY, and a defect shows as FATTN_STATUS_INTERNAL;
+ *    "Errors" of a function names what it may answer beside these two.
  */
 #ifndef FUSED_ATTENTION_H
 #define FUSED_ATTENTION_H
@@ -183,7 +189,8 @@ typedef struct fattn_run {
     uint32_t struct_size;
     /** None defined; zero. */
     uint32_t flags;
-    /** Most threads the run may use, 0 for the device's own number. Never changes results. */
+    /** Most threads the run may use, 0 for the device's own number; above 1024 it counts as 1024.
+     * Never changes results. */
     int32_t max_threads;
     /** Zero. */
     uint32_t reserved;
@@ -194,8 +201,10 @@ typedef struct fattn_run {
     void* workspace;
     /** Size of workspace in bytes. */
     uint64_t workspace_bytes;
-    /** CPU: polled between tiles; a nonzero value ends the run with FATTN_STATUS_CANCELLED. May be
-     * NULL. */
+    /** CPU: polled between tiles, by all threads of the run, so write it atomically; a nonzero
+     * value ends the run with FATTN_STATUS_CANCELLED and outputs undefined. 4-byte aligned. May be
+     * NULL.
+     */
     const int32_t* cancel;
 } fattn_run;
 
@@ -1173,11 +1182,15 @@ enum fattn_tile_values {
     FATTN_TILE_FULL = 2
 };
 
-/** Text of the calling thread's last failing call, UTF-8; empty when none failed. Valid until its
- * next failure. */
+/**
+ * Text of the calling thread's last failing call, UTF-8, at most 1023 bytes; empty when none
+ * failed. Never NULL. Valid until that thread's next failing call.
+ * Threads: each has its own text.
+ */
 FATTN_API const char* fattn_last_error(void);
 
-/** Name of a status, for example "invalid argument". Never NULL. */
+/** Name of a status, for example "invalid argument", static; "unknown status" for other values.
+ * Never NULL. */
 FATTN_API const char* fattn_status_name(fattn_status status);
 
 /** Place of one field (or, with field NULL, size of a whole struct) as the library was built. */
@@ -1196,7 +1209,7 @@ typedef struct fattn_abi_entry {
 typedef struct fattn_abi_description {
     /** In: sizeof(fattn_abi_description). Out: bytes written. */
     uint32_t struct_size;
-    /** FATTN_ABI_VERSION of the library. */
+    /** FATTN_ABI_VERSION of the library. In the place that other growing structs give to flags. */
     uint32_t abi_version;
     /** Version of the library, for example "0.1.0". */
     const char* library_version;
@@ -1206,80 +1219,152 @@ typedef struct fattn_abi_description {
     uint64_t num_entries;
 } fattn_abi_description;
 
-/** Reports version and struct layout, so that a caller can refuse a library that does not match its
- * header. */
+/**
+ * Reports version and struct layout, so that a caller can refuse a library that does not match its
+ * header. The texts and the table live as long as the library.
+ * Errors: INVALID_ARGUMENT for NULL or a struct_size that no version has.
+ */
 FATTN_API fattn_status fattn_abi_describe(fattn_abi_description* description);
 
-/** The process-wide CPU device with default options (environment FATTN_CPU_TARGET is honoured). */
+/**
+ * The process-wide CPU device with default options (environment FATTN_CPU_TARGET is honoured), with
+ * a reference for the caller. All calls give the same device, also at the same time.
+ * Errors: INVALID_ARGUMENT for NULL or a FATTN_CPU_TARGET that names no target; UNSUPPORTED for one
+ * that this build or this processor lacks.
+ * Cost: the first call asks the processor what it is; later ones take a lock.
+ */
 FATTN_API fattn_status fattn_device_cpu(fattn_device** device);
 
-/** Opens a device. options may be NULL. An absent device is FATTN_STATUS_DEVICE_UNAVAILABLE with
- * the reason. */
+/**
+ * Opens a device, with a reference for the caller. options may be NULL.
+ * Errors: INVALID_ARGUMENT for NULL, an unknown kind or options out of range; UNSUPPORTED for flags
+ * or an instruction set that this build or this processor lacks; DEVICE_UNAVAILABLE with the reason
+ * for a device that is not there.
+ * Cost: threads are started by runs, not here, and shared by all CPU devices.
+ */
 FATTN_API fattn_status fattn_device_open(fattn_device_kind kind, int32_t index,
                                          const fattn_device_options* options,
                                          fattn_device** device);
 
-/** Adds a reference. */
+/** Adds a reference. Errors: INVALID_ARGUMENT for NULL. */
 FATTN_API fattn_status fattn_device_retain(fattn_device* device);
 
-/** Drops a reference; NULL is allowed. */
+/** Drops a reference; NULL is allowed. Plans hold references of their own, so the order in which
+ * handles are released does not matter. */
 FATTN_API void fattn_device_release(fattn_device* device);
 
-/** Describes a device. */
+/** Describes a device. Errors: INVALID_ARGUMENT for NULL or a struct_size that no version has. */
 FATTN_API fattn_status fattn_device_info(fattn_device* device,
                                          fattn_device_description* description);
 
-/** Returns idle workspace memory to the system. */
+/**
+ * Returns idle workspace memory to the system; runs under way keep theirs.
+ * Errors: INVALID_ARGUMENT for NULL.
+ */
 FATTN_API fattn_status fattn_device_trim(fattn_device* device);
 
 /**
  * Measures a machine peak with num_threads threads (0: the device's own number) for about the given
  * seconds, so that a benchmark can state what share of the machine it reached in the same run.
+ * Errors: INVALID_ARGUMENT for NULL, an unknown peak, num_threads outside 0 to 1024, seconds that
+ * are not above 0 and at most 60.
+ * Cost: the seconds, on every thread; FATTN_PEAK_READ also takes 256 MiB.
  */
 FATTN_API fattn_status fattn_device_measure(fattn_device* device, fattn_peak peak,
                                             int32_t num_threads, double seconds, double* result);
 
-/** Adds a reference. */
+/** Adds a reference. Errors: INVALID_ARGUMENT for NULL. */
 FATTN_API fattn_status fattn_plan_retain(fattn_plan* plan);
 
 /** Drops a reference; NULL is allowed. Safe while a run of the plan is under way on the CPU. */
 FATTN_API void fattn_plan_release(fattn_plan* plan);
 
-/** Describes a plan. */
+/**
+ * Describes a plan.
+ * Errors: INVALID_ARGUMENT for NULL or a struct_size that no version has.
+ * Cost: the operations are counted over the schedule.
+ */
 FATTN_API fattn_status fattn_plan_info(fattn_plan* plan, fattn_plan_description* description);
 
-/** Bytes a run needs: in host memory, and in device memory (0 on the CPU). max_threads as in
- * fattn_run. */
+/**
+ * Bytes that a run needs at most: in host memory, and in device memory (0 on the CPU). max_threads
+ * as in fattn_run; either result may be NULL.
+ * Errors: INVALID_ARGUMENT for a NULL plan, an unknown pass, a backward pass that the plan was made
+ * without, a negative max_threads.
+ * Bounds: dense, forward: independent of the lengths for many queries, linear in the keys for few;
+ * dense, backward: linear in queries plus keys. Proportional to the threads at most.
+ */
 FATTN_API fattn_status fattn_plan_workspace(fattn_plan* plan, fattn_pass pass, int32_t max_threads,
                                             uint64_t* host_bytes, uint64_t* device_bytes);
 
-/** Sums over the schedule, at capacity where lengths come with the run. */
+/**
+ * Sums over the schedule, at capacity where lengths come with the run.
+ * Errors: INVALID_ARGUMENT for NULL or a struct_size that no version has; UNSUPPORTED for a family
+ * without a schedule (lightning).
+ * Cost: walks the tiles of the schedule; nothing is kept.
+ */
 FATTN_API fattn_status fattn_plan_schedule_stats(fattn_plan* plan, fattn_schedule_stats* stats);
 
 /**
  * Tile map of one batch entry and query head, [num_q_tiles, num_kv_tiles] bytes of
  * fattn_tile_values, row-major. num_bytes is the size of tiles and must be at least num_q_tiles *
  * num_kv_tiles of the stats.
+ * Errors: INVALID_ARGUMENT for NULL, a batch or head that the plan lacks, too small a num_bytes;
+ * UNSUPPORTED for a family without a schedule (lightning).
+ * Cost: proportional to the map.
  */
 FATTN_API fattn_status fattn_plan_schedule_tiles(fattn_plan* plan, int64_t batch, int64_t head,
                                                  uint8_t* tiles, uint64_t num_bytes);
 
 /* ----------------------------------------------------------------------------- operations ----- */
 
-/** Makes a plan for dense attention. Checks everything that does not need the data. */
+/**
+ * Makes a plan for dense attention, with a reference for the caller. Checks everything that does
+ * not need the data.
+ * Errors: INVALID_ARGUMENT for NULL, shapes, strides, types or values that fit no problem;
+ * UNSUPPORTED for unknown flags, what is reserved, the backward pass of a paged cache.
+ * Cost: a few microseconds and memory proportional to the heads, whatever the lengths.
+ */
 FATTN_API fattn_status fattn_dense_plan(fattn_device* device, const fattn_dense_problem* problem,
                                         fattn_plan** plan);
 
-/** FATTN_STATUS_OK when fattn_dense_plan would succeed; otherwise its status, the reason in
- * fattn_last_error. */
+/**
+ * FATTN_STATUS_OK when fattn_dense_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error.
+ * Errors: those of fattn_dense_plan.
+ */
 FATTN_API fattn_status fattn_supports_dense(fattn_device* device,
                                             const fattn_dense_problem* problem);
 
-/** Dense attention, forward. run may be NULL. */
+/**
+ * Dense attention, forward: O = softmax(s) V over the visible keys, LSE = log sum exp(s), with the
+ * scores s of fattn_dense_problem. Tensors as the plan's layouts; outputs are overwritten, and must
+ * meet neither each other nor an input. run may be NULL.
+ * Errors: INVALID_ARGUMENT for NULL, a plan of another family, a missing, unexpected, misaligned or
+ * overlapping tensor, index contents (cu_seqlens, kv_len, block_table) that leave the tensors;
+ * UNSUPPORTED for what is reserved; WORKSPACE_TOO_SMALL; CANCELLED.
+ * Bounds: error at most twice that of a plain evaluation in f32 (with weights and results stored in
+ * the dtype of q) against double precision. The same bits for any number of threads and for a batch
+ * entry alone. 4 D operations a visible pair; memory as fattn_plan_workspace says; allocates
+ * nothing once the device's pool is warm.
+ * Source: Dao et al. 2022, arXiv:2205.14135, algorithm 1, with the scores between matrix products
+ * on packed tiles; Milakov and Gimelshein 2018, arXiv:1805.02867, algorithm 3, for the running
+ * state.
+ */
 FATTN_API fattn_status fattn_dense_forward(fattn_plan* plan, const fattn_dense_forward_args* args,
                                            const fattn_run* run);
 
-/** Dense attention, backward: recomputes the weights from q, k and lse. run may be NULL. */
+/**
+ * Dense attention, backward: recomputes the weights P = exp(s - LSE) from q, k and lse; with D =
+ * sum over the head dim of dO O, minus dLSE: dV = P^T dO, dS = P (dO V^T - D), dQ = scale dS K, dK
+ * = scale dS^T Q. o and lse are the forward run's. A NULL gradient is skipped. run may be NULL.
+ * Errors: as fattn_dense_forward; also INVALID_ARGUMENT for a plan made without
+ * FATTN_DENSE_BACKWARD.
+ * Bounds: error at most three times that of a plain evaluation in f32 against double precision. The
+ * same bits on every run and for any number of threads. 10 D operations a visible pair.
+ * Source: Dao et al. 2022, arXiv:2205.14135, algorithm 4; keys outside, queries inside, dQ summed
+ * in f32 in an order that the lengths fix.
+ */
 FATTN_API fattn_status fattn_dense_backward(fattn_plan* plan, const fattn_dense_backward_args* args,
                                             const fattn_run* run);
 
@@ -1452,10 +1537,16 @@ typedef struct fattn_merge_args {
 } fattn_merge_args;
 
 /**
- * LSE = log sum_r exp(LSE_r), O = sum_r exp(LSE_r - LSE) O_r. Parts with LSE -inf count as absent;
- * a row absent everywhere is O = 0, LSE = -inf. Backward: run each part's own backward with the
- * merged O and LSE and the same d_o. Outputs may be the same memory as one part when the layouts
- * are equal.
+ * Merges partial results: LSE = log sum_r exp(LSE_r), O = sum_r exp(LSE_r - LSE) O_r. Parts with
+ * LSE -inf count as absent; a row absent everywhere is O = 0, LSE = -inf. Backward: run each part's
+ * own backward with the merged O and LSE and the same d_o. Outputs may be the same memory as one
+ * part when the layouts are equal. run may be NULL.
+ * Errors: INVALID_ARGUMENT for NULL, num_parts outside 1 to 65536, layouts that do not fit,
+ * missing, misaligned or overlapping tensors; UNSUPPORTED for flags; CANCELLED.
+ * Bounds: error at most twice that of the sum above in f32 against double precision. Parts are
+ * taken in their order, so the same bits for any number of threads. Needs no workspace.
+ * Source: the merge of softmax states of Milakov and Gimelshein 2018, arXiv:1805.02867, section
+ * 3.1.
  */
 FATTN_API fattn_status fattn_merge(fattn_device* device, const fattn_merge_args* args,
                                    const fattn_run* run);
