@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -183,6 +185,24 @@ TEST_P(DenseCorners, RowsOfHiddenBias) {
     }
 }
 
+/// Rows that the reference computes alike from both cases are alike to the bit. Returns how many
+/// there are.
+int64 expect_equal_rows(const char* name, const std::vector<double>& of_clean,
+                        const std::vector<double>& of_spoiled, const Tensor& clean,
+                        const Tensor& spoiled) {
+    const auto width = static_cast<std::size_t>(clean.layout().shape[3]);
+    const std::vector<double> before = clean.values();
+    const std::vector<double> after = spoiled.values();
+    int64 rows = 0;
+    for (std::size_t at = 0; at < before.size(); at += width) {
+        if (!std::equal(&of_clean[at], &of_clean[at] + width, &of_spoiled[at])) continue;
+        ++rows;
+        EXPECT_EQ(std::memcmp(&before[at], &after[at], width * sizeof(double)), 0)
+            << name << " row " << at / width;
+    }
+    return rows;
+}
+
 /// A non-finite key or value reaches the rows that see it and no other; those others keep their
 /// bits.
 TEST_P(DenseCorners, NonFiniteKeysAndValuesReachOnlyRowsThatSeeThem) {
@@ -207,7 +227,8 @@ TEST_P(DenseCorners, NonFiniteKeysAndValuesReachOnlyRowsThatSeeThem) {
                     // The last key before the end, and one in the middle of the rows' windows.
                     for (const int64 j : {299, 260})
                         (bad.in_k ? spoiled.k : spoiled.v).set(0, 0, j, 3, bad.value);
-                    DenseTruth truth = dense_truth(clean);
+                    const DenseTruth clean_truth = dense_truth(clean);
+                    DenseTruth truth = clean_truth;
                     truth.output =
                         reference::dense_forward(spoiled.problem(), spoiled.forward_args());
                     if (spec.backward)
@@ -220,11 +241,25 @@ TEST_P(DenseCorners, NonFiniteKeysAndValuesReachOnlyRowsThatSeeThem) {
                         SCOPED_TRACE(context);
                         const PlanHandle plan = make_plan(device, spoiled);
                         ASSERT_NE(plan, nullptr);
+                        ASSERT_TRUE(run_forward(plan.get(), clean));
                         ASSERT_TRUE(run_forward(plan.get(), spoiled));
                         EXPECT_TRUE(forward_is_near(truth, spoiled));
+                        const int64 kept =
+                            expect_equal_rows("o", clean_truth.output.o, truth.output.o, clean.o,
+                                              spoiled.o) +
+                            expect_equal_rows("lse", clean_truth.output.lse, truth.output.lse,
+                                              clean.lse, spoiled.lse);
+                        EXPECT_TRUE(kept > 0 || q_len == 2);
                         if (!spec.backward) continue;
+                        ASSERT_TRUE(run_backward(plan.get(), clean));
                         ASSERT_TRUE(run_backward(plan.get(), spoiled));
                         EXPECT_TRUE(backward_is_near(truth, spoiled));
+                        expect_equal_rows("d_q", clean_truth.gradients.d_q, truth.gradients.d_q,
+                                          clean.d_q, spoiled.d_q);
+                        expect_equal_rows("d_k", clean_truth.gradients.d_k, truth.gradients.d_k,
+                                          clean.d_k, spoiled.d_k);
+                        expect_equal_rows("d_v", clean_truth.gradients.d_v, truth.gradients.d_v,
+                                          clean.d_v, spoiled.d_v);
                     }
                 }
 }
