@@ -166,8 +166,16 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     };
     if (problem_.varlen) clear_unused_rows(args);
     const Status status = parallel_for(units, num_threads, cancel, [&](int64 task, int slot) {
-        run_unit(args, unit_of(task), scratch + static_cast<uint64>(slot) * scratch_bytes, partials,
-                 cancel);
+        const Unit unit = unit_of(task);
+        ForwardTask current = task_of(args, unit);
+        current.scratch = scratch + static_cast<uint64>(slot) * scratch_bytes;
+        current.cancel = cancel;
+        ForwardTask next{};
+        if (unit.plan.chunk == 0 && task + 1 < units) {
+            next = task_of(args, unit_of(task + 1));
+            current.next = &next;
+        }
+        run_unit(unit, current, partials);
     });
     if (!status.ok() || !split) return status;
     return parallel_for(batch * num_runs, num_threads, cancel, [&](int64 task, int) {
@@ -206,11 +214,9 @@ void DenseForward::clear_unused_rows(const DenseForwardArgs& args) const {
     }
 }
 
-void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch,
-                            float* partials, const int32* cancel) const {
+ForwardTask DenseForward::task_of(const DenseForwardArgs& args, const Unit& unit) const {
     const SequencePlan& plan = unit.plan;
     const int64 run_rows = unit.run.count * unit.sequence.q_len;
-    const int64 kv_len = unit.sequence.kv_len;
     ForwardTask task{.problem = &problem_,
                      .args = &args,
                      .gathered = nullptr,
@@ -220,23 +226,27 @@ void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void
                      .row_begin = 0,
                      .row_end = run_rows,
                      .key_begin = 0,
-                     .key_end = kv_len,
+                     .key_end = unit.sequence.kv_len,
                      .next_key_end = 0,
-                     .next_head = -1,
                      .next = nullptr,
                      .partial = nullptr,
-                     .scratch = scratch,
-                     .cancel = cancel};
+                     .scratch = nullptr,
+                     .cancel = nullptr};
     if (plan.chunk == 0) {
-        task.row_begin = unit.index * plan.block_rows;
+        // A run with fewer heads than the longest has fewer units: then no row is left.
+        task.row_begin = std::min(run_rows, unit.index * plan.block_rows);
         task.row_end = std::min(run_rows, task.row_begin + plan.block_rows);
-        const int64 next_head = unit.run.first + unit.run.count;
-        // Blocks of a run are done last to first.
-        if (unit.index == 0 && next_head < problem_.num_q_heads) task.next_head = next_head;
-        // A run with fewer heads than the longest has fewer units.
+    }
+    return task;
+}
+
+void DenseForward::run_unit(const Unit& unit, ForwardTask task, float* partials) const {
+    const SequencePlan& plan = unit.plan;
+    if (plan.chunk == 0) {
         if (task.row_begin < task.row_end) table_.forward(task);
         return;
     }
+    const int64 kv_len = unit.sequence.kv_len;
     const int64 stride = partial_floats(problem_, most_heads_ * unit.sequence.q_len);
     const int64 first = unit.index * plan.chunks_per_unit;
     const int64 last = std::min(plan.num_chunks, first + plan.chunks_per_unit);

@@ -76,7 +76,6 @@ Status GatheredForward::run(const Gatherer& gatherer, const DenseForwardArgs& ar
                           .key_begin = 0,
                           .key_end = p.share.tile.num_slots,
                           .next_key_end = 0,
-                          .next_head = -1,
                           .next = nullptr,
                           .partial = nullptr,
                           .scratch = memory.scratch,

@@ -162,7 +162,7 @@ class BackwardScores {
         const Row* rows = s_.rows + group * kMicroRows;
         pack_transposed<Dot, kMicroRows>(
             layout.dtype, [&](int64 r) { return space_.q_row(layout, data, rows[r]); },
-            min_of<int64>(kMicroRows, num_rows_ - group * kMicroRows), extent, to);
+            num_rows_ - group * kMicroRows, extent, to);
     }
 
     /// The keys of a tile that kMicroRows rows from `row` on touch; notes the part of each.

@@ -108,25 +108,27 @@ class ForwardLoop {
         return v_rows(task, problem_.v_head(q_head));
     }
 
-    /// Queues what will be packed after the current tile: the next tile, or what the next task
-    /// starts with.
+    /// Queues what will be touched after the current tile: the next tile, or this task's rows of O
+    /// and what the next task starts with.
     void look_ahead(const TokenRows& keys, const TokenRows& values, int64 next_key) {
         ahead_.clear();
         if (next_key < last_key_) {
             add_ahead(keys, values, next_key, min_of<int64>(next_key + kTileKv, last_key_));
-        } else if (task_.next != nullptr) {
-            const ForwardTask& next = *task_.next;
-            add_ahead(keys_of(next, next.first_head), values_of(next, next.first_head), 0,
-                      min_of<int64>(kTileKv, next.key_end));
-        } else if (task_.next_head >= 0) {
-            const TokenRows q_rows = evenly_spaced(
-                problem_.q, task_.args->q,
-                problem_.q.row(task_.sequence.batch_idx, task_.next_head, task_.sequence.q_begin));
-            add_ahead(keys_of(task_, task_.next_head), values_of(task_, task_.next_head), 0,
-                      min_of<int64>(kTileKv, task_.sequence.kv_len));
-            ahead_.add(q_rows, max_of<int64>(0, task_.sequence.q_len - num_rows_),
-                       task_.sequence.q_len, problem_.head_dim * bytes_of(problem_.q.dtype));
+            return;
         }
+        if (task_.next == nullptr) return;
+        const ForwardTask& next = *task_.next;
+        const int64 begin = first_tile(next);
+        add_ahead(keys_of(next, next.first_head), values_of(next, next.first_head), begin,
+                  min_of<int64>(begin + kTileKv, next.key_end));
+    }
+    /// Key at which the next task's first tile begins, as far as its first row and this task's
+    /// predicate tell.
+    int64 first_tile(const ForwardTask& next) const {
+        if (next.gathered != nullptr || next.sequence.batch_idx != task_.sequence.batch_idx)
+            return 0;
+        const KeyInterval keys = space_.predicate.visible(next.row_begin % next.sequence.q_len);
+        return max_of(keys.begin, next.key_begin) / kTileKv * kTileKv;
     }
     void add_ahead(const TokenRows& keys, const TokenRows& values, int64 begin, int64 end) {
         ahead_.add(keys, begin, end, problem_.head_dim * bytes_of(problem_.k.dtype));
@@ -162,8 +164,7 @@ class ForwardLoop {
             pack_transposed<Dot, kMicroRows>(
                 problem_.q.dtype,
                 [&](int64 r) { return space_.q_row(problem_.q, task_.args->q, rows[r]); },
-                min_of<int64>(kMicroRows, num_rows_ - g * kMicroRows), problem_.head_dim,
-                s_.q + g * kMicroRows * words_);
+                num_rows_ - g * kMicroRows, problem_.head_dim, s_.q + g * kMicroRows * words_);
         }
     }
 

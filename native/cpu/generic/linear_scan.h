@@ -216,8 +216,7 @@ class LinearScan {
         for (int64 g = 0; g < num_groups(); ++g) {
             pack_transposed<Dot, kMicroRows>(
                 left.dtype, [&](int64 r) { return left.row(g * kMicroRows + r); },
-                min_of<int64>(kMicroRows, rows_ - g * kMicroRows), num_rows_,
-                s_.left + g * kMicroRows * words);
+                rows_ - g * kMicroRows, num_rows_, s_.left + g * kMicroRows * words);
         }
         for (int64 j = 0; j < rows_; j += kPanel) {
             pack_transposed<Dot, kPanel>(

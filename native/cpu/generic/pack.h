@@ -118,18 +118,26 @@ FATTN_HD inline Vec load_full_words(const char* row, int64 word) {
     }
 }
 
-/// Transposes num_rows rows (row(r) gives the address of row r) of extent elements into a panel
-/// [words][kColumns], columns past num_rows zero.
+/// Transposes the first kColumns of num_rows > 0 rows (row(r) gives the address of row r) of extent
+/// elements into a panel [words][kColumns], columns past num_rows zero. Asks the cache for the rows
+/// after them.
 template <DType kType, class Dot, int kColumns, class RowOf>
 inline void pack_transposed(const RowOf& row, int64 num_rows, int64 extent, float* __restrict out) {
     const int64 words = words_of<Dot>(extent);
     for (int64 first = 0; first < kColumns; first += kWidth) {
         const int64 columns = min_of<int64>(kWidth, kColumns - first);
         const char* rows[kWidth];
+        const char*
+            next[kWidth];  // the block that follows: a transpose waits for every row it reads
         for (int r = 0; r < kWidth; ++r) {
             rows[r] = first + r < min_of<int64>(num_rows, kColumns) ? row(first + r) : nullptr;
+            next[r] = row(min_of(first + columns + r, num_rows - 1));
         }
         for (int64 w = 0; w < words; w += kWidth) {
+#pragma GCC unroll 16
+            for (int r = 0; r < kWidth; ++r) {
+                __builtin_prefetch(next[r] + w * Dot::kDepth * bytes_of(kType), 0, 3);
+            }
             Vec block[kWidth];
 #pragma GCC unroll 16
             for (int r = 0; r < kWidth; ++r) {
@@ -158,6 +166,8 @@ inline void pack_transposed(const RowOf& row, int64 num_rows, int64 extent, floa
 FATTN_HD constexpr int64 panel_width(int64 column, int64 columns) {
     return columns - column >= kPanel ? kPanel : kWidth;
 }
+/// Rows that pack_panels asks the cache for before it comes to them.
+constexpr int64 kRowsAhead = 16;
 /// Columns that panels cover: the extent rounded up to vectors.
 FATTN_HD constexpr int64 padded_columns(int64 extent) { return round_up<int64>(extent, kWidth); }
 
@@ -175,6 +185,12 @@ inline bool pack_panels(const RowOf& row, int64 num_rows, int64 padded_rows, int
         const int64 r = w * Dot::kDepth;
         const char* low = r < num_rows ? row(r) : nullptr;
         const char* high = Dot::kDepth == 2 && r + 1 < num_rows ? row(r + 1) : nullptr;
+        for (int64 i = r + kRowsAhead; i < min_of(r + kRowsAhead + Dot::kDepth, num_rows); ++i) {
+            const char* ahead = row(i);
+            for (int64 b = 0; b < extent * bytes_of(kType); b += 64) {
+                __builtin_prefetch(ahead + b, 0, 3);
+            }
+        }
         for (int64 c = 0; c < columns;) {
             const int64 width = panel_width(c, columns);
             float* to = out + c * words + w * width;

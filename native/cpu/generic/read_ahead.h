@@ -19,7 +19,7 @@ class ReadAhead {
         total_ = 0;
     }
 
-    /// Adds rows [begin, end) of bytes each.
+    /// Adds rows [begin, end) of bytes each; nothing when the queue is full.
     void add(const TokenRows& rows, int64 begin, int64 end, int64 bytes) {
         if (begin >= end || count_ == kMostParts) return;
         parts_[count_++] = {rows, begin, end, bytes};
@@ -47,7 +47,7 @@ class ReadAhead {
     }
 
   private:
-    static constexpr int kMostParts = 3;
+    static constexpr int kMostParts = 2;
     static constexpr int64 kFewestBytes = 2048;
 
     struct Part {

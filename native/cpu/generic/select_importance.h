@@ -90,7 +90,7 @@ class JudgeLoop {
                     const int64 at = q.row(task_.batch_idx, task_.q_head, first + row + r);
                     return byte_offset(task_.q, at * bytes_of(q.dtype));
                 },
-                min_of<int64>(kMicroRows, num_judges_ - row), dim_, s_.q + row * dim_);
+                num_judges_ - row, dim_, s_.q + row * dim_);
         }
     }
 
