@@ -352,7 +352,7 @@ TEST(DenseBackward, BitsDoNotDependOnThreads) {
 }
 
 TEST(DenseBackward, AGradientKeepsItsBitsWhenOthersAreNotWanted) {
-    CasePicker picker;
+    CasePicker picker(5);
     for (const DType dtype : kDTypes)
         for (const bool chunks : {false, true})
             for (const KernelTable* table : tables()) {

@@ -9,11 +9,13 @@
 
 #include "gathered_case.h"
 #include "gathered_problems.h"
+#include "support/sampling.h"
 #include "tables.h"
 
 namespace fattn::cpu {
 namespace {
 
+using test::CasePicker;
 using test::DenseSpec;
 using test::DenseTruth;
 using test::Tensor;
@@ -55,10 +57,12 @@ void expect_truth(const GatheredSpec& spec) {
 }
 
 TEST(GatheredBackward, MatchesTheReferenceAroundTileEdges) {
+    CasePicker picker;
     for (const DType dtype : kGatheredDTypes)
         for (const int64 q_len : {1, 13, 200})
             for (const int64 kv_len : {1, 97, 250})
                 for (GatherStyle style : gather_styles()) {
+                    if (!picker.next()) continue;
                     style.seed = static_cast<uint64>(q_len + kv_len);
                     style.slots_of_tile = q_len == 13 ? 40 : 220;
                     expect_truth(sized(q_len, kv_len, 16 + q_len % 3, dtype), style);
@@ -67,8 +71,10 @@ TEST(GatheredBackward, MatchesTheReferenceAroundTileEdges) {
 
 /// More slots than one packing of keys holds.
 TEST(GatheredBackward, MatchesTheReferenceInTilesOfManySlots) {
+    CasePicker picker;
     for (const DType dtype : kGatheredDTypes)
         for (GatherStyle style : gather_styles()) {
+            if (!picker.next()) continue;
             style.slots_of_tile = 2000;
             DenseSpec spec = sized(40, 900, 64, dtype);
             spec.head_dim_v = 300;
@@ -77,24 +83,27 @@ TEST(GatheredBackward, MatchesTheReferenceInTilesOfManySlots) {
 }
 
 TEST(GatheredBackward, MatchesTheReferenceForEveryKindOfHeadDim) {
-    for (const GatheredSpec& spec : specs_of_head_dims()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_head_dims())) expect_truth(spec);
 }
 
 TEST(GatheredBackward, MatchesTheReferenceWithSharedHeadsAndAdditionalKeys) {
-    for (const GatheredSpec& spec : specs_of_shared_heads_and_additional_keys()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_shared_heads_and_additional_keys()))
+        expect_truth(spec);
 }
 
 TEST(GatheredBackward, MatchesTheReferenceInEveryMemoryOrder) {
-    for (const GatheredSpec& spec : specs_of_memory_orders()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_memory_orders())) expect_truth(spec);
 }
 
 TEST(GatheredBackward, MatchesTheReferenceWithAnyScale) {
-    for (const GatheredSpec& spec : specs_of_scales()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_scales())) expect_truth(spec);
 }
 
 TEST(GatheredBackward, MatchesTheReferenceWhereKeysAreCutIntoChunks) {
+    CasePicker picker;
     for (const DType dtype : kGatheredDTypes)
         for (GatherStyle style : gather_styles()) {
+            if (!picker.next()) continue;
             style.slots_of_tile = 500;
             DenseSpec spec = sized(30, 4500, 8, dtype);
             spec.num_q_heads = 2;
@@ -117,9 +126,11 @@ DenseSpec spec_of_laws(DType dtype, bool chunks) {
 }
 
 TEST(GatheredBackward, BitsDependNeitherOnThreadsNorOnWhatElseIsWanted) {
+    CasePicker picker;
     for (const DType dtype : kGatheredDTypes)
         for (const bool chunks : {false, true})
             for (const KernelTable* table : tables()) {
+                if (!picker.next()) continue;
                 GatherStyle style = gather_styles()[1];
                 style.slots_of_tile = 300;
                 GatheredCase c(spec_of_laws(dtype, chunks), style, 7);
@@ -151,6 +162,7 @@ TEST(GatheredBackward, BitsDependNeitherOnThreadsNorOnWhatElseIsWanted) {
 
 /// Spoils one row of Q, K, V or dO; the mask of the reference says who may notice.
 TEST(GatheredBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
+    CasePicker picker;
     const double bad[] = {std::numeric_limits<double>::quiet_NaN(),
                           std::numeric_limits<double>::infinity()};
     for (const DType dtype : kGatheredDTypes)
@@ -158,6 +170,7 @@ TEST(GatheredBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
             for (const int64 token : {20, 99})
                 for (const double value : bad)
                     for (const GatherStyle& style : gather_styles()) {
+                        if (!picker.next()) continue;
                         GatheredCase c(with_backward(sized(100, 120, 20, dtype)), style, 1);
                         Tensor* const inputs[] = {&c.data.q, &c.data.k, &c.data.v, &c.data.d_o};
                         inputs[tensor]->set(0, 0, token, 3, value);

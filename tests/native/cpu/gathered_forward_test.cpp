@@ -8,11 +8,13 @@
 
 #include "gathered_case.h"
 #include "gathered_problems.h"
+#include "support/sampling.h"
 #include "tables.h"
 
 namespace fattn::cpu {
 namespace {
 
+using test::CasePicker;
 using test::DenseSpec;
 using test::DenseTruth;
 
@@ -33,10 +35,12 @@ void expect_truth(const GatheredSpec& spec) {
 }
 
 TEST(GatheredForward, MatchesTheReferenceAroundTileEdges) {
+    CasePicker picker;
     for (const DType dtype : kGatheredDTypes)
         for (const int64 q_len : {1, 13, 64, 200})
             for (const int64 kv_len : {1, 31, 257, 520})
                 for (GatherStyle style : gather_styles()) {
+                    if (!picker.next()) continue;
                     style.seed = static_cast<uint64>(q_len + kv_len);
                     style.rows_of_tile = q_len == 200 ? 193 : 64;
                     expect_truth(sized(q_len, kv_len, 16 + q_len % 3, dtype), style);
@@ -44,27 +48,29 @@ TEST(GatheredForward, MatchesTheReferenceAroundTileEdges) {
 }
 
 TEST(GatheredForward, MatchesTheReferenceForEveryKindOfHeadDim) {
-    for (const GatheredSpec& spec : specs_of_head_dims()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_head_dims())) expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceWithSharedHeadsAndAdditionalKeys) {
-    for (const GatheredSpec& spec : specs_of_shared_heads_and_additional_keys()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_shared_heads_and_additional_keys()))
+        expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceInEveryMemoryOrder) {
-    for (const GatheredSpec& spec : specs_of_memory_orders()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_memory_orders())) expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceWithAnyScale) {
-    for (const GatheredSpec& spec : specs_of_scales()) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_scales())) expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceOnFewRowsAndManyKeys) {
+    CasePicker picker(5);
     for (const DType dtype : kGatheredDTypes)
         for (const int64 q_len : {1, 8})
             for (const int64 kv_len : {513, 1300})
                 for (const GatherStyle& style : gather_styles())
-                    expect_truth(sized(q_len, kv_len, 40, dtype), style, 3);
+                    if (picker.next()) expect_truth(sized(q_len, kv_len, 40, dtype), style, 3);
 }
 
 /// The cut into shares changes the order of sums and nothing else.
@@ -101,6 +107,7 @@ TEST(GatheredForward, BitsDoNotDependOnThreads) {
 
 /// Spoils one key or value; the mask of the reference says who may notice.
 TEST(GatheredForward, NonFiniteKeysAndValuesReachOnlyWhatSeesThem) {
+    CasePicker picker;
     const double bad[] = {std::numeric_limits<double>::quiet_NaN(),
                           std::numeric_limits<double>::infinity()};
     for (const DType dtype : kGatheredDTypes)
@@ -109,6 +116,7 @@ TEST(GatheredForward, NonFiniteKeysAndValuesReachOnlyWhatSeesThem) {
                 for (const int64 token : {77, 129})
                     for (const double value : bad)
                         for (const GatherStyle& style : gather_styles()) {
+                            if (!picker.next()) continue;
                             const DenseSpec spec = sized(q_len, 130, 20, dtype);
                             GatheredCase c(spec, style, 1);
                             (in_v ? c.data.v : c.data.k).set(0, 0, token, 3, value);

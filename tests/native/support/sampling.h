@@ -2,6 +2,8 @@
 // conformance and laws.
 #pragma once
 
+#include <vector>
+
 #include "core/types.h"
 
 namespace fattn::test {
@@ -21,14 +23,30 @@ Sampling sampling(int sampled, int full);
 bool runs_everything();
 bool runs_little();
 
-/// Picks from a list of cases that nested loops make: all of them, but under
-/// FATTN_TEST_MODE=reduced every eleventh, which brings values of every loop in turn.
+/// Picks from a list of cases that nested loops make: all under FATTN_TEST_MODE=full, else every
+/// step-th, and of those every eleventh when reduced. A step that shares no factor with the lengths
+/// of the loops brings the values of each in turn.
 class CasePicker {
   public:
-    bool next() { return !runs_little() || count_++ % 11 == 0; }
+    explicit CasePicker(int step = 1) : step_(runs_everything() ? 1 : step) {
+        if (runs_little()) step_ *= 11;
+    }
+    bool next() { return count_++ % step_ == 0; }
 
   private:
+    int step_;
     int count_ = 0;
 };
+
+/// The cases of a list that a picker takes.
+template <class Case>
+std::vector<Case> picked(const std::vector<Case>& cases) {
+    CasePicker picker;
+    std::vector<Case> result;
+    for (const Case& one : cases) {
+        if (picker.next()) result.push_back(one);
+    }
+    return result;
+}
 
 }  // namespace fattn::test
