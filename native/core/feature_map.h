@@ -57,10 +57,5 @@ template <class V>
 FATTN_HD inline V relu(V x) {
     return max(V(0.0F), x);
 }
-/// Its derivative, 0 at 0.
-template <class V>
-FATTN_HD inline V relu_slope(V x) {
-    return select_less(V(0.0F), x, V(1.0F), V(0.0F));
-}
 
 }  // namespace fattn

@@ -1,5 +1,10 @@
-// Which token sits in which slot: identity, a permutation, or patches of a 1-3-D grid; built by
-// planners, read by loaders and by predicates, which see tokens and never slots.
+// Which token sits in which slot: identity, a permutation, or patches of a 1-3-D grid; the
+// definition of what a tile number of a box schedule means, and what a kernel that walks a schedule
+// tile by tile loads its rows through.
+//
+// The CPU's loops over gathered tokens number no slots: PatchGrid serves neighborhood plans and
+// their checks here, and Order is for device code, where the cuda_core leg compiles a kernel that
+// uses it (tests/native/device/schedule_walk.cu).
 #pragma once
 
 #include "core/types.h"

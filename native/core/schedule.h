@@ -1,8 +1,11 @@
 // Which KV tiles each Q tile visits, in one of three carriers that share one contract; built by
-// planners, walked by every kernel of the softmax family.
+// planners, read by tile maps, by sums over tiles and by kernels that work tile by tile.
 //
-// The contract. Planners promise it, kernels rely on it, tests/native/support/schedule_checks.h
-// states it in code:
+// On the CPU the box schedule alone reaches a kernel: the gatherer of neighborhoods reads its
+// spans. Dense loops ask the predicate, and the other gatherers the pattern, for every row.
+//
+// The contract. Planners promise it, whoever walks a schedule relies on it,
+// tests/native/support/schedule_checks.h states it in code:
 //   - units are tiles; every Q tile has exactly one row, also when it visits nothing;
 //   - a row is one run of full tiles and then one run of partial tiles, each ascending;
 //   - every pair of a full tile is visible, and every visible pair lies in a full or a partial

@@ -25,9 +25,6 @@ struct BoxAxisData {
     }
 };
 
-/// An axis that a problem lacks.
-inline BoxAxisData single_tile_axis() { return {{{0, 0, 1, 1}}, {1}, 1, 1, 1, 1}; }
-
 /// Owner of a BoxSchedule; a view lives as long as its owner.
 struct BoxScheduleData {
     BoxAxisData axis[3];

@@ -65,8 +65,7 @@ TEST(RetileBox, NewTilesFollowFromTheOldTilesOfTheirPairs) {
 
 TEST(BoxSchedule, LackingAxesAreASingleTile) {
     BoxScheduleData data;
-    data.axis[0] = single_tile_axis();
-    data.axis[1] = single_tile_axis();
+    data.axis[0] = data.axis[1] = {{{0, 0, 1, 1}}, {1}, 1, 1, 1, 1};
     data.axis[2] = {{{0, 0, 1, 2}, {1, 2, 2, 2}}, {4}, 2, 2, 2, 2};
     const BoxSchedule s = data.view();
     EXPECT_EQ(draw(s, 0), "#+\n.+\n");
