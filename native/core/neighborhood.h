@@ -49,9 +49,6 @@ struct NeighborhoodAxis {
         const int64 end = j >= length - window ? length : (j + left + offset + 1) / stride * stride;
         return {begin, end};
     }
-
-    /// Whether every query sees every key of its group.
-    FATTN_HD constexpr bool sees_all() const { return !causal && window == extent; }
 };
 
 /// A row-major token grid of one to three axes; axes that a problem lacks come first, with one
