@@ -56,10 +56,13 @@ public sealed record AttentionShape
     /// <summary>Strides of the queries (and their gradient); null: contiguous.</summary>
     public TensorStrides? QueryStrides { get; init; }
 
-    /// <summary>Strides of the keys (and their gradient); null: contiguous.</summary>
+    /// <summary>
+    /// Strides of the keys (and their gradient); null: contiguous. With <see cref="DenseOptions.Paging"/>: those of the
+    /// pages, Batch from one to the next.
+    /// </summary>
     public TensorStrides? KeyStrides { get; init; }
 
-    /// <summary>Strides of the values (and their gradient); null: contiguous.</summary>
+    /// <summary>Strides of the values (and their gradient); null: contiguous. With pages as for keys.</summary>
     public TensorStrides? ValueStrides { get; init; }
 
     /// <summary>Strides of the output (and its gradient); null: contiguous.</summary>
@@ -138,6 +141,7 @@ public sealed record AttentionShape
     /// Give the whole tensor as queries, the same from element heads * headDim on as keys, and from 2 * heads * headDim
     /// on as values. The output is contiguous, [B, L, H, D].
     /// </remarks>
+    /// <exception cref="System.OverflowException">The strides are larger than 64 bits count.</exception>
     public static AttentionShape PackedQkv(long batch, long heads, long length, long headDim)
     {
         long token = checked(3 * heads * headDim);

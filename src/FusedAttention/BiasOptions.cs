@@ -2,9 +2,14 @@
 namespace FusedAttention;
 
 /// <summary>Shape and type of the additive bias that every run of a plan brings: [B or 1, Hq or 1, Lq, Lk].</summary>
+/// <remarks>
+/// For packed sequences: [Sequences or 1, Hq or 1, MaxQueryLength, MaxKeyLength], with the members of
+/// <see cref="PackedOptions"/>, rows and columns counted from each sequence's own first query and key. What lies beyond
+/// a shorter sequence is not read, and gets gradient 0.
+/// </remarks>
 public sealed record BiasOptions
 {
-    /// <summary>True: a bias for each batch entry; false: one for all. Default false.</summary>
+    /// <summary>True: a bias for each batch entry or packed sequence; false: one for all. Default false.</summary>
     public bool PerBatch { get; init; }
 
     /// <summary>True: a bias for each query head; false: one for all. Default false.</summary>
@@ -15,6 +20,6 @@ public sealed record BiasOptions
     /// </summary>
     public bool SameTypeAsQuery { get; init; }
 
-    /// <summary>Strides of batch entries, heads and query rows; null: contiguous.</summary>
+    /// <summary>Strides of batch entries (or sequences), heads and query rows; null: contiguous.</summary>
     public TensorStrides? Strides { get; init; }
 }

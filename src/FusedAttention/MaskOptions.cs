@@ -4,9 +4,12 @@ namespace FusedAttention;
 /// <summary>
 /// Shape and format of the visibility mask that every run of a plan brings: [B or 1, Hq or 1, Lq, Lk].
 /// </summary>
+/// <remarks>
+/// For packed sequences: [Sequences or 1, Hq or 1, MaxQueryLength, MaxKeyLength], as <see cref="BiasOptions"/> says.
+/// </remarks>
 public sealed record MaskOptions
 {
-    /// <summary>True: a mask for each batch entry; false: one for all. Default false.</summary>
+    /// <summary>True: a mask for each batch entry or packed sequence; false: one for all. Default false.</summary>
     public bool PerBatch { get; init; }
 
     /// <summary>True: a mask for each query head; false: one for all. Default false.</summary>
@@ -16,7 +19,7 @@ public sealed record MaskOptions
     public MaskFormat Format { get; init; }
 
     /// <summary>
-    /// Strides of batch entries, heads and query rows, in elements (bits with bits); null: contiguous.
+    /// Strides of batch entries (or sequences), heads and query rows, in elements (bits with bits); null: contiguous.
     /// </summary>
     public TensorStrides? Strides { get; init; }
 }

@@ -168,10 +168,24 @@ internal sealed class DenseArgumentTests
         Assert.That(
             () => new DenseAttentionPlan<float>(AttentionShape.Decode(1, 2, 2, 50, 8), options),
             Throws.ArgumentException.With.Message.Contains("KeyLength is 50").And.Message.Contains("48"));
+        AttentionShape strided = AttentionShape.Decode(1, 2, 2, 48, 8) with
+        {
+            KeyStrides = new TensorStrides(Batch: 300, Head: 128, Token: 8),
+        };
+        using var plan = new DenseAttentionPlan<float>(strided, options);
         Assert.That(
-            () => new DenseAttentionPlan<float>(
-                AttentionShape.Decode(1, 2, 2, 48, 8) with { KeyStrides = new TensorStrides(1, 1, 1) }, options),
-            Throws.ArgumentException.With.Message.Contains("pages are contiguous"));
+            () => plan.Forward(new DenseForwardArguments<float>
+            {
+                Query = new float[16],
+                Key = new float[3 * 256],
+                Value = new float[4 * 256],
+                Output = new float[16],
+                KeyLengths = [1],
+                BlockTable = new int[3],
+            }),
+            Throws.ArgumentException.With.Message.Contains(
+                "key has 768 elements; the plan expects at least 1156 for extents [4, 16, 2, 8] with strides"
+                + " [300, 8, 128, 1]"));
     }
 
     [Test]

@@ -73,6 +73,24 @@ internal sealed class DenseBackwardTests
     }
 
     [Test]
+    public void Packed_sequences_have_a_gradient_of_their_bias([Values] bool perSequence, [Values] bool perHead)
+    {
+        var options = new DenseOptions
+        {
+            Causal = true,
+            Packed = new PackedOptions(3, 11, 16),
+            Bias = new BiasOptions { PerBatch = perSequence, PerHead = perHead },
+            Mask = new MaskOptions { PerBatch = perSequence },
+        };
+        DenseCase problem = DenseCase.Create<float>(
+            AttentionShape.Packed(4, 2, 24, 31, 16), options,
+            with: c => c.With(cumulativeQueryLengths: [0, 11, 11, 20], cumulativeKeyLengths: [0, 15, 15, 27]));
+        DenseResult found = problem.ForwardBackward<float>();
+        Expect.Same<float>(found, DenseTruth.Compute(problem), withGradients: true);
+        Assert.That(found.GradBias, Has.Some.Not.EqualTo(0.0));
+    }
+
+    [Test]
     public void Keys_beyond_their_length_have_no_gradient()
     {
         var options = new DenseOptions { KeyLengths = true };

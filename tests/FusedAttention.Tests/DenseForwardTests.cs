@@ -95,6 +95,52 @@ internal sealed class DenseForwardTests
     }
 
     [Test]
+    public void Packed_sequences_have_a_bias_and_a_mask_in_their_own_rows_and_columns(
+        [Values] bool perSequence, [Values] bool perHead)
+    {
+        DenseCase problem = PackedPairs(perSequence, perHead);
+        DenseResult truth = DenseTruth.Compute(problem);
+        Expect.Same<float>(problem.Forward<float>(), truth);
+
+        // The third sequence alone, with its part of the matrices.
+        DenseCase alone = DenseCase.Create<float>(
+            new AttentionShape(1, 4, 9, 16) { KeyLength = 12 }, problem.Options with { Packed = null });
+        Numbers.CopyRows(problem.Query, alone.Query, 24, 11, 9, 16);
+        Numbers.CopyRows(problem.Key, alone.Key, 31, 15, 12, 16);
+        Numbers.CopyRows(problem.Value, alone.Value, 31, 15, 12, 16);
+        CutPairs(problem.Bias, alone.Bias);
+        CutPairs(problem.Mask, alone.Mask);
+        double[] found = alone.Forward<float>().Output, expected = new double[found.Length];
+        Numbers.CopyRows(truth.Output, expected, 24, 11, 9, 16);
+        Expect.Near("third sequence", found, expected, Expect.Tolerance<float>());
+
+        // Of matrices of 11 rows and 16 columns the first 9 and 12, of the third sequence where each has its own.
+        void CutPairs<TElement>(TElement[] from, TElement[] to)
+        {
+            int heads = perHead ? 4 : 1;
+            for (int row = 0; row < heads * 9; ++row)
+            {
+                int first = ((((perSequence ? 2 * heads : 0) + (row / 9)) * 11) + (row % 9)) * 16;
+                from.AsSpan(first, 12).CopyTo(to.AsSpan(row * 12));
+            }
+        }
+    }
+
+    // Sequences of 11, 0, 9 queries and 15, 0, 12 keys; nobody's are 4 queries and 4 keys at the end.
+    private static DenseCase PackedPairs(bool perSequence, bool perHead)
+    {
+        var options = new DenseOptions
+        {
+            Packed = new PackedOptions(3, 11, 16),
+            Bias = new BiasOptions { PerBatch = perSequence, PerHead = perHead },
+            Mask = new MaskOptions { PerBatch = perSequence, PerHead = perHead },
+        };
+        return DenseCase.Create<float>(
+            AttentionShape.Packed(4, 4, 24, 31, 16), options,
+            with: c => c.With(cumulativeQueryLengths: [0, 11, 11, 20], cumulativeKeyLengths: [0, 15, 15, 27]));
+    }
+
+    [Test]
     public void Key_lengths_cut_the_cache()
     {
         AttentionShape shape = AttentionShape.Decode(3, 4, 2, cacheLength: 64, headDim: 32, newTokens: 2);
@@ -116,6 +162,40 @@ internal sealed class DenseForwardTests
         DenseCase problem = DenseCase.Create<float>(
             shape, options, with: c => c.With(keyLengths: [40, 17], blockTable: [8, 0, 5, 0, 3, 7, 0, 0]));
         Expect.Same<float>(problem.Forward<float>(), DenseTruth.Compute(problem));
+    }
+
+    [Test]
+    public void Pages_may_lie_in_another_order()
+    {
+        var options = new DenseOptions { KeyLengths = true, Paging = new PagingOptions(6, 16, 3) };
+        AttentionShape shape = AttentionShape.Decode(2, 4, 2, cacheLength: 48, headDim: 8, newTokens: 2);
+        DenseCase problem = DenseCase.Create<float>(
+            shape, options, with: c => c.With(keyLengths: [40, 17], blockTable: [5, 0, 2, 1, 4, 0]));
+
+        // Of each page, heads first; then keys and values side by side: [Pages, 2, H, PageSize, D].
+        float[] cache = new float[6 * 2 * 2 * 16 * 8];
+        for (int row = 0; row < 6 * 16 * 2; ++row)
+        {
+            (int page, int token, int head) = (row / 32, row / 2 % 16, row % 2);
+            int at = ((((page * 4) + head) * 16) + token) * 8;
+            problem.Key.AsSpan(row * 8, 8).CopyTo(cache.AsSpan(at));
+            problem.Value.AsSpan(row * 8, 8).CopyTo(cache.AsSpan(at + 256));
+        }
+
+        var strides = new TensorStrides(Batch: 512, Head: 128, Token: 8);
+        using var plan = new DenseAttentionPlan<float>(
+            shape with { KeyStrides = strides, ValueStrides = strides }, options);
+        float[] output = new float[problem.Query.Length];
+        plan.Forward(new DenseForwardArguments<float>
+        {
+            Query = problem.Query,
+            Key = cache,
+            Value = cache.AsSpan(256),
+            Output = output,
+            KeyLengths = problem.KeyLengths,
+            BlockTable = problem.BlockTable,
+        });
+        Assert.That(Numbers.ToDouble<float>(output), Is.EqualTo(problem.Forward<float>().Output));
     }
 
     [Test]

@@ -18,7 +18,8 @@ internal sealed class DenseFamily : AttentionFamily
 
     internal override string TensorsHelp =>
         "q [B,Hq,Lq,D], k [B,Hk,Lk,D], v [B,Hv,Lk,Dv]; optional bias [B or 1,Hq or 1,Lq,Lk], alibi_slopes [Hq]," +
-        " sink_logits [Hq], cu_seqlens_q and cu_seqlens_k [n+1], do, dlse";
+        " sink_logits [Hq], cu_seqlens_q and cu_seqlens_k [n+1] (bias is then [n or 1,Hq or 1,longest q,longest k])," +
+        " do, dlse";
 
     internal override string ResultsHelp => "o, lse; backward: dq, dk, dv, dbias, dsink_logits";
 

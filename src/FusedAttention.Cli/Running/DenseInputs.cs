@@ -21,8 +21,12 @@ internal sealed class DenseInputs : FamilyInputs
         RequireIndices(CuSeqlensQ, CuSeqlensK);
         RequireShape(AlibiSlopes, [Shape.QueryHeads], "[Hq]");
         RequireShape(SinkLogits, [Shape.QueryHeads], "[Hq]");
-        CheckBias();
         CheckPacked();
+        if (CuSeqlensQ is null)
+        {
+            CheckBias(Shape.Batch, Shape.QueryLength, Shape.KeyLength);
+        }
+
         CheckGradients();
     }
 
@@ -40,7 +44,12 @@ internal sealed class DenseInputs : FamilyInputs
 
     internal override FamilyRun<T> MakeRun<T>() => new DenseRun<T>(this);
 
-    private void CheckBias()
+    /// <summary>Packed sequences share matrices of the longest lengths, which are known once those are read.</summary>
+    /// <exception cref="BadInputException">The bias does not fit the sequences.</exception>
+    internal void CheckPackedBias(PackedOptions packed) =>
+        CheckBias(packed.Sequences, packed.MaxQueryLength, packed.MaxKeyLength);
+
+    private void CheckBias(long entries, long queries, long keys)
     {
         if (Bias is not { } bias)
         {
@@ -48,12 +57,11 @@ internal sealed class DenseInputs : FamilyInputs
         }
 
         bool fits = bias.Shape.Length == 4
-            && (bias.Shape[0] == 1 || bias.Shape[0] == Shape.Batch)
+            && (bias.Shape[0] == 1 || bias.Shape[0] == entries)
             && (bias.Shape[1] == 1 || bias.Shape[1] == Shape.QueryHeads)
-            && bias.Shape[2] == Shape.QueryLength
-            && bias.Shape[3] == Shape.KeyLength;
-        string heads = $"{Shape.Batch} or 1, {Shape.QueryHeads} or 1";
-        Require(fits, bias, $"[{heads}, {Shape.QueryLength}, {Shape.KeyLength}]");
+            && bias.Shape[2] == queries
+            && bias.Shape[3] == keys;
+        Require(fits, bias, $"[{entries} or 1, {Shape.QueryHeads} or 1, {queries}, {keys}]");
     }
 
     private void CheckPacked()
@@ -67,13 +75,6 @@ internal sealed class DenseInputs : FamilyInputs
         if (CuSeqlensQ is not { } queries || CuSeqlensK is not { } keys)
         {
             return;
-        }
-
-        if (Bias is not null)
-        {
-            throw new BadInputException(
-                "bias and cu_seqlens_q are both given; packed sequences have no bias," +
-                " use alibi_slopes or one run each");
         }
 
         Require(Shape.Batch == 1, Q, "B = 1, as cu_seqlens_q says that sequences are packed");

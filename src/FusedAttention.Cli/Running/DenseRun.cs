@@ -18,6 +18,11 @@ internal sealed class DenseRun<T> : FamilyRun<T>
     {
         _inputs = inputs;
         _packed = PackedLengths.Load(inputs);
+        if (_packed is not null)
+        {
+            inputs.CheckPackedBias(_packed.Options);
+        }
+
         _bias = LoadOptional<float>(inputs.Bias);
         _slopes = LoadOptional<float>(inputs.AlibiSlopes);
         _sinks = LoadOptional<float>(inputs.SinkLogits);

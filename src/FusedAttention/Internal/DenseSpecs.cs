@@ -41,7 +41,8 @@ internal sealed unsafe class DenseSpecs
             GradLse = LseSpec(shape, "gradLse");
             Bias = BiasSpec();
             GradBias = options.Bias is { } bias
-                ? new TensorSpec("gradBias", ElementType.Float32, PairExtents(bias.PerBatch, bias.PerHead))
+                ? new TensorSpec(
+                    "gradBias", ElementType.Float32, PairExtents(shape, options, bias.PerBatch, bias.PerHead))
                 : null;
             Mask = MaskSpec();
         }
@@ -129,7 +130,8 @@ internal sealed unsafe class DenseSpecs
         if (options.Bias is { } bias)
         {
             ElementType biasElement = bias.SameTypeAsQuery ? element : ElementType.Float32;
-            problem.bias = PairLayout(shape, (fattn_dtype)biasElement, bias.PerBatch, bias.PerHead, bias.Strides);
+            problem.bias = PairLayout(
+                (fattn_dtype)biasElement, PairExtents(shape, options, bias.PerBatch, bias.PerHead), bias.Strides);
         }
 
         if (options.Mask is { } mask)
@@ -137,7 +139,8 @@ internal sealed unsafe class DenseSpecs
             fattn_dtype dtype = mask.Format == MaskFormat.Bits
                 ? fattn_dtype.FATTN_DTYPE_BIT
                 : fattn_dtype.FATTN_DTYPE_U8;
-            problem.mask = PairLayout(shape, dtype, mask.PerBatch, mask.PerHead, mask.Strides);
+            problem.mask = PairLayout(
+                dtype, PairExtents(shape, options, mask.PerBatch, mask.PerHead), mask.Strides);
         }
 
         problem.scale = options.Scale ?? 0;
@@ -182,7 +185,7 @@ internal sealed unsafe class DenseSpecs
         void Add(bool isSet, fattn_dense_flags flag) => flags |= isSet ? flag : 0;
     }
 
-    // What the native side cannot see, because only one of the two numbers, or no strides, reach it.
+    // What the native side cannot see, because only one of the two numbers reaches it.
     private static void CheckPages(AttentionShape shape, DenseOptions options)
     {
         if (options.Paging is not { } pages)
@@ -197,12 +200,6 @@ internal sealed unsafe class DenseSpecs
                 + $"{pages.PageSize * pages.MaxPagesPerSequence}.",
                 nameof(shape));
         }
-
-        if (shape.KeyStrides is not null || shape.ValueStrides is not null)
-        {
-            throw new ArgumentException(
-                "KeyStrides and ValueStrides were given together with Paging; pages are contiguous.", nameof(shape));
-        }
     }
 
     internal static fattn_layout Layout(
@@ -216,23 +213,26 @@ internal sealed unsafe class DenseSpecs
 
     private static fattn_layout KeyValueLayout(
         AttentionShape shape, DenseOptions options, ElementType element, long heads, long dim,
-        TensorStrides? strides) =>
-        options.Paging is { } pages
-            ? Create(
-                (fattn_dtype)element, [pages.Pages, pages.PageSize, heads, dim],
-                new TensorStrides(Product(pages.PageSize, heads, dim), Product(heads, dim), dim))
-            : Layout(shape, element, heads, shape.KeyLength, dim, strides);
-
-    private static fattn_layout PairLayout(
-        AttentionShape shape, fattn_dtype dtype, bool perBatch, bool perHead, TensorStrides? strides)
+        TensorStrides? strides)
     {
-        long heads = perHead ? shape.QueryHeads : 1;
+        if (options.Paging is not { } pages)
+        {
+            return Layout(shape, element, heads, shape.KeyLength, dim, strides);
+        }
+
+        TensorStrides actual = strides
+            ?? new TensorStrides(Product(pages.PageSize, heads, dim), Head: dim, Token: Product(heads, dim));
+
+        // The second extent of a page is its tokens, the third its heads.
         return Create(
-            dtype, [perBatch ? shape.Batch : 1, heads, shape.QueryLength, shape.KeyLength],
-            strides ?? new TensorStrides(
-                Product(heads, shape.QueryLength, shape.KeyLength), Product(shape.QueryLength, shape.KeyLength),
-                shape.KeyLength));
+            (fattn_dtype)element, [pages.Pages, pages.PageSize, heads, dim],
+            new TensorStrides(actual.Batch, actual.Token, actual.Head));
     }
+
+    private static fattn_layout PairLayout(fattn_dtype dtype, long[] extents, TensorStrides? strides) => Create(
+        dtype, extents,
+        strides ?? new TensorStrides(
+            Product(extents[1], extents[2], extents[3]), Product(extents[2], extents[3]), extents[3]));
 
     private static fattn_layout Create(fattn_dtype dtype, ReadOnlySpan<long> extents, TensorStrides strides)
     {
@@ -275,7 +275,9 @@ internal sealed unsafe class DenseSpecs
 
     private TensorSpec KeyValueSpec(string name, long heads, long dim, TensorStrides? strides, ElementType element) =>
         _options.Paging is { } pages
-            ? new TensorSpec(name, element, [pages.Pages, pages.PageSize, heads, dim])
+            ? new TensorSpec(
+                name, element, [pages.Pages, pages.PageSize, heads, dim],
+                strides is { } given ? [given.Batch, given.Token, given.Head, 1] : null)
             : Spec(_shape, name, element, Extents(_shape, heads, _shape.KeyLength, dim), strides);
 
     /// <summary>What an output must be.</summary>
@@ -295,8 +297,8 @@ internal sealed unsafe class DenseSpecs
         }
 
         return new TensorSpec(
-            "bias", bias.SameTypeAsQuery ? _element : ElementType.Float32, PairExtents(bias.PerBatch, bias.PerHead),
-            PairStrides(bias.Strides));
+            "bias", bias.SameTypeAsQuery ? _element : ElementType.Float32,
+            PairExtents(_shape, _options, bias.PerBatch, bias.PerHead), PairStrides(bias.Strides));
     }
 
     private TensorSpec? MaskSpec()
@@ -306,7 +308,7 @@ internal sealed unsafe class DenseSpecs
             return null;
         }
 
-        long[] extents = PairExtents(mask.PerBatch, mask.PerHead);
+        long[] extents = PairExtents(_shape, _options, mask.PerBatch, mask.PerHead);
         return new TensorSpec(
             "mask", ElementType.UInt8, extents, PairStrides(mask.Strides), mask.Format == MaskFormat.Bits ? 8 : 1);
     }
@@ -314,8 +316,22 @@ internal sealed unsafe class DenseSpecs
     private static long[]? PairStrides(TensorStrides? strides) =>
         strides is { } given ? [given.Batch, given.Head, given.Token, 1] : null;
 
-    private long[] PairExtents(bool perBatch, bool perHead) =>
-        [perBatch ? _shape.Batch : 1, perHead ? _shape.QueryHeads : 1, _shape.QueryLength, _shape.KeyLength];
+    // The pairs of packed sequences are counted from each sequence's own first query and key.
+    private static long[] PairExtents(AttentionShape shape, DenseOptions options, bool perBatch, bool perHead)
+    {
+        (long entries, long queries, long keys) = (shape.Batch, shape.QueryLength, shape.KeyLength);
+        if (options.Packed is { } packed)
+        {
+            entries = packed.Sequences;
+            queries = Longest(packed.MaxQueryLength, queries);
+            keys = Longest(packed.MaxKeyLength, keys);
+        }
+
+        return [perBatch ? entries : 1, perHead ? shape.QueryHeads : 1, queries, keys];
+
+        // As the native library reads it: 0 is all tokens, and no sequence is longer than that.
+        static long Longest(long stated, long total) => stated > 0 ? Math.Min(stated, total) : total;
+    }
 
     internal static long[] Extents(AttentionShape shape, long heads, long length, long dim) =>
         shape.Layout == AttentionLayout.TokensFirst

@@ -337,18 +337,48 @@ internal sealed class RunVerbTests
     }
 
     [Test]
-    public void Packed_sequences_have_no_bias()
+    public void Packed_sequences_have_a_bias_and_its_gradient_in_their_own_rows_and_columns()
     {
-        long[] shape = [1, 2, 12, 4];
-        float[] zeros = new float[2 * 12 * 12];
-        _tool.RunProblem("""{"family":"dense"}""",
-        [
-            ToolRun.Floats("q", shape, zeros[..96]), ToolRun.Floats("k", shape, zeros[..96]),
-            ToolRun.Floats("v", shape, zeros[..96]), ToolRun.Floats("bias", [1, 2, 12, 12], zeros),
-            ToolRun.Indices("cu_seqlens_q", 0, 12), ToolRun.Indices("cu_seqlens_k", 0, 12),
-        ]);
+        const string Problem = """{"family":"dense","backward":true}""";
+        float[] q = NormalNumbers.Draw(2 * 12 * 4, 6), k = NormalNumbers.Draw(2 * 12 * 4, 7);
+        float[] v = NormalNumbers.Draw(2 * 12 * 4, 8), gradient = NormalNumbers.Draw(2 * 12 * 4, 9);
+        float[] bias = NormalNumbers.Draw(2 * 2 * 6 * 6, 10);
+        Dictionary<string, float[]> packed = _tool.RunProblem(
+            Problem,
+            [
+                .. Tensors([1, 2, 12, 4], q, k, v, gradient), ToolRun.Floats("bias", [2, 2, 6, 6], bias),
+                ToolRun.Indices("cu_seqlens_q", 0, 5, 11), ToolRun.Indices("cu_seqlens_k", 0, 6, 12),
+            ]);
+        Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
+
+        // The last sequence alone: queries 5..10, keys 6..11.
+        Dictionary<string, float[]> alone = _tool.RunProblem(
+            Problem,
+            [
+                .. Tensors([1, 2, 6, 4], Cut(q, 5), Cut(k, 6), Cut(v, 6), Cut(gradient, 5)),
+                ToolRun.Floats("bias", [1, 2, 6, 6], bias[72..]),
+            ]);
+        Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
+        Assert.That(Cut(packed["o"], 5), Is.EqualTo(alone["o"]).Within(1e-5f));
+        Assert.That(Cut(packed["dk"], 6), Is.EqualTo(alone["dk"]).Within(1e-5f));
+        Assert.That(packed["dbias"], Has.Length.EqualTo(bias.Length));
+        Assert.That(packed["dbias"][72..], Is.EqualTo(alone["dbias"]).Within(1e-5f));
+
+        _tool.RunProblem(
+            Problem,
+            [
+                .. Tensors([1, 2, 12, 4], q, k, v, gradient), ToolRun.Floats("bias", [1, 2, 12, 12], new float[288]),
+                ToolRun.Indices("cu_seqlens_q", 0, 5, 11), ToolRun.Indices("cu_seqlens_k", 0, 6, 12),
+            ]);
         Assert.That(_tool.ExitCode, Is.EqualTo(2));
-        Assert.That(_tool.Remarks, Does.Contain("packed sequences have no bias"));
+        Assert.That(
+            _tool.Remarks, Does.Contain("\"bias\" has shape [1, 2, 12, 12]; expected [2 or 1, 2 or 1, 6, 6]"));
+
+        static OutputTensor[] Tensors(long[] shape, float[] q, float[] k, float[] v, float[] gradient) =>
+        [
+            ToolRun.Floats("q", shape, q), ToolRun.Floats("k", shape, k), ToolRun.Floats("v", shape, v),
+            ToolRun.Floats("do", shape, gradient),
+        ];
     }
 
     [TestCase(new[] { 1, 5 }, "holds 1 at position 0; expected 0..0")]

@@ -54,6 +54,15 @@ internal sealed class DenseCase
     /// <summary>Keys that one sequence can hold.</summary>
     public long KeyRows => Options.Paging is { } pages ? pages.Pages * pages.PageSize : Shape.Batch * Shape.KeyLength;
 
+    /// <summary>Batch entries or packed sequences.</summary>
+    public long Entries => Options.Packed?.Sequences ?? Shape.Batch;
+
+    /// <summary>Rows of a bias or mask matrix.</summary>
+    public long PairRows => Options.Packed?.MaxQueryLength ?? Shape.QueryLength;
+
+    /// <summary>Columns of a bias or mask matrix.</summary>
+    public long PairColumns => Options.Packed?.MaxKeyLength ?? Shape.KeyLength;
+
     /// <summary>A problem whose numbers, normal with deviation 1, are exact in <typeparamref name="T"/>.</summary>
     public static DenseCase Create<T>(
         AttentionShape shape, DenseOptions? options = null, int seed = 1, Func<DenseCase, DenseCase>? with = null)
@@ -209,16 +218,16 @@ internal sealed class DenseCase
         Value = Numbers.Normal<T>(random, KeyRows * Shape.ValueHeads * Shape.ValueHeadDim);
         GradOutput = Numbers.Normal<T>(random, OutputLength);
         GradLse = Numbers.Normal<float>(random, LseLength);
-        long pairs = Shape.QueryLength * Shape.KeyLength;
+        long pairs = PairRows * PairColumns;
         if (Options.Bias is { } bias)
         {
             Bias = Numbers.Normal<float>(
-                random, (bias.PerBatch ? Shape.Batch : 1) * (bias.PerHead ? Shape.QueryHeads : 1) * pairs);
+                random, (bias.PerBatch ? Entries : 1) * (bias.PerHead ? Shape.QueryHeads : 1) * pairs);
         }
 
         if (Options.Mask is { } mask)
         {
-            long rows = (mask.PerBatch ? Shape.Batch : 1) * (mask.PerHead ? Shape.QueryHeads : 1) * pairs;
+            long rows = (mask.PerBatch ? Entries : 1) * (mask.PerHead ? Shape.QueryHeads : 1) * pairs;
             Mask = Enumerable.Range(0, (int)rows).Select(_ => (byte)random.Next(2)).ToArray();
         }
 

@@ -29,14 +29,14 @@ internal sealed class DenseTruth
             GradBias = new double[problem.Bias.Length],
             GradSinkLogits = new double[problem.SinkLogits.Length],
         };
+        Array.Fill(_result.Lse, double.NegativeInfinity); // of queries that belong to no packed sequence
     }
 
     /// <summary>Outputs and gradients of a problem.</summary>
     public static DenseResult Compute(DenseCase problem)
     {
         var truth = new DenseTruth(problem);
-        long entries = problem.Options.Packed?.Sequences ?? problem.Shape.Batch;
-        for (int entry = 0; entry < entries; ++entry)
+        for (int entry = 0; entry < problem.Entries; ++entry)
         {
             for (long head = 0; head < problem.Shape.QueryHeads; ++head)
             {
@@ -270,8 +270,8 @@ internal sealed class DenseTruth
         private long PairAt(long j, bool perBatch, bool perHead)
         {
             long heads = perHead ? Shape.QueryHeads : 1;
-            long matrix = ((perBatch ? Batch : 0) * heads) + (perHead ? Head : 0);
-            return (((matrix * Shape.QueryLength) + Index) * Shape.KeyLength) + j;
+            long matrix = ((perBatch ? Entry : 0) * heads) + (perHead ? Head : 0);
+            return (((matrix * Case.PairRows) + Index) * Case.PairColumns) + j;
         }
 
         private static long Floor(long a, long b) => (long)Math.Floor((double)a / b);

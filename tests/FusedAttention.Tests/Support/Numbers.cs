@@ -52,6 +52,15 @@ internal static class Numbers
         return converted;
     }
 
+    /// <summary>Some rows of every head of [H, length, width] into [H, count, width].</summary>
+    public static void CopyRows<T>(T[] from, T[] to, int length, int first, int count, int width)
+    {
+        for (int head = 0; head < to.Length / (count * width); ++head)
+        {
+            Array.Copy(from, ((head * length) + first) * width, to, head * count * width, count * width);
+        }
+    }
+
     private static T Convert<T>(float value)
         where T : unmanaged =>
         default(T) switch
