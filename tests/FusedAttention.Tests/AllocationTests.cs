@@ -69,55 +69,31 @@ internal sealed class AllocationTests
             Is.Zero);
     }
 
-    [Test]
-    public void Backward_allocates_nothing()
+    [TestCaseSource(typeof(FamilyPlan), nameof(FamilyPlan.Families))]
+    public void Both_passes_of_every_family_allocate_nothing(string family)
     {
-        DenseCase problem = DenseCase.Create<float>(Shape);
-        float[] output = new float[problem.Query.Length], lse = new float[48];
-        float[] gradQuery = new float[output.Length], gradKey = new float[output.Length],
-            gradValue = new float[output.Length];
-        using var plan = new DenseAttentionPlan<float>(Shape, new DenseOptions { Backward = true });
-        plan.Forward(problem.Query, problem.Key, problem.Value, output, lse);
-        Assert.That(
-            Measure(() => plan.Backward(new DenseBackwardArguments<float>
-            {
-                Query = problem.Query,
-                Key = problem.Key,
-                Value = problem.Value,
-                Output = output,
-                Lse = lse,
-                GradOutput = problem.GradOutput,
-                GradQuery = gradQuery,
-                GradKey = gradKey,
-                GradValue = gradValue,
-            })),
-            Is.Zero);
+        using FamilyPlan plan = FamilyPlan.Make(family);
+        using FamilyPlan.Tensors tensors = new();
+        Assert.That(Measure(() => plan.Forward(tensors)), Is.Zero);
+        Assert.That(Measure(() => plan.Backward(tensors)), Is.Zero);
     }
 
     [Test]
-    public void Runs_and_steps_of_linear_attention_allocate_nothing()
+    public void Steps_of_linear_attention_allocate_nothing()
     {
-        LightningCase problem = LightningCase.Create<float>(Shape);
-        float[] output = new float[problem.GradOutput.Length], gradQuery = new float[problem.Query.Length];
-        using var plan = new LightningAttentionPlan<float>(Shape, new LightningOptions { Backward = true });
         using var step = new LightningAttentionPlan<float>(Shape with { QueryLength = 1, KeyLength = 1 });
-        float[] state = new float[plan.StateLength], token = new float[32], row = new float[32];
-        Assert.That(
-            Measure(() =>
-            {
-                plan.Forward(problem.Query, problem.Key, problem.Value, problem.Slopes, output, state);
-                plan.Backward(new LightningBackwardArguments<float>
-                {
-                    Query = problem.Query,
-                    Key = problem.Key,
-                    Value = problem.Value,
-                    Slopes = problem.Slopes,
-                    GradOutput = problem.GradOutput,
-                    GradQuery = gradQuery,
-                });
-                step.Step(token, token, token, problem.Slopes, state, row);
-            }),
-            Is.Zero);
+        float[] state = new float[step.StateLength], token = new float[32], row = new float[32], slopes = new float[2];
+        Assert.That(Measure(() => step.Step(token, token, token, slopes, state, row)), Is.Zero);
+    }
+
+    [Test]
+    public void Gates_over_blocks_allocate_nothing()
+    {
+        using var plan = new PermutedBlockAttentionPlan<float>(
+            Shape, new PermutedBlockOptions { BlockSize = 4, SegmentSize = 8 });
+        float[] data = new float[768];
+        byte[] blockMask = new byte[72];
+        Assert.That(Measure(() => plan.SelectMoba(data, data, 2, blockMask)), Is.Zero);
     }
 
     [Test]

@@ -43,21 +43,31 @@ internal sealed class ConcurrencyTests
                 wrong[caller] += isSame ? 0 : 1;
             }
         })).ToArray();
-        foreach (Thread thread in threads)
-        {
-            thread.Start();
-        }
-
-        foreach (Thread thread in threads)
-        {
-            thread.Join();
-        }
-
+        RunAll(threads);
         Assert.That(wrong, Is.All.Zero);
         foreach (DenseAttentionPlan<float> plan in plans)
         {
             plan.Dispose();
         }
+    }
+
+    [TestCaseSource(typeof(FamilyPlan), nameof(FamilyPlan.Families))]
+    public void Callers_of_one_plan_of_any_family_get_the_bits_of_one(string family)
+    {
+        using FamilyPlan plan = FamilyPlan.Make(family);
+        float[] expected = RunBoth(plan, maxThreads: 1);
+        int[] wrong = new int[Callers];
+        using var start = new Barrier(Callers);
+        RunAll(Enumerable.Range(0, Callers).Select(caller => new Thread(() =>
+        {
+            start.SignalAndWait();
+            for (int round = 0; round < 6; ++round)
+            {
+                wrong[caller] += RunBoth(plan, maxThreads: (caller + round) % 4).SequenceEqual(expected) ? 0 : 1;
+            }
+        })).ToArray());
+        Assert.That(wrong, Is.All.Zero);
+        Assert.That(expected, Has.Some.Not.EqualTo(0f));
     }
 
     [Test]
@@ -84,6 +94,21 @@ internal sealed class ConcurrencyTests
                 wrong[caller] += output.All(x => Math.Abs(x - 1) < 1e-5) ? 0 : 1;
             }
         })).ToArray();
+        RunAll(threads);
+        Assert.That(wrong, Is.All.Zero);
+        Assert.That(PlanCache.Count, Is.EqualTo(PlanCache.Capacity));
+    }
+
+    private static float[] RunBoth(FamilyPlan plan, int maxThreads)
+    {
+        using FamilyPlan.Tensors tensors = new() { MaxThreads = maxThreads };
+        plan.Forward(tensors);
+        plan.Backward(tensors);
+        return tensors.Results();
+    }
+
+    private static void RunAll(Thread[] threads)
+    {
         foreach (Thread thread in threads)
         {
             thread.Start();
@@ -93,8 +118,5 @@ internal sealed class ConcurrencyTests
         {
             thread.Join();
         }
-
-        Assert.That(wrong, Is.All.Zero);
-        Assert.That(PlanCache.Count, Is.EqualTo(PlanCache.Capacity));
     }
 }

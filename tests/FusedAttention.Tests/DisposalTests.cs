@@ -15,25 +15,25 @@ internal sealed class DisposalTests
 {
     private static readonly AttentionShape Shape = new(1, 2, 20, 16);
 
-    public static IEnumerable<int[]> Orders() =>
+    public static IEnumerable<TestCaseData> Orders() =>
+        from family in FamilyPlan.Families
         from a in Enumerable.Range(0, 3)
         from b in Enumerable.Range(0, 3)
         where b != a
-        select new[] { a, b, 3 - a - b };
+        select new TestCaseData(family, a, b, 3 - a - b);
 
     [TestCaseSource(nameof(Orders))]
-    public void Device_plan_and_memory_may_go_in_any_order(int[] order)
+    public void Device_plan_and_memory_may_go_in_any_order(string family, int first, int second, int third)
     {
         AttentionDevice device = AttentionDevice.Open(CpuTarget.Best);
-        var plan = new DenseAttentionPlan<float>(Shape, null, device);
-        HostTensor<float> tensor = new([1, 2, 20, 16]);
-        plan.Forward(tensor, tensor, tensor, new float[640]);
-        IDisposable[] all = [device, plan, tensor];
-        foreach (int which in order)
-        {
-            all[which].Dispose();
-        }
-
+        FamilyPlan plan = FamilyPlan.Make(family, device);
+        FamilyPlan.Tensors tensors = new();
+        plan.Forward(tensors);
+        plan.Backward(tensors);
+        IDisposable[] all = [device, plan, tensors];
+        all[first].Dispose();
+        all[second].Dispose();
+        all[third].Dispose();
         foreach (IDisposable one in all)
         {
             Assert.That(one.Dispose, Throws.Nothing);
@@ -50,29 +50,29 @@ internal sealed class DisposalTests
         Expect.Same<float>(problem.Forward(plan), DenseTruth.Compute(problem));
     }
 
-    [Test]
-    public void A_disposed_plan_throws()
+    [TestCaseSource(typeof(FamilyPlan), nameof(FamilyPlan.Families))]
+    public void A_disposed_plan_throws(string family)
     {
-        var plan = new DenseAttentionPlan<float>(Shape, new DenseOptions { Backward = true });
-        plan.Dispose();
-        float[] data = new float[640];
-        Assert.That(() => plan.Forward(data, data, data, new float[640]), Throws.TypeOf<ObjectDisposedException>());
-        Assert.That(
-            () => plan.Backward(default(DenseBackwardArguments<float>)), Throws.TypeOf<ObjectDisposedException>());
+        using FamilyPlan.Tensors tensors = new();
+        FamilyPlan disposed = FamilyPlan.Make(family);
+        disposed.Dispose();
+        AttentionPlan plan = disposed.Plan;
+        Assert.That(() => disposed.Forward(tensors), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => disposed.Backward(tensors), Throws.TypeOf<ObjectDisposedException>());
         Assert.That(plan.Describe, Throws.TypeOf<ObjectDisposedException>());
         Assert.That(plan.GetScheduleStats, Throws.TypeOf<ObjectDisposedException>());
         Assert.That(() => plan.GetTileMap(), Throws.TypeOf<ObjectDisposedException>());
         Assert.That(() => plan.GetWorkspaceBytes(AttentionPass.Forward), Throws.TypeOf<ObjectDisposedException>());
     }
 
-    [Test]
-    public void Memory_disposed_before_the_run_throws()
+    [TestCaseSource(typeof(FamilyPlan), nameof(FamilyPlan.Families))]
+    public void Memory_disposed_before_the_run_throws(string family)
     {
-        using var plan = new DenseAttentionPlan<float>(Shape);
-        HostTensor<float> tensor = new([1, 2, 20, 16]);
-        tensor.Dispose();
-        Assert.That(
-            () => plan.Forward(tensor, tensor, tensor, new float[640]), Throws.TypeOf<ObjectDisposedException>());
+        using FamilyPlan plan = FamilyPlan.Make(family);
+        FamilyPlan.Tensors tensors = new();
+        tensors.Dispose();
+        Assert.That(() => plan.Forward(tensors), Throws.TypeOf<ObjectDisposedException>());
+        Assert.That(() => plan.Backward(tensors), Throws.TypeOf<ObjectDisposedException>());
     }
 
     [Test]

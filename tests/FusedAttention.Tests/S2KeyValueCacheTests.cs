@@ -20,26 +20,18 @@ internal sealed class S2KeyValueCacheTests
 
     [Test]
     public void Every_token_gets_what_the_whole_sequence_gives(
-        [Values] S2PatternHeads heads, [Values(0, 1)] long denseHeads, [Values] AttentionLayout layout)
-    {
-        S2Options options = Small with { PatternHeads = heads, DenseHeads = denseHeads, HeadOffset = 1 };
-        AttentionShape whole = Shape with { QueryLength = 50 };
-        DenseCase problem = S2Truth.Problem<float>(whole, options);
-        DenseResult expected = DenseTruth.Compute(problem);
-        using var cache = new S2KeyValueCache<float>(Shape with { Layout = layout }, options);
-        float[] output = new float[2 * 4 * 8], lse = new float[8];
-        foreach (int append in new[] { 1, 1, 7, 3, 1, 1, 1, 20, 1, 1, 1, 12 })
-        {
-            cache.Append(
-                Tokens(problem.Key, 16, (int)cache.Length, append, layout),
-                Tokens(problem.Value, 8, (int)cache.Length, append, layout));
-            long row = cache.Length - 1;
-            cache.Decode(Rows(problem.Query, 8, 50, 16, row), output, lse);
-            Expect.Near("output", Numbers.ToDouble<float>(output), Rows(expected.Output, 8, 50, 8, row), 2e-5);
-            Expect.Near("lse", Numbers.ToDouble<float>(lse), Rows(expected.Lse, 8, 50, 1, row), 2e-5);
-        }
+        [Values] S2PatternHeads heads, [Values(0, 1)] long denseHeads, [Values] AttentionLayout layout) =>
+        Compare<float>(Small with { PatternHeads = heads, DenseHeads = denseHeads, HeadOffset = 1 }, layout);
 
-        Assert.That(cache.Length, Is.EqualTo(50));
+    [Test]
+    public void Heads_may_all_have_the_same_pattern([Values] S2PatternHeads heads, [Values] AttentionLayout layout) =>
+        Compare<float>(Small with { PatternHeads = heads, Homogeneous = true }, layout);
+
+    [Test]
+    public void Sixteen_bit_types_are_kept_and_decoded([Values] bool homogeneous)
+    {
+        Compare<Half>(Small with { Homogeneous = homogeneous }, AttentionLayout.HeadsFirst);
+        Compare<BFloat16>(Small with { Homogeneous = homogeneous }, AttentionLayout.TokensFirst);
     }
 
     [Test]
@@ -102,10 +94,36 @@ internal sealed class S2KeyValueCacheTests
         Assert.That(() => cache.Append([], []), Throws.TypeOf<ObjectDisposedException>());
     }
 
-    /// <summary>Tokens [first, first + count) of [2, 2, 50, dim], in the layout.</summary>
-    private static float[] Tokens(float[] tensor, int dim, int first, int count, AttentionLayout layout)
+    private static void Compare<T>(S2Options options, AttentionLayout layout)
+        where T : unmanaged
     {
-        float[] tokens = new float[4 * count * dim];
+        AttentionShape whole = Shape with { QueryLength = 50 };
+        DenseCase problem = S2Truth.Problem<T>(whole, options);
+        DenseResult expected = DenseTruth.Compute(problem);
+        T[] query = Numbers.From<T>(problem.Query), key = Numbers.From<T>(problem.Key);
+        T[] value = Numbers.From<T>(problem.Value), output = new T[2 * 4 * 8];
+        float[] lse = new float[8];
+        double tolerance = Expect.Tolerance<T>();
+        using var cache = new S2KeyValueCache<T>(Shape with { Layout = layout }, options);
+        foreach (int append in new[] { 1, 1, 7, 3, 1, 1, 1, 20, 1, 1, 1, 12 })
+        {
+            cache.Append(
+                Tokens(key, 16, (int)cache.Length, append, layout),
+                Tokens(value, 8, (int)cache.Length, append, layout));
+            long row = cache.Length - 1;
+            cache.Decode(Rows(query, 8, 50, 16, row), output, lse);
+            Expect.Near("output", Numbers.ToDouble<T>(output), Rows(expected.Output, 8, 50, 8, row), tolerance);
+            Expect.Near("lse", Numbers.ToDouble<float>(lse), Rows(expected.Lse, 8, 50, 1, row), tolerance);
+        }
+
+        Assert.That(cache.Length, Is.EqualTo(50));
+    }
+
+    /// <summary>Tokens [first, first + count) of [2, 2, 50, dim], in the layout.</summary>
+    private static TElement[] Tokens<TElement>(
+        TElement[] tensor, int dim, int first, int count, AttentionLayout layout)
+    {
+        var tokens = new TElement[4 * count * dim];
         for (int head = 0; head < 4; ++head)
         {
             for (int token = 0; token < count; ++token)
