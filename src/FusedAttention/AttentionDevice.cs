@@ -52,9 +52,11 @@ public sealed unsafe class AttentionDevice : IDisposable
 
     /// <summary>Opens the host processor with an instruction set and a number of threads.</summary>
     /// <param name="target">Instruction set; one that this processor or build lacks is an error.</param>
-    /// <param name="threads">Threads of runs that do not say; 0: one for each processor this process may use.</param>
+    /// <param name="threads">Threads of runs that do not say, at most 1024; 0: one for each processor this process may
+    /// use.</param>
     /// <exception cref="ArgumentOutOfRangeException">The number of threads is negative.</exception>
-    /// <exception cref="AttentionException">The instruction set is not available.</exception>
+    /// <exception cref="AttentionException">The instruction set is not available, or more than 1024 threads were asked
+    /// for.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <returns>A device of its own, to be disposed by the caller.</returns>
     public static AttentionDevice Open(CpuTarget target, int threads = 0)
@@ -106,9 +108,11 @@ public sealed unsafe class AttentionDevice : IDisposable
 
     /// <summary>Measures a limit of the machine, so that a benchmark can state what share of it was reached.</summary>
     /// <param name="kind">What to measure.</param>
-    /// <param name="threads">Threads that take part; 0: the device's own number.</param>
-    /// <param name="seconds">About how long to measure; positive.</param>
+    /// <param name="threads">Threads that take part, at most 1024; 0: the device's own number.</param>
+    /// <param name="seconds">About how long to measure; positive, at most 60.</param>
     /// <exception cref="ArgumentOutOfRangeException">Threads are negative or seconds are not positive.</exception>
+    /// <exception cref="AttentionException">There is no such peak, or threads or seconds are above their
+    /// limit.</exception>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     /// <returns>The rate, in 1e9 operations or bytes per second.</returns>
     public double MeasurePeak(PeakKind kind, int threads = 0, double seconds = 0.2)

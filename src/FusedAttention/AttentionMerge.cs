@@ -28,6 +28,9 @@ public static unsafe class AttentionMerge
     /// <param name="maxThreads">Most threads to use, 0 for the device's own number.</param>
     /// <exception cref="ArgumentException">A tensor is not what the shape says.</exception>
     /// <exception cref="AttentionException">The native library refuses the call, and says why.</exception>
+    /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
+    /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
+    /// <exception cref="ObjectDisposedException">The device, or a tensor's memory, was disposed.</exception>
     public static void Merge<T>(
         TensorIn<T> firstOutput, TensorIn<float> firstLse, TensorIn<T> secondOutput, TensorIn<float> secondLse,
         TensorOut<T> output, TensorOut<float> lse, AttentionShape shape, AttentionDevice? device = null,
@@ -73,9 +76,12 @@ public static unsafe class AttentionMerge
     /// <param name="shape">The shape of the attention calls; only their output matters here.</param>
     /// <param name="device">Where to run; null: <see cref="AttentionDevice.Cpu"/>.</param>
     /// <param name="maxThreads">Most threads to use, 0 for the device's own number.</param>
-    /// <exception cref="ArgumentException">A tensor is not what the shape says, or the shape gives output
-    /// strides.</exception>
+    /// <exception cref="ArgumentException">A tensor is not what the shape says, the shape gives output strides, or
+    /// there is no part.</exception>
     /// <exception cref="AttentionException">The native library refuses the call, and says why.</exception>
+    /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
+    /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
+    /// <exception cref="ObjectDisposedException">The device, or a tensor's memory, was disposed.</exception>
     public static void Merge<T>(
         int parts, TensorIn<T> outputs, TensorIn<float> lses, TensorOut<T> output, TensorOut<float> lse,
         AttentionShape shape, AttentionDevice? device = null, int maxThreads = 0)

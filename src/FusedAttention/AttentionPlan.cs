@@ -34,6 +34,8 @@ public abstract class AttentionPlan : IDisposable
     /// <summary>Memory a run needs, taken from the device's pool.</summary>
     /// <param name="pass">Forward or backward.</param>
     /// <param name="maxThreads">Most threads the run may use, 0 for the device's own number.</param>
+    /// <exception cref="AttentionException">The number of threads is negative, or the plan was made without that
+    /// pass.</exception>
     /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
     /// <returns>Bytes of host memory.</returns>
     public ulong GetWorkspaceBytes(AttentionPass pass, int maxThreads = 0) =>

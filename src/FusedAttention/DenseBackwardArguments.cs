@@ -20,13 +20,13 @@ public ref struct DenseBackwardArguments<T>
     /// <summary>Values, [B, Hv, Lk, Dv].</summary>
     public TensorIn<T> Value;
 
-    /// <summary>Output of the forward run; not needed with sigmoid weights.</summary>
+    /// <summary>Output of the forward run, [B, Hq, Lq, Dv]; not needed with sigmoid weights.</summary>
     public TensorIn<T> Output;
 
-    /// <summary>LSE of the forward run; not needed with sigmoid weights.</summary>
+    /// <summary>LSE of the forward run, [B, Hq, Lq]; not needed with sigmoid weights.</summary>
     public TensorIn<float> Lse;
 
-    /// <summary>Gradient of the output.</summary>
+    /// <summary>Gradient of the output, [B, Hq, Lq, Dv].</summary>
     public TensorIn<T> GradOutput;
 
     /// <summary>Gradient of the LSE, [B, Hq, Lq]. Not given: 0.</summary>
@@ -53,17 +53,18 @@ public ref struct DenseBackwardArguments<T>
     /// <summary>As in the forward run.</summary>
     public ReadOnlySpan<int> KeyLengths;
 
-    /// <summary>Receives the gradient of the queries.</summary>
+    /// <summary>Receives the gradient of the queries, [B, Hq, Lq, D].</summary>
     public TensorOut<T> GradQuery;
 
-    /// <summary>Receives the gradient of the keys.</summary>
+    /// <summary>Receives the gradient of the keys, [B, Hk, Lk, D].</summary>
     public TensorOut<T> GradKey;
 
-    /// <summary>Receives the gradient of the values.</summary>
+    /// <summary>Receives the gradient of the values, [B, Hv, Lk, Dv].</summary>
     public TensorOut<T> GradValue;
 
     /// <summary>
-    /// Receives the gradient of the bias, contiguous, summed over the dimensions that the bias broadcasts.
+    /// Receives the gradient of the bias, contiguous in the extents of the bias, [B or 1, Hq or 1, Lq, Lk] (packed
+    /// sequences: as <see cref="BiasOptions"/> says), summed over the dimensions that the bias broadcasts.
     /// </summary>
     public TensorOut<float> GradBias;
 

@@ -20,7 +20,7 @@ public sealed record DenseOptions
     /// <summary>Shows only keys of the query's own chunk of this many positions, 1 or more; null: all.</summary>
     public long? AttentionChunk { get; init; }
 
-    /// <summary>Multiplies q.k; null: 1 / sqrt(D). 0 means 0.</summary>
+    /// <summary>Multiplies q.k, finite; null: 1 / sqrt(D). 0 means 0.</summary>
     public float? Scale { get; init; }
 
     /// <summary>cap in cap * tanh(scale * q.k / cap), positive; null: no cap.</summary>

@@ -17,7 +17,9 @@ public sealed unsafe class HostTensor<T> : IDisposable
 
     /// <summary>Allocates a contiguous tensor of zeros.</summary>
     /// <param name="lengths">1 to 4 extents, the slowest dimension first.</param>
-    /// <exception cref="ArgumentException">There are no extents, or more than 4, or a negative one.</exception>
+    /// <exception cref="ArgumentException">There are no extents, or more than 4, or a negative one, or their bytes
+    /// exceed the address space.</exception>
+    /// <exception cref="OverflowException">The elements are more than 63 bits count.</exception>
     /// <exception cref="OutOfMemoryException">The system has no such block.</exception>
     public HostTensor(params ReadOnlySpan<long> lengths)
     {
@@ -101,6 +103,7 @@ public sealed unsafe class HostTensor<T> : IDisposable
     /// <param name="strides">As many strides, in elements, none negative.</param>
     /// <exception cref="ArgumentException">An element of the view lies outside the buffer, or the ranks
     /// differ.</exception>
+    /// <exception cref="OverflowException">The place of an element is more than 63 bits count.</exception>
     /// <returns>The view.</returns>
     public static HostTensor<T> View(
         HostBuffer<T> buffer, long offset, ReadOnlySpan<long> lengths, ReadOnlySpan<long> strides)

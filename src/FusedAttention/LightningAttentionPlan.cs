@@ -12,8 +12,11 @@ namespace FusedAttention;
 /// System.Numerics.BFloat16.
 /// </typeparam>
 /// <remarks>
-/// Time is proportional to the number of tokens, memory is independent of it. A sequence may be run in parts: the final
-/// state of one run is the initial state of the next, and the state of <see cref="Step"/>.
+/// Time is proportional to the number of tokens. The memory of a run is independent of it, with two exceptions: the
+/// two-sided form keeps, for each thread, the sums of one direction over a part of a sequence (one of up to 16), and
+/// the backward pass with <see cref="LightningOptions.Normalize"/> keeps 8 bytes a row;
+/// <see cref="AttentionPlan.GetWorkspaceBytes"/> counts both. A sequence may be run in parts: the final state of one
+/// run is the initial state of the next, and the state of <see cref="Step"/>.
 /// Qin et al. 2024, arXiv:2401.04658.
 /// </remarks>
 public sealed unsafe partial class LightningAttentionPlan<T>
@@ -31,6 +34,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
     /// <exception cref="AttentionException">The native library refuses the problem, and says why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
+    /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public LightningAttentionPlan(
         AttentionShape shape, LightningOptions? options = null, AttentionDevice? device = null)
         : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))

@@ -28,6 +28,7 @@ public sealed unsafe partial class NeighborhoodAttentionPlan<T>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
     /// <exception cref="AttentionException">The native library refuses the problem, and says why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
+    /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public NeighborhoodAttentionPlan(
         AttentionShape shape, NeighborhoodOptions options, AttentionDevice? device = null)
         : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))

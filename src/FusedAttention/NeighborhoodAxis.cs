@@ -2,7 +2,9 @@
 namespace FusedAttention;
 
 /// <summary>One axis of a token grid, and which neighbours a token sees along it.</summary>
-/// <param name="Extent">Tokens along the axis, 1 or more.</param>
+/// <param name="Extent">
+/// Tokens along the axis, 1 or more; all axes together make at most 2^31 - 1 tokens.
+/// </param>
 /// <param name="KernelSize">
 /// Tokens that a query sees along the axis, in [1, Extent / Dilation]. An even size has one more neighbour before the
 /// query than behind it. At the ends of the axis the window is shifted, not cut.

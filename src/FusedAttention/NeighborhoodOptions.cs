@@ -43,11 +43,12 @@ public sealed record NeighborhoodOptions
     public long Tokens => unchecked(_first.Extent * (_second?.Extent ?? 1) * (_third?.Extent ?? 1));
 
     /// <summary>
-    /// Additional keys and values, E, that every query sees besides its window; runs bring them. Default 0.
+    /// Additional keys and values, E, that every query sees besides its window, 0 or more, with <see cref="Tokens"/> at
+    /// most 2^31 - 1; runs bring them. Default 0.
     /// </summary>
     public long AdditionalKeys { get; init; }
 
-    /// <summary>Multiplies q.k; null: 1 / sqrt(D). 0 means 0.</summary>
+    /// <summary>Multiplies q.k, finite; null: 1 / sqrt(D). 0 means 0.</summary>
     public float? Scale { get; init; }
 
     /// <summary>The plan will also run backward. Default false.</summary>

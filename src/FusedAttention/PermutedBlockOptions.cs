@@ -25,7 +25,7 @@ public sealed record PermutedBlockOptions
     /// </summary>
     public float Coverage { get; init; } = 0.9f;
 
-    /// <summary>Multiplies q.k, in importances and block scores too; null: 1 / sqrt(D). 0 means 0.</summary>
+    /// <summary>Multiplies q.k, in importances and block scores too; finite; null: 1 / sqrt(D). 0 means 0.</summary>
     public float? Scale { get; init; }
 
     /// <summary>

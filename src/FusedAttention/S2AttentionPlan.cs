@@ -25,6 +25,7 @@ public sealed unsafe partial class S2AttentionPlan<T>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
     /// <exception cref="AttentionException">The native library refuses the problem, and says why.</exception>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
+    /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public S2AttentionPlan(AttentionShape shape, S2Options? options = null, AttentionDevice? device = null)
         : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
     {

@@ -44,7 +44,7 @@ public sealed record S2Options
     /// </summary>
     public bool Causal { get; init; } = true;
 
-    /// <summary>Multiplies q.k; null: 1 / sqrt(D). 0 means 0.</summary>
+    /// <summary>Multiplies q.k, finite; null: 1 / sqrt(D). 0 means 0.</summary>
     public float? Scale { get; init; }
 
     /// <summary>The plan will also run backward. Default false.</summary>
