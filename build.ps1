@@ -24,7 +24,8 @@ function Invoke-Step([string] $Program, [string[]] $Arguments) {
 function Build-Native([string[]] $Options = @()) {
     Assert-Tool cmake, ninja
     Invoke-Step cmake (@("-S", ".", "-B", ".build/native/release", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-            "-DCMAKE_INSTALL_PREFIX=$PSScriptRoot/.build/native/out") + $Options)
+            "-DCMAKE_INSTALL_PREFIX=$PSScriptRoot/.build/native/out",
+            "-DFATTN_BUILD_TESTS=OFF", "-DFATTN_BUILD_BENCHMARKS=OFF") + $Options)
     Invoke-Step cmake @("--build", ".build/native/release")
     Invoke-Step cmake @("--install", ".build/native/release")
 }
@@ -43,8 +44,15 @@ switch ($Verb) {
         if (Get-Command bash -ErrorAction SilentlyContinue) {
             Invoke-Step bash (@("tests/legs/run.sh") + $Rest)
         } else {
+            $unknown = $Rest | Where-Object { $_ -notin "--quick", "--full" }
+            if ($unknown) {
+                [Console]::Error.WriteLine("unknown option $($unknown -join ' '); without bash, test takes --quick, --full")
+                exit 2
+            }
+            $env:FATTN_TEST_MODE = if ($Rest -contains "--full") { "full" } else { "sampled" }
             Get-ChildItem .build/native/release/tests/fattn_test_* | ForEach-Object { Invoke-Step $_.FullName @() }
             Invoke-Step dotnet @("test", "--solution", "Interop.sln", "-c", "Release", "--no-build")
+            "not run: $(if ($Rest -contains "--quick") { "the leg checks, which needs" } else { "all other legs, which need" }) bash"
         }
     }
     "bench" {

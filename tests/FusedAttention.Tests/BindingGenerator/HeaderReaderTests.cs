@@ -14,10 +14,8 @@ namespace FusedAttention.Tests.BindingGenerator;
 internal sealed class HeaderReaderTests
 {
     private const string Start = "#include <stdint.h>\n";
-    private static readonly string[] KnownCompilers = ["clang-14", "clang-19", "clang"];
+    private static readonly string[] KnownCompilers = ["clang-14", "clang-19"];
     private string _path = "";
-
-    public static IEnumerable<string> Compilers() => KnownCompilers.Where(name => new Clang(name).IsPresent());
 
     [SetUp]
     public void MakePath() => _path = Path.Combine(Path.GetTempPath(), $"fattn_{Guid.NewGuid():n}.h");
@@ -27,11 +25,12 @@ internal sealed class HeaderReaderTests
 
     [Test]
     public void A_clang_is_here_to_test_with() =>
-        Assert.That(Compilers(), Is.Not.Empty, "install one of: " + string.Join(", ", KnownCompilers));
+        Assert.That(Clang.Find(), Is.Not.Null, "install one of: " + string.Join(", ", KnownCompilers));
 
-    [TestCaseSource(nameof(Compilers))]
+    [TestCaseSource(nameof(KnownCompilers))]
     public void Committed_files_are_what_every_clang_gives(string compiler)
     {
+        Assume.That(new Clang(compiler).IsPresent(), $"{compiler} is not on this machine");
         Header header = HeaderReader.Read(Repository.Header, new Clang(compiler));
         foreach (KeyValuePair<string, string> file in BindingWriter.Write(header))
         {
