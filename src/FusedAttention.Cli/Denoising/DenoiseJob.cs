@@ -19,8 +19,9 @@ internal static class DenoiseJob
     private const double LeastNoise = 1;
 
     /// <exception cref="BadInputException">A picture cannot be read or written.</exception>
-    internal static void Run(DenoiseRequest request, AttentionDevice device, TextWriter text)
+    internal static void Run(DenoiseRequest request, AttentionDevice device, ToolOutput output)
     {
+        TextWriter text = output.Results;
         Raster original = request.Input is { } path
             ? PictureFile.Read(path)
             : Scene.Draw(request.SceneHeight * 4 / 3, request.SceneHeight, SceneSeed);
@@ -31,7 +32,9 @@ internal static class DenoiseJob
         NonLocalMeans means = new(
             device,
             new DenoiseSettings(request.Patch, request.Window, request.Strength * BandwidthOfNoise * noise));
-        Raster denoised = means.Denoise(noisy);
+        Raster denoised = noisy;
+        output.ShowProgress(progress => denoised = means.Denoise(
+            noisy, rows => progress($"denoising, {rows} of {noisy.Height} rows done")));
         PictureFile.Write(request.Output, denoised);
         text.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
@@ -50,7 +53,12 @@ internal static class DenoiseJob
             CultureInfo.InvariantCulture,
             $"neighborhood attention: {means.AttentionSeconds:F3} s," +
             $" {1e-9 * means.Flops / means.AttentionSeconds:F0} GFLOP/s on the pairs of its windows"));
-        double dense = means.EstimateDenseSeconds(noisy, out long queries, out long keys);
+        (double dense, long queries, long keys) = (0, 0, 0);
+        output.ShowProgress(progress =>
+        {
+            progress("timing dense attention");
+            dense = means.EstimateDenseSeconds(noisy, out queries, out keys);
+        });
         text.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"dense attention over the same pixels: {dense:F1} s," +

@@ -23,7 +23,9 @@ internal sealed class NonLocalMeans(AttentionDevice device, DenoiseSettings sett
     internal double Flops { get; private set; }
 
     /// <summary>The denoised picture; alpha stays as it was.</summary>
-    internal Raster Denoise(Raster noisy)
+    /// <param name="noisy">The picture.</param>
+    /// <param name="progress">Is told how many rows are done.</param>
+    internal Raster Denoise(Raster noisy, Action<int> progress)
     {
         Raster result = new(noisy.Width, noisy.Height, noisy.Channels);
         noisy.Pixels.CopyTo(result.Pixels, 0);
@@ -32,6 +34,7 @@ internal sealed class NonLocalMeans(AttentionDevice device, DenoiseSettings sett
         for (int first = 0; first < noisy.Height; first += step)
         {
             // A window inside the picture lies inside the band and its halo, one at an edge is shifted alike in both.
+            progress(first);
             int end = Math.Min(first + step, noisy.Height);
             int above = Math.Max(first - halo, 0);
             int below = Math.Min(end + halo, noisy.Height);

@@ -10,13 +10,14 @@ internal static class S2Cases
 {
     private static readonly S2Options PerKeyHead = new() { BlockSize = 64, LocalBlocks = 16, VerticalStride = 8 };
 
-    /// <param name="divisor">Lengths are divided by it; 1 is real size.</param>
+    /// <param name="divisor">Lengths and, of the large cases, heads are divided by it; 1 is real size.</param>
     internal static IEnumerable<MeasuredCase> Demo(long divisor) =>
     [
         new S2Case(
-            "s2 Phi-3-small", CaseType.BF16, AttentionShape.Gqa(1, 32, 8, 8192 / divisor, 128), S2Options.Phi3Small),
+            "s2 Phi-3-small", CaseType.BF16, AttentionShape.Gqa(1, 32 / divisor, 8 / divisor, 8192 / divisor, 128),
+            S2Options.Phi3Small),
         new S2Case(
-            "s2 long, pattern per key head", CaseType.BF16, AttentionShape.Gqa(1, 8, 8, 32768 / divisor, 128),
+            "s2 long, pattern per key head", CaseType.BF16, new AttentionShape(1, 8 / divisor, 32768 / divisor, 128),
             PerKeyHead),
         new S2Case(
             "s2 training", CaseType.F32, new AttentionShape(1, 8, 4096 / divisor, 64),

@@ -55,4 +55,7 @@ internal sealed record CaseResult
 
     /// <summary>Time of dense attention over the same tokens; null where there is nothing to compare.</summary>
     internal double? DenseMilliseconds { get; init; }
+
+    /// <summary>What was chosen before the pass; null where nothing is.</summary>
+    internal CaseSelection? Selection { get; init; }
 }

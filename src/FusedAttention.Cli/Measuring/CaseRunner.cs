@@ -41,6 +41,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
                 Error = prepared.ForwardError(),
                 Kernel = description.ForwardKernel,
                 WorkspaceBytes = description.ForwardWorkspaceBytes,
+                Selection = prepared.MeasureSelection(select => Time(select, kind).Median),
             },
         ];
         if (measured.HasBackward)

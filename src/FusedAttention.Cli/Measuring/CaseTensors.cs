@@ -75,6 +75,10 @@ internal sealed class CaseTensors<T, TElements>
     internal double ForwardError(RowReference reference) =>
         new SampledError<T, TElements>(_shape, reference).OfForward(Output, Lse);
 
+    /// <summary>Error of the output alone on sampled rows.</summary>
+    internal double OutputError(RowReference reference) =>
+        new SampledError<T, TElements>(_shape, reference).OfOutput(Output);
+
     /// <summary>Error of the gradients on sampled rows.</summary>
     internal double BackwardError(RowReference reference) =>
         new SampledError<T, TElements>(_shape, reference).OfBackward(QueryGradient, KeyGradient, ValueGradient);

@@ -11,22 +11,13 @@ namespace FusedAttention.Cli.Measuring;
 internal sealed record LightningCase(string Name, CaseType Type, AttentionShape Shape, LightningOptions Options)
     : MeasuredCase(Name, Type)
 {
-    private const long MostDenseTokens = 32768;
-
     internal override string Sizes =>
         $"B{Shape.Batch} H{Shape.QueryHeads}{(Shape.KeyHeads == Shape.QueryHeads ? "" : $"/{Shape.KeyHeads}")}" +
         $" L{Shape.QueryLength} D{Shape.HeadDim}";
 
     internal override bool HasBackward => Options.Backward;
 
-    /// <summary>Causal dense attention over the same tokens of one head; null where that would take minutes.</summary>
-    internal override DenseEquivalent? Dense => Shape.QueryLength > MostDenseTokens
-        ? null
-        : new DenseEquivalent(
-            new DenseCase(
-                "dense", Type, new AttentionShape(1, 1, Shape.QueryLength, Shape.HeadDim),
-                new DenseOptions { Causal = true, Backward = Options.Backward }),
-            Shape.Batch * Shape.QueryHeads);
+    internal override DenseEquivalent Dense => DenseEquivalent.Of(Type, Shape, Options.Causal, Options.Backward);
 
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);

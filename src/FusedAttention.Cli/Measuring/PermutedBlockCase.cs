@@ -1,4 +1,7 @@
 // A measured case of permuted block-sparse attention, selection included; listed by demo and bench.
+using System;
+using System.Linq;
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using FusedAttention.Cli.Reference;
 
@@ -26,7 +29,10 @@ internal sealed record PermutedBlockCase(
         private readonly CaseTensors<T, TElements> _tensors;
         private readonly int[] _permutation;
         private readonly byte[] _blockMask;
+        private readonly float[] _coverage;
+        private readonly double _allowedBlocks;
         private readonly BlockReference _reference;
+        private readonly DenseReference _dense;
 
         internal Prepared(PermutedBlockCase measured, AttentionDevice device, int seed)
         {
@@ -40,10 +46,14 @@ internal sealed record PermutedBlockCase(
             long heads = shape.Batch * shape.QueryHeads;
             _permutation = new int[heads * shape.KeyLength];
             _blockMask = new byte[heads * _plan.QueryBlocks * _plan.KeyBlocks];
+            _coverage = new float[heads * _plan.QueryBlocks];
+            _allowedBlocks = heads * CountAllowed(measured.Options.Causal);
             Select();
             BlockPattern pattern = BlockPattern.Given(
                 shape, measured.Options.BlockSize, measured.Options.Causal, _permutation, _blockMask);
             _reference = new BlockReference(shape, pattern, measured.Options.Scale, data);
+            DenseOptions dense = new() { Causal = measured.Options.Causal, Scale = measured.Options.Scale };
+            _dense = new DenseReference(shape, dense, data);
             Description = _plan.Describe();
             ScheduleStats stats = _plan.GetScheduleStats(_permutation, _blockMask);
             Work = measured.WorkOf(stats.NeededPairs, stats, Unsafe.SizeOf<T>());
@@ -78,13 +88,35 @@ internal sealed record PermutedBlockCase(
             _plan.Backward(in arguments);
         }
 
+        internal override CaseSelection MeasureSelection(Func<Action, double> time) => new(
+            1e3 * time(Select),
+            _blockMask.Count(static kept => kept != 0) / _allowedBlocks,
+            TensorPrimitives.Sum<float>(_coverage) / _coverage.Length,
+            _tensors.OutputError(_dense));
+
         internal override double ForwardError() => _tensors.ForwardError(_reference);
 
         internal override double BackwardError() => _tensors.BackwardError(_reference);
 
         public override void Dispose() => _plan.Dispose();
 
-        private void Select() => _plan.Select(_tensors.Q, _tensors.K, _permutation, _blockMask);
+        private void Select() => _plan.Select(_tensors.Q, _tensors.K, _permutation, _blockMask, _coverage);
+
+        // Blocks of one head that a selection may keep: with causality up to the end of the row's own segment, as keys
+        // lie anywhere in theirs.
+        private double CountAllowed(bool causal)
+        {
+            PermutedBlockOptions options = _plan.Options;
+            long blocksPerSegment = options.SegmentSize / options.BlockSize;
+            double allowed = 0;
+            for (long row = _plan.KeyBlocks - _plan.QueryBlocks; row < _plan.KeyBlocks; ++row)
+            {
+                long end = (row / blocksPerSegment * blocksPerSegment) + blocksPerSegment;
+                allowed += causal ? Math.Min(end, _plan.KeyBlocks) : _plan.KeyBlocks;
+            }
+
+            return allowed;
+        }
 
         // The case's elements, and the same numbers as floats.
         private static void Round(float[] numbers, T[] elements)

@@ -15,6 +15,11 @@ internal abstract class PreparedCase : IDisposable
     /// <summary>Needs a forward run before it.</summary>
     internal abstract void Backward();
 
+    /// <summary>What the forward pass chooses before it computes; null where nothing is chosen. Needs a forward run
+    /// before it.</summary>
+    /// <param name="time">Gives the median of some runs, seconds.</param>
+    internal virtual CaseSelection? MeasureSelection(Func<Action, double> time) => null;
+
     /// <summary>Largest difference from the reference on sampled rows over the largest value there.</summary>
     internal abstract double ForwardError();
 

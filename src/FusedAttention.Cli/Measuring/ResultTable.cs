@@ -18,27 +18,38 @@ internal static class ResultTable
         "workspace", "score matrix",
     ];
 
-    /// <summary>Writes the table for a terminal.</summary>
+    // A terminal has no room for them; the name of a case says its pass.
+    private static readonly string[] FileColumns = ["pass", "on visited", "score matrix"];
+
+    /// <summary>Writes the table for a terminal, without the columns that only files have.</summary>
     /// <param name="console">Where to.</param>
     /// <param name="report">What was measured.</param>
     /// <param name="baseline">Milliseconds of an earlier run by case name; null leaves the ratio column out.</param>
     internal static void Show(
         IAnsiConsole console, MeasuredReport report, IReadOnlyDictionary<string, double>? baseline)
     {
-        Table table = new Table().Border(TableBorder.Rounded);
-        foreach (string column in HeadingsOf(baseline))
+        Table table = new Table().Border(TableBorder.Simple);
+        string[] headings = HeadingsOf(baseline);
+        foreach (string column in headings.Except(FileColumns))
         {
             bool isNumber = Array.IndexOf(Columns, column) is not (>= 0 and < 4);
             Justify alignment = isNumber ? Justify.Right : Justify.Left;
-            table.AddColumn(new TableColumn(column) { Alignment = alignment, NoWrap = true });
+            table.AddColumn(new TableColumn(column) { Alignment = alignment, NoWrap = column != "case" });
         }
 
         foreach (CaseResult result in report.Results)
         {
-            table.AddRow([.. CellsOf(result, baseline).Select(Markup.Escape)]);
+            table.AddRow([
+                .. CellsOf(result, baseline).Where((_, column) => !FileColumns.Contains(headings[column]))
+                    .Select(Markup.Escape),
+            ]);
         }
 
         console.Write(table);
+        foreach (string line in SelectionsOf(report))
+        {
+            console.WriteLine(line);
+        }
     }
 
     /// <summary>The same table as Markdown, with the machine above it.</summary>
@@ -67,6 +78,18 @@ internal static class ResultTable
             precision on sampled rows, over the largest value there. The score matrix is what storing all scores would
             take; it is never stored.
             """);
+        string[] selections = [.. SelectionsOf(report)];
+        if (selections.Length > 0)
+        {
+            text.WriteLine();
+            text.WriteLine("Of cases that choose what they see (the time of choosing is part of theirs):");
+            text.WriteLine();
+        }
+
+        foreach (string line in selections)
+        {
+            text.WriteLine($"- {line}");
+        }
     }
 
     /// <summary>Writes the file that a later run can take as its baseline.</summary>
@@ -114,6 +137,14 @@ internal static class ResultTable
                 json.WriteNumber("speedup_over_dense", dense / result.Milliseconds);
             }
 
+            if (result.Selection is { } selection)
+            {
+                json.WriteNumber("selection_milliseconds", selection.Milliseconds);
+                json.WriteNumber("kept_block_share", selection.KeptShare);
+                json.WriteNumber("coverage", selection.Coverage);
+                json.WriteNumber("error_against_dense", selection.DenseError);
+            }
+
             json.WriteEndObject();
         }
 
@@ -135,6 +166,15 @@ internal static class ResultTable
         return $"{Number(bytes, unit == 0 || bytes >= 100 ? "F0" : "F1")} {units[unit]}";
     }
 
+    private static IEnumerable<string> SelectionsOf(MeasuredReport report) =>
+        from result in report.Results
+        let selection = result.Selection
+        where selection is not null
+        select $"{result.Name}: selection {Milliseconds(selection.Milliseconds)} of"
+            + $" {Milliseconds(result.Milliseconds)}, {Number(100 * selection.KeptShare, "F0")} % of the blocks kept,"
+            + $" coverage {Number(selection.Coverage, "F3")},"
+            + $" {Number(selection.DenseError, "0.0e-0")} from dense attention";
+
     private static string[] HeadingsOf(IReadOnlyDictionary<string, double>? baseline) =>
         baseline is null ? Columns : [.. Columns, "vs baseline"];
 
@@ -147,7 +187,7 @@ internal static class ResultTable
             result.Type,
             result.Shape,
             result.Pass,
-            Number(result.Milliseconds, result.Milliseconds < 10 ? "F2" : "F1") + " ms",
+            Milliseconds(result.Milliseconds),
             Rate(inBytes ? result.GigaBytes : result.GigaFlops) + " " + result.PeakUnit,
             Number(100 * result.PeakShare, "F0") + " %",
             Number(result.VisitedShare, "F2") + " x",
@@ -166,6 +206,8 @@ internal static class ResultTable
 
         return [.. cells];
     }
+
+    private static string Milliseconds(double value) => Number(value, value < 10 ? "F2" : "F1") + " ms";
 
     private static string Rate(double value) => Number(value, value < 10 ? "F1" : "F0");
 

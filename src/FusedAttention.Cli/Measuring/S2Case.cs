@@ -13,22 +13,7 @@ internal sealed record S2Case(string Name, CaseType Type, AttentionShape Shape, 
 {
     internal override bool HasBackward => Options.Backward;
 
-    /// <summary>Measured with as many heads as share a key head, or one: heads cost the same each.</summary>
-    internal override DenseEquivalent? Dense
-    {
-        get
-        {
-            long keyHeads = Shape.KeyHeads == Shape.ValueHeads ? Shape.KeyHeads : 1;
-            AttentionShape one = Shape with
-            {
-                QueryHeads = Shape.QueryHeads / keyHeads,
-                KeyHeads = Shape.KeyHeads / keyHeads,
-                ValueHeads = Shape.ValueHeads / keyHeads,
-            };
-            DenseOptions options = new() { Causal = Options.Causal, Scale = Options.Scale, Backward = Options.Backward };
-            return new DenseEquivalent(new DenseCase(Name + " dense", Type, one, options), keyHeads);
-        }
-    }
+    internal override DenseEquivalent Dense => DenseEquivalent.Of(Type, Shape, Options.Causal, Options.Backward);
 
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);

@@ -27,22 +27,12 @@ internal sealed class SampledError<T, TElements>
     /// <summary>Error of the output rows and their LSE.</summary>
     internal double OfForward(T[] output, float[] lse)
     {
-        Comparison rows = new();
-        Comparison logs = new();
-        double[] expected = new double[_shape.ValueHeadDim];
-        foreach ((long batch, long head) in SampleHeads(_shape.QueryHeads, MaxHeads))
-        {
-            foreach (long row in SampleRows(_shape.QueryLength, RowsPerHead))
-            {
-                long index = (((batch * _shape.QueryHeads) + head) * _shape.QueryLength) + row;
-                double expectedLse = _reference.Forward(batch, head, row, expected);
-                rows.Add(expected, output, index);
-                logs.Add(expectedLse, lse[index]);
-            }
-        }
-
-        return Math.Max(rows.Error, logs.Error);
+        (double rows, double logs) = Compare(output, lse);
+        return Math.Max(rows, logs);
     }
+
+    /// <summary>Error of the output rows alone.</summary>
+    internal double OfOutput(T[] output) => Compare(output, lse: null).Rows;
 
     /// <summary>Error of the gradients; one head is sampled for k and v, whose rows need all queries.</summary>
     internal double OfBackward(T[] queryGradient, T[] keyGradient, T[] valueGradient)
@@ -71,6 +61,28 @@ internal sealed class SampledError<T, TElements>
         }
 
         return Math.Max(queries.Error, Math.Max(keys.Error, values.Error));
+    }
+
+    private (double Rows, double Logs) Compare(T[] output, float[]? lse)
+    {
+        Comparison rows = new();
+        Comparison logs = new();
+        double[] expected = new double[_shape.ValueHeadDim];
+        foreach ((long batch, long head) in SampleHeads(_shape.QueryHeads, MaxHeads))
+        {
+            foreach (long row in SampleRows(_shape.QueryLength, RowsPerHead))
+            {
+                long index = (((batch * _shape.QueryHeads) + head) * _shape.QueryLength) + row;
+                double expectedLse = _reference.Forward(batch, head, row, expected);
+                rows.Add(expected, output, index);
+                if (lse is not null)
+                {
+                    logs.Add(expectedLse, lse[index]);
+                }
+            }
+        }
+
+        return (rows.Error, logs.Error);
     }
 
     // Spread over batch entries and heads, the first and the last among them.

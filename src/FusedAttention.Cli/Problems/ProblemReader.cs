@@ -135,6 +135,12 @@ internal static class ProblemReader
             throw fields.Fault($"segment_size is {segment}; expected a multiple of block_size {block}");
         }
 
+        double coverage = fields.Number("coverage", 0, 1, absent: 0.9);
+        if ((float)coverage == 0)
+        {
+            throw fields.Fault("\"coverage\" is 0; expected a number above 0, at most 1");
+        }
+
         return new PermutedBlockProblem
         {
             Layout = ReadLayout(fields),
@@ -142,7 +148,7 @@ internal static class ProblemReader
             Scale = fields.Single("scale"),
             BlockSize = block,
             SegmentSize = segment,
-            Coverage = fields.Number("coverage", 0, 1, absent: 0.9),
+            Coverage = coverage,
             Causal = fields.Boolean("causal", absent: true),
         };
     }

@@ -52,6 +52,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
             forward.CumulativeKeyLengths = _packed.Keys;
         }
 
+        Report("computing the output");
         plan.Forward(in forward);
         if (_inputs.Problem.Backward)
         {
@@ -84,6 +85,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
             GradBias = dbias,
             GradSinkLogits = dsinks is null ? default : dsinks.AsSpan(),
         };
+        Report("computing gradients");
         plan.Backward(in backward);
     }
 

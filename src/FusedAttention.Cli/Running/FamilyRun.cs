@@ -14,6 +14,7 @@ internal abstract class FamilyRun<T> : IDisposable
     private readonly FamilyInputs _inputs;
     private readonly List<IDisposable> _tensors = [];
     private readonly List<OutputTensor> _results = [];
+    private Action<string> _progress = static _ => { };
 
     protected FamilyRun(FamilyInputs inputs)
     {
@@ -21,10 +22,13 @@ internal abstract class FamilyRun<T> : IDisposable
     }
 
     /// <summary>Makes the plan and runs it, forward and where asked backward.</summary>
+    /// <param name="device">Where.</param>
+    /// <param name="progress">Is told in a few words what is being done.</param>
     /// <returns>The results in the order they were made; their memory is this object's.</returns>
     /// <exception cref="BadInputException">The library refuses shape or options.</exception>
-    internal IReadOnlyList<OutputTensor> Run(AttentionDevice device)
+    internal IReadOnlyList<OutputTensor> Run(AttentionDevice device, Action<string> progress)
     {
+        _progress = progress;
         Compute(device);
         return _results;
     }
@@ -40,6 +44,9 @@ internal abstract class FamilyRun<T> : IDisposable
     /// <summary>Makes plan and tensors, and calls the library.</summary>
     protected abstract void Compute(AttentionDevice device);
 
+    /// <summary>Says what is about to be done.</summary>
+    protected void Report(string words) => _progress(words);
+
     /// <summary>Makes a plan; what the library refuses about it is the caller's input at fault.</summary>
     protected static TPlan MakePlan<TPlan>(Func<TPlan> make)
     {
@@ -54,7 +61,11 @@ internal abstract class FamilyRun<T> : IDisposable
     }
 
     protected HostTensor<TElement> Load<TElement>(TensorEntry entry)
-        where TElement : unmanaged => Keep(TensorLoader.Load<TElement>(_inputs.Tensors.Reader, entry));
+        where TElement : unmanaged
+    {
+        Report($"reading {entry.Name}");
+        return Keep(TensorLoader.Load<TElement>(_inputs.Tensors.Reader, entry));
+    }
 
     /// <summary>An absent tensor stays null, which the library takes as not given.</summary>
     protected HostTensor<TElement>? LoadOptional<TElement>(TensorEntry? entry)

@@ -35,6 +35,7 @@ internal sealed class LightningRun<T> : FamilyRun<T>
             Output = TensorOut<T>.Float32(MakeOutput()),
             FinalState = MakeResult("final_state", _inputs.StateShape),
         };
+        Report("computing the output");
         plan.Forward(in forward);
         if (_inputs.Problem.Backward)
         {
@@ -59,6 +60,7 @@ internal sealed class LightningRun<T> : FamilyRun<T>
             GradValue = TensorOut<T>.Float32(dv),
             GradInitialState = _inputs.InitialState is null ? null : MakeResult("d_initial_state", _inputs.StateShape),
         };
+        Report("computing gradients");
         plan.Backward(in backward);
     }
 }

@@ -37,6 +37,7 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
             AdditionalKey = hasAdditional ? Load<T>(_inputs.AdditionalK!) : null,
             AdditionalValue = hasAdditional ? Load<T>(_inputs.AdditionalV!) : null,
         };
+        Report("computing the output");
         plan.Forward(in forward);
         if (_inputs.Problem.Backward)
         {
@@ -73,6 +74,7 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
             GradAdditionalKey = hasAdditional ? TensorOut<T>.Float32(additionalK!) : default,
             GradAdditionalValue = hasAdditional ? TensorOut<T>.Float32(additionalV!) : default,
         };
+        Report("computing gradients");
         plan.Backward(in backward);
     }
 }

@@ -31,6 +31,7 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
         }
         else
         {
+            Report("selecting blocks");
             plan.Select(q, k, permutation, blockMask);
         }
 
@@ -44,6 +45,7 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
             Permutation = permutation,
             BlockMask = blockMask,
         };
+        Report("computing the output");
         plan.Forward(in forward);
         if (_inputs.Problem.Backward)
         {
@@ -69,6 +71,7 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
             GradKey = TensorOut<T>.Float32(dk),
             GradValue = TensorOut<T>.Float32(dv),
         };
+        Report("computing gradients");
         plan.Backward(in backward);
     }
 

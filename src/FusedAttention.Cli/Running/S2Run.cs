@@ -25,6 +25,7 @@ internal sealed class S2Run<T> : FamilyRun<T>
             Output = TensorOut<T>.Float32(MakeOutput()),
             Lse = MakeLse(),
         };
+        Report("computing the output");
         plan.Forward(in forward);
         if (!options.Backward)
         {
@@ -45,6 +46,7 @@ internal sealed class S2Run<T> : FamilyRun<T>
             GradKey = TensorOut<T>.Float32(dk),
             GradValue = TensorOut<T>.Float32(dv),
         };
+        Report("computing gradients");
         plan.Backward(in backward);
     }
 }

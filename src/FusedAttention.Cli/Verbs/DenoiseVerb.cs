@@ -67,7 +67,7 @@ internal static class DenoiseVerb
             PictureFile.CheckName(request.Output);
             PictureFile.CheckName(request.Comparison ?? request.Output);
             using AttentionDevice opened = device.Open(parsed, output);
-            DenoiseJob.Run(request, opened, output.Results);
+            DenoiseJob.Run(request, opened, output);
             return ExitCode.Success;
         });
         return command;

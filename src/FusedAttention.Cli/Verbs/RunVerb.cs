@@ -1,5 +1,6 @@
 // The run verb: a problem file and a tensor file in, a tensor file out.
 using System;
+using System.Collections.Generic;
 using System.CommandLine;
 using System.Text;
 using FusedAttention.Cli.Families;
@@ -49,13 +50,13 @@ internal static class RunVerb
             switch (cast ?? inputs.Q.Dtype)
             {
                 case TensorDtype.F16:
-                    Run<Half>(inputs, opened, path);
+                    Run<Half>(inputs, opened, path, output);
                     break;
                 case TensorDtype.BF16:
-                    Run<BFloat16>(inputs, opened, path);
+                    Run<BFloat16>(inputs, opened, path, output);
                     break;
                 default:
-                    Run<float>(inputs, opened, path);
+                    Run<float>(inputs, opened, path, output);
                     break;
             }
 
@@ -79,12 +80,14 @@ internal static class RunVerb
         return text.ToString();
     }
 
-    private static void Run<T>(FamilyInputs inputs, AttentionDevice device, string path)
-        where T : unmanaged
+    private static void Run<T>(FamilyInputs inputs, AttentionDevice device, string path, ToolOutput output)
+        where T : unmanaged => output.ShowProgress(progress =>
     {
         using FamilyRun<T> run = inputs.MakeRun<T>();
-        SafetensorsWriter.Write(path, run.Run(device));
-    }
+        IReadOnlyList<OutputTensor> results = run.Run(device, progress);
+        progress($"writing {path}");
+        SafetensorsWriter.Write(path, results);
+    });
 
     private static TensorDtype? ParseDtype(string? text) => text switch
     {

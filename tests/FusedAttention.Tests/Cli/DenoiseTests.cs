@@ -1,5 +1,6 @@
 // Tests of the denoise verb and its parts: the scene, noise and PSNR, features, and what denoising achieves.
 using System;
+using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
 using System.Text.RegularExpressions;
@@ -109,14 +110,25 @@ internal sealed class DenoiseTests
     }
 
     [Test]
+    public void A_terminal_shows_how_far_it_is()
+    {
+        _tool.IsInteractive = true;
+        _tool.Run("denoise", "--scene", _tool.At("out.png"), "--size", "32", "--window", "5", "--device", "cpu");
+        Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
+        Assert.That(_tool.Remarks, Does.Match("(?s)denoising, 0 of 32 rows done.*timing dense attention"));
+    }
+
+    [Test]
     public void Bands_of_a_large_picture_leave_no_seams()
     {
         Raster noisy = PictureNoise.Add(Scene.Draw(40, 50, 1), 20, 6);
         DenoiseSettings settings = new(3, 7, 18);
-        byte[] whole = new NonLocalMeans(AttentionDevice.Cpu, settings).Denoise(noisy).Pixels;
+        byte[] whole = new NonLocalMeans(AttentionDevice.Cpu, settings).Denoise(noisy, static _ => { }).Pixels;
         DenoiseSettings inBands = settings with { BandPixels = 11 * 40 };
-        byte[] joined = new NonLocalMeans(AttentionDevice.Cpu, inBands).Denoise(noisy).Pixels;
+        List<int> rows = [];
+        byte[] joined = new NonLocalMeans(AttentionDevice.Cpu, inBands).Denoise(noisy, rows.Add).Pixels;
         Assert.That(joined, Is.EqualTo(whole).Within(1));
+        Assert.That(rows, Is.EqualTo(new[] { 0, 11, 22, 33, 44 }));
     }
 
     [Test]

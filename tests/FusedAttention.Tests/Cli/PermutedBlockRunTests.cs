@@ -81,6 +81,19 @@ internal sealed class PermutedBlockRunTests
         Assert.That(_tool.Remarks, Does.Contain("block_size 4"));
     }
 
+    [TestCase("0")]
+    [TestCase("0.0")]
+    [TestCase("1e-60")]
+    public void Coverage_of_zero_is_bad_input_in_one_line(string coverage)
+    {
+        _tool.RunProblem(
+            $$"""{"family":"permuted_block","coverage":{{coverage}}}""", [.. Inputs()[..3]], "--device", "cpu");
+        Assert.That(_tool.ExitCode, Is.EqualTo(2));
+        Assert.That(
+            _tool.Remarks,
+            Is.EqualTo($"fattn: {_tool.At("problem.json")}: \"coverage\" is 0; expected a number above 0, at most 1\n"));
+    }
+
     private OutputTensor[] Inputs() =>
     [
         ToolRun.Floats("q", TensorShape, _q),

@@ -249,6 +249,20 @@ internal sealed class RunVerbTests
     }
 
     [Test]
+    public void A_terminal_shows_what_is_being_done()
+    {
+        _tool.IsInteractive = true;
+        _tool.RunProblem(
+            """{"family":"dense","backward":true}""",
+            [.. Inputs(ToolRun.Floats), ToolRun.Floats("do", [2, 4, 9, 5], _do)], "--device", "cpu");
+        Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
+        Assert.That(
+            _tool.Remarks,
+            Does.Match("(?s)reading q.*reading v.*computing the output.*reading do.*computing gradients.*writing "));
+        Assert.That(_tool.Results, Is.Empty);
+    }
+
+    [Test]
     public void Auto_says_which_device_on_the_remark_stream()
     {
         _tool.RunProblem("""{"family":"dense"}""", Inputs(ToolRun.Floats), "--device", "auto");

@@ -6,6 +6,7 @@ using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using FusedAttention.Cli;
 using FusedAttention.Cli.Safetensors;
+using Spectre.Console;
 
 namespace FusedAttention.Tests.Cli;
 
@@ -25,11 +26,22 @@ internal sealed class ToolRun : IDisposable
     /// <summary>A path in the folder.</summary>
     internal string At(string name) => Path.Combine(_folder, name);
 
+    /// <summary>Progress is shown as on a terminal, among the remarks.</summary>
+    internal bool IsInteractive { get; set; }
+
     internal void Run(params string[] args)
     {
         using StringWriter results = new();
         using StringWriter remarks = new();
-        ExitCode = FattnCommand.Run(args, new ToolOutput(results, remarks));
+        IAnsiConsole? terminal = IsInteractive
+            ? AnsiConsole.Create(new AnsiConsoleSettings
+            {
+                Out = new AnsiConsoleOutput(remarks),
+                Ansi = AnsiSupport.Yes,
+                Interactive = InteractionSupport.Yes,
+            })
+            : null;
+        ExitCode = FattnCommand.Run(args, new ToolOutput(results, remarks, terminal));
         Results = results.ToString();
         Remarks = remarks.ToString();
     }

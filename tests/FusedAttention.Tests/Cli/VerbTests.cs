@@ -126,7 +126,8 @@ internal sealed class VerbTests
         _tool.Run("demo", "--quick", "--out", _tool.At("demo"));
         Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
         Assert.That(_tool.Remarks, Does.Contain($"[1/{cases.Length}] full").And.Not.Contain("left out"));
-        Assert.That(_tool.Results, Does.Contain("training backward"));
+        Assert.That(_tool.Results, Does.Contain("training backward").And.Contain("permuted blocks: selection "));
+        Assert.That(_tool.Results.Split('\n').Max(static line => line.Length), Is.LessThanOrEqualTo(140));
         string table = File.ReadAllText(_tool.At("demo/demo.md"));
         Assert.That(table, Does.Contain("| full | f32 | B1 H8 L1024 D64 | forward |"));
         Assert.That(PngReader.Read(File.ReadAllBytes(_tool.At("demo/schedules.png")), "x").Height, Is.GreaterThan(200));
@@ -139,6 +140,17 @@ internal sealed class VerbTests
         {
             double limit = entry.GetProperty("type").ValueEquals("f32") ? 1e-5 : 2e-2;
             Assert.That(entry.GetProperty("error").GetDouble(), Is.GreaterThan(0).And.LessThan(limit), $"{entry}");
+            bool selects = entry.GetProperty("name").GetString() is "permuted blocks"
+                or "permuted blocks, shared by grouped heads" or "permuted blocks, training";
+            Assert.That(entry.TryGetProperty("selection_milliseconds", out JsonElement time), Is.EqualTo(selects));
+            if (selects)
+            {
+                Assert.That(time.GetDouble(), Is.GreaterThan(0), $"{entry}");
+                Assert.That(entry.GetProperty("kept_block_share").GetDouble(), Is.InRange(0.01, 0.9), $"{entry}");
+                Assert.That(entry.GetProperty("coverage").GetDouble(), Is.InRange(0.9, 1.00001), $"{entry}");
+                Assert.That(
+                    entry.GetProperty("error_against_dense").GetDouble(), Is.InRange(1e-4, 0.5), $"{entry}");
+            }
         }
     }
 
