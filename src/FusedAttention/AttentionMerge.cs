@@ -46,11 +46,7 @@ public static unsafe class AttentionMerge
         outputSpec.Check(in output);
         lseSpec.Check(in firstLse);
         lseSpec.Check(in secondLse);
-        if (!lse.IsDefault)
-        {
-            lseSpec.Check(in lse);
-        }
-
+        lseSpec.CheckIfGiven(in lse);
         using HandleScope owners = default;
         owners.Add(firstOutput.Owner);
         owners.Add(secondOutput.Owner);
@@ -100,11 +96,7 @@ public static unsafe class AttentionMerge
         new TensorSpec("outputs", element, [parts, rows, shape.ValueHeadDim]).CheckLength(outputs.Length);
         new TensorSpec("lses", ElementType.Float32, [parts, rows]).CheckLength(lses.Length);
         DenseSpecs.OutputSpec(shape, element, "output").Check(in output);
-        if (!lse.IsDefault)
-        {
-            DenseSpecs.LseSpec(shape, "lse").Check(in lse);
-        }
-
+        DenseSpecs.LseSpec(shape, "lse").CheckIfGiven(in lse);
         using HandleScope owners = default;
         owners.Add(outputs.Owner);
         owners.Add(lses.Owner);

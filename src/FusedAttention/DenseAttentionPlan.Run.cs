@@ -1,5 +1,4 @@
 // The runs of a dense plan: checks, pins, calls. Called by the public methods and by the one-call methods.
-using System;
 using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Interop;
@@ -117,149 +116,79 @@ public sealed unsafe partial class DenseAttentionPlan<T>
 
     private void CheckForward(in DenseForwardArguments<T> arguments)
     {
-        _specs.Query.Check(in arguments.Query);
-        _specs.Key.Check(in arguments.Key);
-        _specs.Value.Check(in arguments.Value);
-        _specs.Output.Check(in arguments.Output);
-        if (!arguments.Lse.IsDefault)
-        {
-            _specs.Lse.Check(in arguments.Lse);
-        }
-
-        CheckBias(in arguments.Bias);
-        CheckMask(in arguments.Mask);
-        CheckSpan(
-            _specs.AlibiSlopes, arguments.AlibiSlopes.Length, Options.Alibi, "alibiSlopes", nameof(Options.Alibi));
-        CheckSpan(_specs.SinkLogits, arguments.SinkLogits.Length, Options.Sinks, "sinkLogits", nameof(Options.Sinks));
-        CheckLengths(arguments.CumulativeQueryLengths, arguments.CumulativeKeyLengths, arguments.KeyLengths);
-        bool hasPages = Options.Paging is not null;
-        if (hasPages)
-        {
-            _specs.BlockTable!.CheckLength(arguments.BlockTable.Length);
-        }
-        else if (arguments.BlockTable.Length > 0)
-        {
-            TensorSpec.ThrowPresence("blockTable", isGiven: true, nameof(Options.Paging));
-        }
+        _specs.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.CheckOutputs(in arguments.Output, in arguments.Lse);
+        CheckScoreTensors(in arguments.Bias, in arguments.Mask);
+        CheckVectors(arguments.AlibiSlopes.Length, arguments.SinkLogits.Length);
+        CheckLengths(
+            arguments.CumulativeQueryLengths.Length, arguments.CumulativeKeyLengths.Length,
+            arguments.KeyLengths.Length);
+        CheckSpan(_specs.BlockTable, arguments.BlockTable.Length, "blockTable", nameof(Options.Paging));
     }
 
     private void CheckBackward(in DenseBackwardArguments<T> arguments)
     {
-        if (!Options.Backward)
+        ThrowHelper.RequireBackward(Options.Backward, BackwardName);
+        _specs.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.CheckIncoming(in arguments.GradOutput, in arguments.GradLse);
+        if (Options.Weights == AttentionWeights.Softmax)
         {
-            throw new InvalidOperationException(
-                $"{BackwardName} was called on a plan made without {nameof(DenseOptions.Backward)}.");
+            _specs.CheckForwardResults(in arguments.Output, in arguments.Lse);
+        }
+        else
+        {
+            _specs.Output.CheckIfGiven(in arguments.Output);
+            _specs.Lse.CheckIfGiven(in arguments.Lse);
         }
 
-        _specs.Query.Check(in arguments.Query);
-        _specs.Key.Check(in arguments.Key);
-        _specs.Value.Check(in arguments.Value);
-        _specs.GradOutput.Check(in arguments.GradOutput);
-        bool isSoftmax = Options.Weights == AttentionWeights.Softmax;
-        if (isSoftmax || !arguments.Output.IsDefault)
-        {
-            _specs.Output.Check(in arguments.Output);
-        }
-
-        if (isSoftmax || !arguments.Lse.IsDefault)
-        {
-            _specs.Lse.Check(in arguments.Lse);
-        }
-
-        if (!arguments.GradLse.IsDefault)
-        {
-            _specs.GradLse.Check(in arguments.GradLse);
-        }
-
-        CheckBias(in arguments.Bias);
-        CheckMask(in arguments.Mask);
-        CheckSpan(
-            _specs.AlibiSlopes, arguments.AlibiSlopes.Length, Options.Alibi, "alibiSlopes", nameof(Options.Alibi));
-        CheckSpan(_specs.SinkLogits, arguments.SinkLogits.Length, Options.Sinks, "sinkLogits", nameof(Options.Sinks));
-        CheckLengths(arguments.CumulativeQueryLengths, arguments.CumulativeKeyLengths, arguments.KeyLengths);
-        CheckGradients(in arguments);
-    }
-
-    private void CheckGradients(in DenseBackwardArguments<T> arguments)
-    {
-        if (!arguments.GradQuery.IsDefault)
-        {
-            _specs.GradQuery.Check(in arguments.GradQuery);
-        }
-
-        if (!arguments.GradKey.IsDefault)
-        {
-            _specs.GradKey.Check(in arguments.GradKey);
-        }
-
-        if (!arguments.GradValue.IsDefault)
-        {
-            _specs.GradValue.Check(in arguments.GradValue);
-        }
-
-        if (!arguments.GradBias.IsDefault)
-        {
-            if (_specs.GradBias is null)
-            {
-                TensorSpec.ThrowPresence("gradBias", isGiven: true, nameof(Options.Bias));
-            }
-
-            _specs.GradBias!.Check(in arguments.GradBias);
-        }
-
+        CheckScoreTensors(in arguments.Bias, in arguments.Mask);
+        CheckVectors(arguments.AlibiSlopes.Length, arguments.SinkLogits.Length);
+        CheckLengths(
+            arguments.CumulativeQueryLengths.Length, arguments.CumulativeKeyLengths.Length,
+            arguments.KeyLengths.Length);
+        _specs.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);
+        TensorSpec.CheckAnnouncedIfGiven(_specs.GradBias, in arguments.GradBias, "gradBias", nameof(Options.Bias));
         if (arguments.GradSinkLogits.Length > 0)
         {
-            CheckSpan(
-                _specs.GradSinkLogits, arguments.GradSinkLogits.Length, Options.Sinks, "gradSinkLogits",
-                nameof(Options.Sinks));
+            TensorSpec? spec = Options.Sinks ? _specs.GradSinkLogits : null;
+            CheckSpan(spec, arguments.GradSinkLogits.Length, "gradSinkLogits", nameof(Options.Sinks));
         }
     }
 
-    private void CheckBias(in TensorIn<T> bias)
+    private void CheckScoreTensors(in TensorIn<T> bias, in TensorIn<byte> mask)
     {
-        if (_specs.Bias is not null)
-        {
-            _specs.Bias.Check(in bias);
-        }
-        else if (!bias.IsDefault)
-        {
-            TensorSpec.ThrowPresence("bias", isGiven: true, nameof(Options.Bias));
-        }
+        TensorSpec.CheckAnnounced(_specs.Bias, in bias, "bias", nameof(Options.Bias));
+        TensorSpec.CheckAnnounced(_specs.Mask, in mask, "mask", nameof(Options.Mask));
     }
 
-    private void CheckMask(in TensorIn<byte> mask)
+    private void CheckVectors(int slopes, int sinks)
     {
-        if (_specs.Mask is not null)
-        {
-            _specs.Mask.Check(in mask);
-        }
-        else if (!mask.IsDefault)
-        {
-            TensorSpec.ThrowPresence("mask", isGiven: true, nameof(Options.Mask));
-        }
+        CheckSpan(Options.Alibi ? _specs.AlibiSlopes : null, slopes, "alibiSlopes", nameof(Options.Alibi));
+        CheckSpan(Options.Sinks ? _specs.SinkLogits : null, sinks, "sinkLogits", nameof(Options.Sinks));
     }
 
-    private void CheckLengths(ReadOnlySpan<int> queryStarts, ReadOnlySpan<int> keyStarts, ReadOnlySpan<int> keyLengths)
+    private void CheckLengths(int queryStarts, int keyStarts, int keyLengths)
     {
         bool isPacked = Options.Packed is not null;
         CheckSpan(
-            _specs.CumulativeQueryLengths, queryStarts.Length, isPacked, "cumulativeQueryLengths",
+            isPacked ? _specs.CumulativeQueryLengths : null, queryStarts, "cumulativeQueryLengths",
             nameof(Options.Packed));
         CheckSpan(
-            _specs.CumulativeKeyLengths, keyStarts.Length, isPacked && Options.Paging is null, "cumulativeKeyLengths",
+            isPacked && Options.Paging is null ? _specs.CumulativeKeyLengths : null, keyStarts, "cumulativeKeyLengths",
             nameof(Options.Packed));
-        CheckSpan(_specs.KeyLengths, keyLengths.Length, Options.KeyLengths, "keyLengths", nameof(Options.KeyLengths));
+        CheckSpan(
+            Options.KeyLengths ? _specs.KeyLengths : null, keyLengths, "keyLengths", nameof(Options.KeyLengths));
     }
 
-    private static void CheckSpan(TensorSpec spec, int length, bool isAnnounced, string name, string option)
+    private static void CheckSpan(TensorSpec? spec, int length, string name, string option)
     {
-        if (isAnnounced)
+        if (spec is not null)
         {
             spec.CheckLength(length);
         }
         else if (length > 0)
         {
-            TensorSpec.ThrowPresence(name, isGiven: true, option);
+            TensorSpec.ThrowUnannounced(name, option);
         }
     }
 }

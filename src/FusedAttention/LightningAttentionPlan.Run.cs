@@ -1,5 +1,4 @@
 // The runs of a lightning plan: checks, pins, calls. Called by the public methods and by the one-call methods.
-using System;
 using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Interop;
@@ -17,11 +16,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
     {
         CheckTensors(in arguments);
         CheckInitialState(in arguments.InitialState);
-        if (!arguments.FinalState.IsDefault)
-        {
-            _specs.FinalState.Check(in arguments.FinalState);
-        }
-
+        _specs.FinalState.CheckIfGiven(in arguments.FinalState);
         Run(in arguments, isStep: false, cancellationToken);
     }
 
@@ -100,70 +95,26 @@ public sealed unsafe partial class LightningAttentionPlan<T>
 
     private void CheckTensors(in LightningForwardArguments<T> arguments)
     {
-        _specs.Tensors.Query.Check(in arguments.Query);
-        _specs.Tensors.Key.Check(in arguments.Key);
-        _specs.Tensors.Value.Check(in arguments.Value);
+        _specs.Tensors.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
         _specs.Tensors.Output.Check(in arguments.Output);
         _specs.Slopes.CheckLength(arguments.Slopes.Length);
     }
 
-    private void CheckInitialState(in TensorIn<float> state)
-    {
-        if (Options.InitialState)
-        {
-            _specs.InitialState.Check(in state);
-        }
-        else if (!state.IsDefault)
-        {
-            TensorSpec.ThrowPresence("initialState", isGiven: true, nameof(Options.InitialState));
-        }
-    }
+    private void CheckInitialState(in TensorIn<float> state) => TensorSpec.CheckAnnounced(
+        Options.InitialState ? _specs.InitialState : null, in state, "initialState", nameof(Options.InitialState));
 
     private void CheckBackward(in LightningBackwardArguments<T> arguments)
     {
-        if (!Options.Backward)
-        {
-            throw new InvalidOperationException(
-                $"{BackwardName} was called on a plan made without {nameof(LightningOptions.Backward)}.");
-        }
-
+        ThrowHelper.RequireBackward(Options.Backward, BackwardName);
         DenseSpecs tensors = _specs.Tensors;
-        tensors.Query.Check(in arguments.Query);
-        tensors.Key.Check(in arguments.Key);
-        tensors.Value.Check(in arguments.Value);
+        tensors.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
         tensors.GradOutput.Check(in arguments.GradOutput);
         _specs.Slopes.CheckLength(arguments.Slopes.Length);
         CheckInitialState(in arguments.InitialState);
-        if (!arguments.GradFinalState.IsDefault)
-        {
-            _specs.GradFinalState.Check(in arguments.GradFinalState);
-        }
-
-        if (!arguments.GradQuery.IsDefault)
-        {
-            tensors.GradQuery.Check(in arguments.GradQuery);
-        }
-
-        if (!arguments.GradKey.IsDefault)
-        {
-            tensors.GradKey.Check(in arguments.GradKey);
-        }
-
-        if (!arguments.GradValue.IsDefault)
-        {
-            tensors.GradValue.Check(in arguments.GradValue);
-        }
-
-        if (arguments.GradInitialState.IsDefault)
-        {
-            return;
-        }
-
-        if (!Options.InitialState)
-        {
-            TensorSpec.ThrowPresence("gradInitialState", isGiven: true, nameof(Options.InitialState));
-        }
-
-        _specs.GradInitialState.Check(in arguments.GradInitialState);
+        _specs.GradFinalState.CheckIfGiven(in arguments.GradFinalState);
+        tensors.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);
+        TensorSpec.CheckAnnouncedIfGiven(
+            Options.InitialState ? _specs.GradInitialState : null, in arguments.GradInitialState, "gradInitialState",
+            nameof(Options.InitialState));
     }
 }

@@ -1,5 +1,4 @@
 // The runs of a neighborhood plan: checks, pins, calls. Called by the public methods and by the one-call methods.
-using System;
 using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Interop;
@@ -96,71 +95,30 @@ public sealed unsafe partial class NeighborhoodAttentionPlan<T>
 
     private void CheckForward(in NeighborhoodForwardArguments<T> arguments)
     {
-        _specs.Dense.Query.Check(in arguments.Query);
-        _specs.Dense.Key.Check(in arguments.Key);
-        _specs.Dense.Value.Check(in arguments.Value);
-        _specs.Dense.Output.Check(in arguments.Output);
-        if (!arguments.Lse.IsDefault)
-        {
-            _specs.Dense.Lse.Check(in arguments.Lse);
-        }
-
-        CheckAdditional(_specs.AdditionalKey, in arguments.AdditionalKey, "additionalKey");
-        CheckAdditional(_specs.AdditionalValue, in arguments.AdditionalValue, "additionalValue");
+        _specs.Dense.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.Dense.CheckOutputs(in arguments.Output, in arguments.Lse);
+        CheckAdditional(in arguments.AdditionalKey, in arguments.AdditionalValue);
     }
 
     private void CheckBackward(in NeighborhoodBackwardArguments<T> arguments)
     {
-        if (!Options.Backward)
-        {
-            throw new InvalidOperationException(
-                $"{BackwardName} was called on a plan made without {nameof(NeighborhoodOptions.Backward)}.");
-        }
-
-        _specs.Dense.Query.Check(in arguments.Query);
-        _specs.Dense.Key.Check(in arguments.Key);
-        _specs.Dense.Value.Check(in arguments.Value);
-        _specs.Dense.Output.Check(in arguments.Output);
-        _specs.Dense.Lse.Check(in arguments.Lse);
-        _specs.Dense.GradOutput.Check(in arguments.GradOutput);
-        if (!arguments.GradLse.IsDefault)
-        {
-            _specs.Dense.GradLse.Check(in arguments.GradLse);
-        }
-
-        CheckAdditional(_specs.AdditionalKey, in arguments.AdditionalKey, "additionalKey");
-        CheckAdditional(_specs.AdditionalValue, in arguments.AdditionalValue, "additionalValue");
-        CheckGradient(_specs.Dense.GradQuery, in arguments.GradQuery, "gradQuery");
-        CheckGradient(_specs.Dense.GradKey, in arguments.GradKey, "gradKey");
-        CheckGradient(_specs.Dense.GradValue, in arguments.GradValue, "gradValue");
-        CheckGradient(_specs.GradAdditionalKey, in arguments.GradAdditionalKey, "gradAdditionalKey");
-        CheckGradient(_specs.GradAdditionalValue, in arguments.GradAdditionalValue, "gradAdditionalValue");
+        ThrowHelper.RequireBackward(Options.Backward, BackwardName);
+        _specs.Dense.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.Dense.CheckForwardResults(in arguments.Output, in arguments.Lse);
+        _specs.Dense.CheckIncoming(in arguments.GradOutput, in arguments.GradLse);
+        CheckAdditional(in arguments.AdditionalKey, in arguments.AdditionalValue);
+        _specs.Dense.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);
+        TensorSpec.CheckAnnouncedIfGiven(
+            _specs.GradAdditionalKey, in arguments.GradAdditionalKey, "gradAdditionalKey",
+            nameof(Options.AdditionalKeys));
+        TensorSpec.CheckAnnouncedIfGiven(
+            _specs.GradAdditionalValue, in arguments.GradAdditionalValue, "gradAdditionalValue",
+            nameof(Options.AdditionalKeys));
     }
 
-    private static void CheckAdditional(TensorSpec? spec, in TensorIn<T> tensor, string name)
+    private void CheckAdditional(in TensorIn<T> key, in TensorIn<T> value)
     {
-        if (spec is not null)
-        {
-            spec.Check(in tensor);
-        }
-        else if (!tensor.IsDefault)
-        {
-            TensorSpec.ThrowPresence(name, isGiven: true, nameof(NeighborhoodOptions.AdditionalKeys));
-        }
-    }
-
-    private static void CheckGradient(TensorSpec? spec, in TensorOut<T> tensor, string name)
-    {
-        if (tensor.IsDefault)
-        {
-            return;
-        }
-
-        if (spec is null)
-        {
-            TensorSpec.ThrowPresence(name, isGiven: true, nameof(NeighborhoodOptions.AdditionalKeys));
-        }
-
-        spec!.Check(in tensor);
+        TensorSpec.CheckAnnounced(_specs.AdditionalKey, in key, "additionalKey", nameof(Options.AdditionalKeys));
+        TensorSpec.CheckAnnounced(_specs.AdditionalValue, in value, "additionalValue", nameof(Options.AdditionalKeys));
     }
 }

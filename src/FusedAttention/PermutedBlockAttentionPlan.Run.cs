@@ -1,5 +1,4 @@
 // The runs of a permuted block plan: checks, pins, calls. Called by the public methods and by the one-call methods.
-using System;
 using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Interop;
@@ -14,16 +13,8 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
     /// <summary>A forward run; the caller holds a reference to the native plan.</summary>
     internal void ForwardHeld(in PermutedBlockForwardArguments<T> arguments, CancellationToken cancellationToken)
     {
-        DenseSpecs tensors = _specs.Tensors;
-        tensors.Query.Check(in arguments.Query);
-        tensors.Key.Check(in arguments.Key);
-        tensors.Value.Check(in arguments.Value);
-        tensors.Output.Check(in arguments.Output);
-        if (!arguments.Lse.IsDefault)
-        {
-            tensors.Lse.Check(in arguments.Lse);
-        }
-
+        _specs.Tensors.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.Tensors.CheckOutputs(in arguments.Output, in arguments.Lse);
         CheckSelection(in arguments.Permutation, in arguments.BlockMask);
         using HandleScope owners = default;
         owners.Add(arguments.Query.Owner);
@@ -99,51 +90,18 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
 
     private void CheckBackward(in PermutedBlockBackwardArguments<T> arguments)
     {
-        if (!Options.Backward)
-        {
-            throw new InvalidOperationException(
-                $"{BackwardName} was called on a plan made without {nameof(PermutedBlockOptions.Backward)}.");
-        }
-
+        ThrowHelper.RequireBackward(Options.Backward, BackwardName);
         DenseSpecs tensors = _specs.Tensors;
-        tensors.Query.Check(in arguments.Query);
-        tensors.Key.Check(in arguments.Key);
-        tensors.Value.Check(in arguments.Value);
-        tensors.Output.Check(in arguments.Output);
-        tensors.Lse.Check(in arguments.Lse);
-        tensors.GradOutput.Check(in arguments.GradOutput);
-        if (!arguments.GradLse.IsDefault)
-        {
-            tensors.GradLse.Check(in arguments.GradLse);
-        }
-
+        tensors.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        tensors.CheckForwardResults(in arguments.Output, in arguments.Lse);
+        tensors.CheckIncoming(in arguments.GradOutput, in arguments.GradLse);
         CheckSelection(in arguments.Permutation, in arguments.BlockMask);
-        if (!arguments.GradQuery.IsDefault)
-        {
-            tensors.GradQuery.Check(in arguments.GradQuery);
-        }
-
-        if (!arguments.GradKey.IsDefault)
-        {
-            tensors.GradKey.Check(in arguments.GradKey);
-        }
-
-        if (!arguments.GradValue.IsDefault)
-        {
-            tensors.GradValue.Check(in arguments.GradValue);
-        }
+        tensors.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);
     }
 
     private void CheckSelection(in TensorIn<int> permutation, in TensorIn<byte> blockMask)
     {
-        if (!permutation.IsDefault)
-        {
-            _specs.Permutation.Check(in permutation);
-        }
-
-        if (!blockMask.IsDefault)
-        {
-            _specs.BlockMask.Check(in blockMask);
-        }
+        _specs.Permutation.CheckIfGiven(in permutation);
+        _specs.BlockMask.CheckIfGiven(in blockMask);
     }
 }

@@ -124,11 +124,7 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         _specs.Tensors.Key.Check(in key);
         _specs.Permutation.Check(in permutation);
         _specs.BlockMask.Check(in blockMask);
-        if (!coverage.IsDefault)
-        {
-            _specs.Coverage.Check(in coverage);
-        }
-
+        _specs.Coverage.CheckIfGiven(in coverage);
         using HandleScope owners = default;
         owners.Add(query.Owner);
         owners.Add(key.Owner);

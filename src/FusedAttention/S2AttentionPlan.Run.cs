@@ -1,5 +1,4 @@
 // The runs of an S2 plan: checks, pins, calls. Called by the public methods and by the one-call methods.
-using System;
 using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Interop;
@@ -16,15 +15,8 @@ public sealed unsafe partial class S2AttentionPlan<T>
     /// <summary>A forward run; the caller holds a reference to the native plan.</summary>
     internal void ForwardHeld(in S2ForwardArguments<T> arguments, CancellationToken cancellationToken)
     {
-        _specs.Query.Check(in arguments.Query);
-        _specs.Key.Check(in arguments.Key);
-        _specs.Value.Check(in arguments.Value);
-        _specs.Output.Check(in arguments.Output);
-        if (!arguments.Lse.IsDefault)
-        {
-            _specs.Lse.Check(in arguments.Lse);
-        }
-
+        _specs.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.CheckOutputs(in arguments.Output, in arguments.Lse);
         using HandleScope owners = default;
         owners.Add(arguments.Query.Owner);
         owners.Add(arguments.Key.Owner);
@@ -88,33 +80,10 @@ public sealed unsafe partial class S2AttentionPlan<T>
 
     private void CheckBackward(in S2BackwardArguments<T> arguments)
     {
-        if (!Options.Backward)
-        {
-            throw new InvalidOperationException(
-                $"{BackwardName} was called on a plan made without {nameof(S2Options.Backward)}.");
-        }
-
-        _specs.Query.Check(in arguments.Query);
-        _specs.Key.Check(in arguments.Key);
-        _specs.Value.Check(in arguments.Value);
-        _specs.Output.Check(in arguments.Output);
-        _specs.Lse.Check(in arguments.Lse);
-        _specs.GradOutput.Check(in arguments.GradOutput);
-        if (!arguments.GradLse.IsDefault)
-        {
-            _specs.GradLse.Check(in arguments.GradLse);
-        }
-
-        CheckGradient(_specs.GradQuery, in arguments.GradQuery);
-        CheckGradient(_specs.GradKey, in arguments.GradKey);
-        CheckGradient(_specs.GradValue, in arguments.GradValue);
-    }
-
-    private static void CheckGradient(TensorSpec spec, in TensorOut<T> gradient)
-    {
-        if (!gradient.IsDefault)
-        {
-            spec.Check(in gradient);
-        }
+        ThrowHelper.RequireBackward(Options.Backward, BackwardName);
+        _specs.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
+        _specs.CheckForwardResults(in arguments.Output, in arguments.Lse);
+        _specs.CheckIncoming(in arguments.GradOutput, in arguments.GradLse);
+        _specs.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);
     }
 }

@@ -5,7 +5,7 @@ using FusedAttention.Interop;
 namespace FusedAttention.Internal;
 
 /// <summary>What a dense plan expects of every tensor of its runs.</summary>
-internal sealed unsafe class DenseSpecs
+internal sealed unsafe partial class DenseSpecs
 {
     private readonly AttentionShape _shape;
     private readonly DenseOptions _options;

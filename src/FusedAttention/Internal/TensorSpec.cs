@@ -1,5 +1,6 @@
 // What a plan expects of one tensor. Made with the plan, compared with what each run brings.
 using System;
+using System.Diagnostics.CodeAnalysis;
 
 namespace FusedAttention.Internal;
 
@@ -56,6 +57,58 @@ internal sealed class TensorSpec
     internal void Check<T>(in TensorOut<T> tensor)
         where T : unmanaged => Check(tensor.Length, tensor.Element, in tensor.Dims);
 
+    /// <summary>Throws unless the tensor, where one is given, is what the plan expects.</summary>
+    internal void CheckIfGiven<T>(in TensorIn<T> tensor)
+        where T : unmanaged
+    {
+        if (!tensor.IsDefault)
+        {
+            Check(in tensor);
+        }
+    }
+
+    /// <summary>Throws unless the tensor, where one is given, is what the plan expects.</summary>
+    internal void CheckIfGiven<T>(in TensorOut<T> tensor)
+        where T : unmanaged
+    {
+        if (!tensor.IsDefault)
+        {
+            Check(in tensor);
+        }
+    }
+
+    /// <summary>Throws unless a tensor is right, or absent where no option announces it.</summary>
+    /// <param name="spec">Null when no option announces it.</param>
+    /// <param name="tensor">The tensor.</param>
+    /// <param name="name">Its name.</param>
+    /// <param name="option">The option that would announce it.</param>
+    internal static void CheckAnnounced<T>(TensorSpec? spec, in TensorIn<T> tensor, string name, string option)
+        where T : unmanaged
+    {
+        if (spec is not null)
+        {
+            spec.Check(in tensor);
+        }
+        else if (!tensor.IsDefault)
+        {
+            ThrowUnannounced(name, option);
+        }
+    }
+
+    /// <summary>The same of a result, which may be left out.</summary>
+    internal static void CheckAnnouncedIfGiven<T>(TensorSpec? spec, in TensorOut<T> tensor, string name, string option)
+        where T : unmanaged
+    {
+        if (spec is not null)
+        {
+            spec.CheckIfGiven(in tensor);
+        }
+        else if (!tensor.IsDefault)
+        {
+            ThrowUnannounced(name, option);
+        }
+    }
+
     /// <summary>Throws unless the number of elements is what the plan expects.</summary>
     internal void CheckLength(long length)
     {
@@ -65,12 +118,10 @@ internal sealed class TensorSpec
         }
     }
 
-    /// <summary>Throws because a tensor was given that the plan did not announce, or the other way round.</summary>
-    internal static void ThrowPresence(string name, bool isGiven, string option) => ThrowHelper.Argument(
-        isGiven
-            ? $"{name} was given, but the plan was made without {option}."
-            : $"{name} was not given, but the plan was made with {option}.",
-        name);
+    /// <summary>Throws because a tensor was given that the plan did not announce.</summary>
+    [DoesNotReturn]
+    internal static void ThrowUnannounced(string name, string option) =>
+        ThrowHelper.Argument($"{name} was given, but the plan was made without {option}.", name);
 
     private void Check(long length, ElementType element, in TensorDims dims)
     {
