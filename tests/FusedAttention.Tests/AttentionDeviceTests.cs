@@ -105,4 +105,18 @@ internal sealed class AttentionDeviceTests
         Assert.That(
             () => AttentionDevice.Cpu.MeasurePeak(PeakKind.Float32, threads, seconds),
             Throws.TypeOf<ArgumentOutOfRangeException>());
+
+    [Test]
+    public void What_is_above_its_limit_is_refused_by_the_library()
+    {
+        Assert.That(
+            () => AttentionDevice.Open(CpuTarget.Best, 1025),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("is 1025; allowed are 0 to 1024"));
+        Assert.That(
+            () => AttentionDevice.Cpu.MeasurePeak(PeakKind.Float32, threads: 1025),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("is 1025; allowed are 0 to 1024"));
+        Assert.That(
+            () => AttentionDevice.Cpu.MeasurePeak(PeakKind.Float32, seconds: 61),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("seconds is 61"));
+    }
 }

@@ -80,6 +80,22 @@ internal sealed class AttentionMergeTests
             Throws.TypeOf<ArgumentOutOfRangeException>());
     }
 
+    [Test]
+    public void Types_and_devices_that_cannot_merge_are_refused()
+    {
+        var shape = new AttentionShape(1, 1, 1, 1);
+        AttentionDevice device = AttentionDevice.Open(CpuTarget.Best);
+        device.Dispose();
+        Assert.That(
+            () => AttentionMerge.Merge<double>(
+                new double[1], new float[1], new double[1], new float[1], new double[1], default, shape),
+            Throws.TypeOf<NotSupportedException>());
+        Assert.That(
+            () => AttentionMerge.Merge<float>(
+                new float[1], new float[1], new float[1], new float[1], new float[1], default, shape, device),
+            Throws.TypeOf<ObjectDisposedException>());
+    }
+
     // Cuts the keys into parts of the given sizes, runs each and merges them.
     private static (float[] Output, float[] Lse, DenseResult Whole) Merge(int[] sizes, bool stacked)
     {

@@ -1,4 +1,5 @@
 // The named shapes.
+using System;
 using NUnit.Framework;
 
 namespace FusedAttention.Tests;
@@ -31,6 +32,7 @@ internal sealed class AttentionShapeTests
         Assert.That(shape.QueryStrides, Is.EqualTo(new TensorStrides(180, 5, 45)));
         Assert.That((shape.KeyStrides, shape.ValueStrides), Is.EqualTo((shape.QueryStrides, shape.QueryStrides)));
         Assert.That(shape.OutputStrides, Is.Null);
+        Assert.That(() => AttentionShape.PackedQkv(1, 1L << 40, 1L << 40, 5), Throws.TypeOf<OverflowException>());
     }
 
     [Test]

@@ -101,6 +101,11 @@ internal sealed unsafe class HostMemoryTests
     }
 
     [Test]
-    public void Products_that_overflow_are_refused() =>
+    public void Products_that_overflow_are_refused()
+    {
+        using var buffer = new HostBuffer<float>(30);
         Assert.That(() => new HostTensor<float>([1L << 40, 1L << 40]), Throws.TypeOf<OverflowException>());
+        Assert.That(
+            () => HostTensor<float>.View(buffer, 0, [1L << 40, 2], [1L << 40, 1]), Throws.TypeOf<OverflowException>());
+    }
 }

@@ -83,6 +83,16 @@ internal sealed class PlanQueryTests
     }
 
     [Test]
+    public void Workspace_is_asked_for_a_pass_of_the_plan_and_some_threads()
+    {
+        using var plan = new DenseAttentionPlan<float>(new AttentionShape(1, 1, 64, 32));
+        Assert.That(
+            () => plan.GetWorkspaceBytes(AttentionPass.Backward),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("BACKWARD"));
+        Assert.That(() => plan.GetWorkspaceBytes(AttentionPass.Forward, -1), Throws.TypeOf<AttentionException>());
+    }
+
+    [Test]
     public void Tiles_heads_and_entries_that_do_not_exist_are_refused()
     {
         using var plan = new DenseAttentionPlan<float>(new AttentionShape(1, 1, 64, 32));
