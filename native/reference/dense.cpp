@@ -123,7 +123,7 @@ struct RowGradient {
 };
 
 template <class Real>
-RowGradient<Real> differentiate(const DenseProblem& problem, const Head<Real>& head,
+RowGradient<Real> differentiate(const DenseProblem& problem, DType between, const Head<Real>& head,
                                 const Row<Real>& row) {
     const std::vector<Real> weights = weights_from_lse(problem, head, row.i, row.lse);
     RowGradient<Real> gradient{std::vector<Real>(weights.size()), std::vector<Real>(weights.size()),
@@ -139,12 +139,12 @@ RowGradient<Real> differentiate(const DenseProblem& problem, const Head<Real>& h
         for (std::size_t d = 0; d < row.d_o.size(); ++d)
             d_weight = add_product(d_weight, row.d_o[d], head.v.row(key)[d]);
         d_weight *= dropout;
-        gradient.dropped_weights[j] = stored(problem.q.dtype, weights[j] * dropout);
+        gradient.dropped_weights[j] = stored(between, weights[j] * dropout);
         gradient.d_score[j] = problem.weights == Weights::kSigmoid
                                   ? weights[j] * (1 - weights[j]) * d_weight
                                   : weights[j] * (d_weight - o_dot_d_o + row.d_lse);
         const Real slope = problem.softcap > 0 ? head.softcap_slope.row(row.i)[key] : Real(1);
-        gradient.d_product[j] = stored(problem.q.dtype, gradient.d_score[j] * slope);
+        gradient.d_product[j] = stored(between, gradient.d_score[j] * slope);
     }
     if (head.has_sink && row.lse > -std::numeric_limits<Real>::infinity())
         gradient.d_sink_logit = exponential(head.sink_logit - row.lse) * (row.d_lse - o_dot_d_o);
@@ -154,8 +154,11 @@ RowGradient<Real> differentiate(const DenseProblem& problem, const Head<Real>& h
 template <class Real>
 class Backward {
   public:
-    Backward(const DenseProblem& problem, const DenseBackwardArgs& args, const DenseOutput& output)
+    /// between: type of what the plain evaluation stores between two operations.
+    Backward(const DenseProblem& problem, DType between, const DenseBackwardArgs& args,
+             const DenseOutput& output)
         : problem_(problem),
+          between_(between),
           args_(args),
           output_(output),
           d_q_(problem.d_q),
@@ -173,7 +176,7 @@ class Backward {
                     load_head<Real>(problem_, inputs, entry, h, SumOrder::kLastToFirst);
                 for (int64 i = 0; i < entry.num_q; ++i) {
                     const Row<Real> row = load_row(entry, h, i);
-                    add(entry, head, row, differentiate(problem_, head, row));
+                    add(entry, head, row, differentiate(problem_, between_, head, row));
                 }
             }
         }
@@ -235,6 +238,7 @@ class Backward {
     }
 
     const DenseProblem& problem_;
+    DType between_;
     const DenseBackwardArgs& args_;
     const DenseOutput& output_;
     Sums<Real> d_q_;
@@ -261,8 +265,9 @@ DenseGradients dense_backward(const DenseProblem& problem, const DenseBackwardAr
     const DenseOutput output = given != nullptr ? *given
                                : exact          ? forward<double>(problem, inputs)
                                                 : forward<float>(problem, inputs);
-    return exact ? Backward<double>(problem, args, output).run(inputs)
-                 : Backward<float>(problem, args, output).run(inputs);
+    const DType between = arithmetic == Arithmetic::kPlain ? problem.q.dtype : DType::kF32;
+    return exact ? Backward<double>(problem, between, args, output).run(inputs)
+                 : Backward<float>(problem, between, args, output).run(inputs);
 }
 
 }  // namespace fattn::reference

@@ -12,10 +12,14 @@ enum class Arithmetic {
     /// Double precision throughout: the truth that kernels are measured against.
     kExact,
     /// The same formulas as separate f32 operations, with what a framework would store between them
-    /// (weights, their
-    /// gradients, results) rounded to the problem's types: how far from the truth an ordinary
-    /// evaluation ends up.
-    kPlain
+    /// (weights, their gradients, results) rounded to the problem's types: how far from the truth
+    /// an
+    /// ordinary evaluation ends up.
+    kPlain,
+    /// As kPlain, but gradients of 16-bit problems keep f32 between operations, as most kernels do.
+    /// Not always nearer the truth: a weight of 1 that a rounded LSE makes 1 + 2^-22 is exact again
+    /// once it is rounded to 16 bits.
+    kPlainWide
 };
 
 /// Results as contiguous arrays in the logical shapes of the problem. Places no sequence covers are

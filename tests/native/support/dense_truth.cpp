@@ -40,6 +40,12 @@ void add_errors(const DenseCase& c, const reference::DenseOutput& output,
     truth.d_v.add(gradients.d_v, plain_gradients.d_v);
     truth.d_bias.add(gradients.d_bias, plain_gradients.d_bias);
     truth.d_sink_logits.add(gradients.d_sink_logits, plain_gradients.d_sink_logits);
+    if (c.spec().dtype == DType::kF32 || !c.spec().f32_output) return;
+    const reference::DenseGradients wide_gradients =
+        dense_backward(c.problem(), c.backward_args(), Arithmetic::kPlainWide, &plain);
+    truth.d_q.add_other(gradients.d_q, wide_gradients.d_q);
+    truth.d_k.add_other(gradients.d_k, wide_gradients.d_k);
+    truth.d_v.add_other(gradients.d_v, wide_gradients.d_v);
 }
 
 bool lacks_rows(const DenseTruth& truth, const DenseSpec& spec) {

@@ -35,6 +35,12 @@ void PlainError::add(const std::vector<double>& truth, const std::vector<double>
     }
 }
 
+void PlainError::add_other(const std::vector<double>& truth, const std::vector<double>& plain) {
+    for (std::size_t n = 0; n < truth.size(); ++n)
+        if (std::isfinite(truth[n]) && std::isfinite(plain[n]))
+            largest_error_ = std::max(largest_error_, std::abs(truth[n] - plain[n]));
+}
+
 double PlainError::error() const {
     if (count_ == 0 || count_ >= kEnough) return largest_error_;
     const auto n = static_cast<double>(count_);

@@ -116,6 +116,8 @@ class PlainError {
     /// Results that are not finite in either evaluation are left out; equal ones, as rows that see
     /// the same keys without a score have, count once.
     void add(const std::vector<double>& truth, const std::vector<double>& plain);
+    /// Results of another plain evaluation of the same results: their largest error counts.
+    void add_other(const std::vector<double>& truth, const std::vector<double>& plain);
 
     int64 count() const { return count_; }
     double largest_result() const { return largest_result_; }
