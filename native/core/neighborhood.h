@@ -59,6 +59,12 @@ struct NeighborhoodGrid {
     FATTN_HD constexpr int64 num_tokens() const {
         return int64{axis[0].extent} * axis[1].extent * axis[2].extent;
     }
+    /// The first axis that has several tokens; the last one when none has.
+    FATTN_HD constexpr int first_axis() const {
+        int first = 0;
+        while (first + 1 < PatchGrid::kAxes && axis[first].extent == 1) ++first;
+        return first;
+    }
     FATTN_HD constexpr int64 num_groups() const {
         return int64{axis[0].dilation} * axis[1].dilation * axis[2].dilation;
     }
@@ -80,10 +86,14 @@ FATTN_HD constexpr NeighborhoodAxis single_token_axis() { return {1, 1, 1, 1, fa
 /// other. Work is counted in pairs of a row and a key.
 struct GatherTiles {
     int32 most_rows;    // folded rows (tokens times heads) of one forward share at most
-    int32 most_keys;    // keys of one backward tile at most
+    int32 most_keys;    // keys that one gathering of rows serves in the backward, at most
+    int32 row_tile;     // rows of a backward tile
+    int32 key_tile;     // keys of a backward tile
     int32 row_group;    // rows that are computed together: over the keys that one of them sees
     int32 key_group;    // keys that are computed together
-    int32 gather_rows;  // gathering a key costs as much as computing it for so many rows
+    int32 gather_rows;  // gathering a key costs as much as computing it for so many rows; the
+                        // backward gathers rows at the same cost
+    int32 tile_row;     // what a row costs in each backward tile it is part of, in pairs
 };
 
 /// A validated neighborhood problem. Every default is resolved.

@@ -69,10 +69,13 @@ GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
     // A register tile is about a sixteenth of a row tile by an eighth of a key tile; packing a key
     // takes about as long as its products with so many rows.
     return {.most_rows = 2 * table.tile_q,
-            .most_keys = table.backward_tile_kv,
+            .most_keys = narrow<int32>(table.backward_keys(problem)),
+            .row_tile = table.backward_tile_q,
+            .key_tile = table.backward_tile_kv,
             .row_group = table.tile_q / 16,
             .key_group = table.tile_kv / 8,
-            .gather_rows = pairs ? 40 : 12};
+            .gather_rows = pairs ? 40 : 12,
+            .tile_row = pairs ? 20 : 10};
 }
 
 Status CpuBackend::supports(const S2Problem&) const { return {}; }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cpu/gather_bits.h"
+
 namespace fattn::cpu {
 namespace {
 
@@ -14,15 +16,6 @@ int64 num_tiles(const BoxSchedule& schedule) {
     int64 tiles = 1;
     for (const BoxAxis& axis : schedule.axis) tiles *= int64{axis.num_groups} * axis.num_q_tiles;
     return tiles;
-}
-
-void set_bits(uint64* bits, int64 begin, int64 end) {
-    while (begin < end) {
-        const int64 first = begin % kBitsOfWord;
-        const int64 count = std::min(kBitsOfWord - first, end - begin);
-        bits[begin / kBitsOfWord] |= ~uint64{0} >> (kBitsOfWord - count) << first;
-        begin += count;
-    }
 }
 
 }  // namespace
@@ -233,8 +226,7 @@ BoxGatherer::BoxGatherer(const NeighborhoodProblem& problem, const BoxSchedule& 
     : problem_(problem),
       keys_of_queries_(keys_of_queries),
       queries_of_keys_(queries_of_keys),
-      lead_(0) {
-    while (lead_ + 1 < kAxes && problem.grid.axis[lead_].extent == 1) ++lead_;
+      lead_(problem.grid.first_axis()) {
     forward_capacity_ = capacity(keys_of_queries_, true);
     forward_capacity_.heads =
         ceil_div(problem.dense.num_q_heads, max_of<int64>(problem.dense.num_k_heads, 1));

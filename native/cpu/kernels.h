@@ -176,6 +176,8 @@ struct KernelTable {
     void (*merge)(const MergeProblem& problem, int64 row_begin, int64 row_end);
     int32 backward_tile_q;
     int32 backward_tile_kv;
+    /// Keys that one packing of rows serves: some tiles.
+    int64 (*backward_keys)(const DenseProblem& problem);
     uint64 (*backward_scratch)(const DenseProblem& problem);
     void (*backward)(const BackwardTask& task);
     void (*backward_delta)(const BackwardDeltaTask& task);

@@ -5,17 +5,11 @@
 #include "core/neighborhood.h"
 #include "core/problem.h"
 #include "core/schedule.h"
+#include "plan/neighborhood_patch.h"
 #include "plan/schedule_data.h"
 #include "plan/schedule_stats.h"
 
 namespace fattn {
-
-/// Tokens of a patch along each axis.
-struct Patch {
-    int32 extent[PatchGrid::kAxes];
-
-    int64 num_tokens() const { return int64{extent[0]} * extent[1] * extent[2]; }
-};
 
 /// Per patch of queries the keys that one of them sees, in patches of the given sizes; exact: a key
 /// patch is full when every query sees every key, skipped when none sees any.
@@ -26,43 +20,42 @@ BoxScheduleData neighborhood_schedule(const NeighborhoodGrid& grid, const Patch&
 BoxScheduleData neighborhood_schedule_of_keys(const NeighborhoodGrid& grid, const Patch& keys,
                                               const Patch& queries);
 
-/// The patch of least estimated work per token. heads: query heads that share a key head, folded
-/// into the rows of a patch, at most most_rows; num_additional: keys that every query sees besides.
-Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional, int64 most_rows,
-                   const GatherTiles& tiles);
-
 /// Making one costs time linear in the extents of the axes, not in the tokens.
 class NeighborhoodPlan {
   public:
     NeighborhoodPlan(const NeighborhoodProblem& problem, const GatherTiles& tiles);
 
     const Patch& patch() const { return patch_; }
+    /// Of the backward; heads are not folded there.
+    const Patch& key_patch() const { return key_patch_; }
     /// Query patches against single keys, and key patches against single queries. Shared by all
     /// batch entries and heads. A view lives as long as the plan.
     BoxSchedule keys_of_queries() const { return keys_of_queries_.view(); }
     BoxSchedule queries_of_keys() const { return queries_of_keys_.view(); }
 
-    /// Tiles are patches of queries against patches of keys of the same size. Visited are, for
-    /// every group of neighbouring rows, the lines of its patch's box that one of them sees along
-    /// the first axis, whole along the others. Pairs with additional keys are needed and visited,
-    /// but no tiles.
+    /// Tiles are patches of queries against patches of keys of the same size. Visited pairs are
+    /// those of a forward run. Pairs with additional keys are needed and visited, but no tiles.
     ScheduleStats stats() const;
 
-    /// Floating-point operations of a pass over the visited pairs: two products forward, five
-    /// backward (whose patches are cut alike).
+    /// Pairs that a pass computes, over all batch entries and heads: for every group of
+    /// neighbouring rows the lines of slots that one of them sees along the first axis, whole along
+    /// the others. Rows are the patch of a forward tile and the box of a backward one, slots the
+    /// other way round, so the two differ. kBackward: of plans with a backward.
+    double visited_pairs(Pass pass) const;
+
+    /// Floating-point operations of a pass over its visited pairs: two products forward, five
+    /// backward.
     double flops(Pass pass) const;
 
     /// States of the tiles of stats(), [num_q_tiles, num_kv_tiles], in patch order.
     void write_tiles(uint8* tiles) const;
 
   private:
-    double needed_pairs() const;   // of one head
-    double visited_pairs() const;  // of one head
-    double visited_along(const NeighborhoodAxis& axis, int32 patch, int64 line) const;
+    double needed_pairs() const;  // of one head
 
     NeighborhoodGrid grid_;
     Patch patch_;
-    Patch key_patch_;  // of the backward; heads are not folded there
+    Patch key_patch_;
     int32 row_group_;
     BoxScheduleData keys_of_queries_;
     BoxScheduleData queries_of_keys_;

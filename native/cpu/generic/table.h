@@ -110,6 +110,8 @@ void gathered_backward(const GatheredBackwardTask& task) {
     }
 }
 
+int64 backward_keys(const DenseProblem& problem) { return backward_tiles(problem) * kBackwardKeys; }
+
 uint64 backward_bias_scratch(const DenseProblem& problem) {
     Scratch scratch(nullptr);
     if (backward_uses_pairs(problem)) {
@@ -151,6 +153,7 @@ constexpr KernelTable make_table(const char* name) {
             .merge = merge_rows,
             .backward_tile_q = kBackwardRows,
             .backward_tile_kv = kBackwardKeys,
+            .backward_keys = backward_keys,
             .backward_scratch = backward_scratch,
             .backward = backward,
             .backward_delta = backward_delta,

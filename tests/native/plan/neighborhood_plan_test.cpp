@@ -4,15 +4,37 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
+#include <vector>
 
 #include "plan/small_grids.h"
 
 namespace fattn {
 namespace {
 
-constexpr GatherTiles kTiles{
-    .most_rows = 192, .most_keys = 192, .row_group = 12, .key_group = 32, .gather_rows = 12};
+constexpr GatherTiles kTiles{.most_rows = 192,
+                             .most_keys = 1536,
+                             .row_tile = 192,
+                             .key_tile = 192,
+                             .row_group = 12,
+                             .key_group = 32,
+                             .gather_rows = 12,
+                             .tile_row = 10};
+
+/// For grids of a few tokens: several patches along an axis, several groups of rows in a patch.
+constexpr GatherTiles kSmallTiles{.most_rows = 8,
+                                  .most_keys = 6,
+                                  .row_tile = 6,
+                                  .key_tile = 6,
+                                  .row_group = 2,
+                                  .key_group = 1,
+                                  .gather_rows = 1,
+                                  .tile_row = 1};
+
+/// Batch entries times query heads of problem_of.
+constexpr int64 kCopies = 12;
 
 NeighborhoodProblem problem_of(const NeighborhoodGrid& grid) {
     NeighborhoodProblem problem{};
@@ -32,34 +54,57 @@ NeighborhoodGrid square(int32 extent, int32 window, int32 stride = 1) {
              {extent, 1, window, stride, false}}};
 }
 
-/// By looking at pairs: groups of rows of a patch against the lines, along the first axis of
-/// several tokens, of which one of their keys is part; each as long as what the whole patch sees.
-int64 visited_of_patch(const NeighborhoodGrid& grid, const PatchGrid& order, int64 first_slot,
-                       int64 num_slots) {
+/// By looking at pairs: groups of rows against the lines, along the first axis of several tokens,
+/// of which one of the keys they see is part; each as long as what all rows see. Only keys count.
+int64 visited_of(const NeighborhoodGrid& grid, const std::vector<int64>& rows,
+                 const std::vector<int64>& keys, int64 row_group) {
+    const auto group_rows = static_cast<std::size_t>(row_group);
     const int64 plane = int64{grid.axis[1].extent} * grid.axis[2].extent;
     const int64 line_tokens = grid.axis[0].extent > 1   ? plane
                               : grid.axis[1].extent > 1 ? grid.axis[2].extent
                                                         : 1;
-    std::vector<int64> rows;
-    for (int64 slot = first_slot; slot < first_slot + num_slots; ++slot) {
-        if (order.token_of(slot) >= 0) rows.push_back(order.token_of(slot));
-    }
     std::set<int64> inner;
-    std::vector<std::set<int64>> lines((rows.size() + kTiles.row_group - 1) / kTiles.row_group);
+    std::vector<std::set<int64>> lines((rows.size() + group_rows - 1) / group_rows);
     for (std::size_t r = 0; r < rows.size(); ++r) {
-        for (int64 j = 0; j < grid.num_tokens(); ++j) {
+        for (const int64 j : keys) {
             if (!reference::neighborhood_sees(grid, rows[r], j)) continue;
             inner.insert(j % line_tokens);
-            lines[r / kTiles.row_group].insert(j / line_tokens);
+            lines[r / group_rows].insert(j / line_tokens);
         }
     }
     std::size_t pairs = 0;
     for (std::size_t n = 0; n < lines.size(); ++n) {
-        const std::size_t first = n * kTiles.row_group;
-        const std::size_t count = std::min<std::size_t>(kTiles.row_group, rows.size() - first);
+        const std::size_t count = std::min(group_rows, rows.size() - n * group_rows);
         pairs += count * lines[n].size() * inner.size();
     }
     return static_cast<int64>(pairs);
+}
+
+/// The same summed over the patches of a grid, whose tokens are queries, or keys whose queries are
+/// all tokens that see one of them.
+int64 visited_by_pairs(const NeighborhoodGrid& grid, const Patch& patch, Pass pass,
+                       int64 row_group) {
+    const PatchGrid order = grid.patches(patch.extent);
+    std::vector<int64> all;
+    for (int64 t = 0; t < grid.num_tokens(); ++t) all.push_back(t);
+    int64 visited = 0;
+    for (int64 first = 0; first < order.num_slots(); first += patch.num_tokens()) {
+        std::vector<int64> tokens;
+        for (int64 slot = first; slot < first + patch.num_tokens(); ++slot) {
+            if (order.token_of(slot) >= 0) tokens.push_back(order.token_of(slot));
+        }
+        if (pass == Pass::kForward) {
+            visited += visited_of(grid, tokens, all, row_group);
+            continue;
+        }
+        std::vector<int64> rows;
+        std::copy_if(all.begin(), all.end(), std::back_inserter(rows), [&](int64 i) {
+            return std::any_of(tokens.begin(), tokens.end(),
+                               [&](int64 j) { return reference::neighborhood_sees(grid, i, j); });
+        });
+        visited += visited_of(grid, rows, tokens, row_group);
+    }
+    return visited;
 }
 
 TEST(NeighborhoodPlan, ScheduleIsExactlyWhatThePairsSay) {
@@ -95,8 +140,7 @@ TEST(NeighborhoodPlan, ScheduleOfKeysIsExactlyTheTranspose) {
 
 TEST(NeighborhoodPlan, StatsAreTheCountsOverBatchAndHeads) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
-        const NeighborhoodProblem problem = problem_of(grid);
-        const NeighborhoodPlan plan(problem, kTiles);
+        const NeighborhoodPlan plan(problem_of(grid), kTiles);
         const ScheduleStats stats = plan.stats();
         const auto tiles = test::count_tiles_of(grid, plan.patch(), plan.patch());
         int64 counts[3] = {};
@@ -109,11 +153,6 @@ TEST(NeighborhoodPlan, StatsAreTheCountsOverBatchAndHeads) {
         }
         const PatchGrid order = grid.patches(plan.patch().extent);
         const int64 patch_tokens = plan.patch().num_tokens();
-        int64 visited = 0;
-        for (int64 first = 0; first < order.num_slots(); first += patch_tokens) {
-            visited += visited_of_patch(grid, order, first, patch_tokens);
-        }
-        constexpr int64 kCopies = 12;
         ASSERT_EQ(stats.tile_q, patch_tokens);
         ASSERT_EQ(stats.num_q_tiles, order.num_slots() / patch_tokens);
         ASSERT_EQ(stats.num_kv_tiles, order.num_slots() / patch_tokens);
@@ -121,8 +160,7 @@ TEST(NeighborhoodPlan, StatsAreTheCountsOverBatchAndHeads) {
         ASSERT_EQ(stats.partial_tiles, kCopies * counts[1]);
         ASSERT_EQ(stats.full_tiles, kCopies * counts[2]);
         ASSERT_EQ(stats.needed_pairs, static_cast<double>(kCopies * needed));
-        ASSERT_EQ(stats.visited_pairs, static_cast<double>(kCopies * visited))
-            << test::describe(grid, plan.patch(), plan.patch());
+        ASSERT_EQ(stats.visited_pairs, plan.visited_pairs(Pass::kForward));
         std::vector<uint8> map(tiles.size());
         plan.write_tiles(map.data());
         for (std::size_t n = 0; n < map.size(); ++n) {
@@ -131,23 +169,51 @@ TEST(NeighborhoodPlan, StatsAreTheCountsOverBatchAndHeads) {
     });
 }
 
+TEST(NeighborhoodPlan, VisitedPairsAreWhatGroupsOfRowsSeeOfSlots) {
+    test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
+        for (const GatherTiles& tiles : {kTiles, kSmallTiles}) {
+            const NeighborhoodPlan plan(problem_of(grid), tiles);
+            const auto visited = [&](const Patch& patch, Pass pass) {
+                return static_cast<double>(kCopies *
+                                           visited_by_pairs(grid, patch, pass, tiles.row_group));
+            };
+            ASSERT_EQ(plan.visited_pairs(Pass::kForward), visited(plan.patch(), Pass::kForward))
+                << test::describe(grid, plan.patch(), plan.patch());
+            ASSERT_EQ(plan.visited_pairs(Pass::kBackward),
+                      visited(plan.key_patch(), Pass::kBackward))
+                << test::describe(grid, plan.key_patch(), plan.key_patch());
+        }
+    });
+}
+
 TEST(NeighborhoodPlan, AdditionalKeysAreNeededAndVisitedByAll) {
     NeighborhoodProblem problem = problem_of(square(16, 5));
-    const ScheduleStats without = NeighborhoodPlan(problem, kTiles).stats();
+    const NeighborhoodPlan without(problem, kTiles);
     problem.num_additional = 7;
-    const ScheduleStats with = NeighborhoodPlan(problem, kTiles).stats();
-    EXPECT_EQ(with.needed_pairs - without.needed_pairs, 12 * 256 * 7);
+    const NeighborhoodPlan with(problem, kTiles);
+    EXPECT_EQ(with.stats().needed_pairs - without.stats().needed_pairs, kCopies * 256 * 7);
+    ASSERT_EQ(with.patch().num_tokens(), without.patch().num_tokens());
+    EXPECT_EQ(with.stats().visited_pairs - without.stats().visited_pairs, kCopies * 256 * 7);
+    EXPECT_EQ(with.visited_pairs(Pass::kBackward) - without.visited_pairs(Pass::kBackward),
+              kCopies * 256 * 7);
 }
 
 TEST(NeighborhoodPlan, FlopsAreTwoProductsForwardAndFiveBackward) {
-    const NeighborhoodPlan plan(problem_of(square(16, 16)), kTiles);
+    const NeighborhoodPlan whole(problem_of(square(16, 16)), kTiles);
     constexpr double kPairs = 12.0 * 256 * 256;
-    EXPECT_EQ(plan.stats().visited_pairs, kPairs);
-    EXPECT_EQ(plan.flops(Pass::kForward), 2 * kPairs * (8 + 16));
-    EXPECT_EQ(plan.flops(Pass::kBackward), 2 * kPairs * (3 * 8 + 2 * 16));
+    EXPECT_EQ(whole.stats().visited_pairs, kPairs);
+    EXPECT_EQ(whole.flops(Pass::kForward), 2 * kPairs * (8 + 16));
+    EXPECT_EQ(whole.flops(Pass::kBackward), 2 * kPairs * (3 * 8 + 2 * 16));
+
+    // Patches of queries and of keys are cut apart, so the passes visit different pairs.
+    const NeighborhoodPlan plan(problem_of(square(64, 13)), kTiles);
+    EXPECT_NE(plan.visited_pairs(Pass::kForward), plan.visited_pairs(Pass::kBackward));
+    EXPECT_EQ(plan.flops(Pass::kForward), 2 * plan.visited_pairs(Pass::kForward) * (8 + 16));
+    EXPECT_EQ(plan.flops(Pass::kBackward),
+              2 * plan.visited_pairs(Pass::kBackward) * (3 * 8 + 2 * 16));
 }
 
-TEST(NeighborhoodPlan, PatchesStayWithinTheRowsOfAShare) {
+TEST(NeighborhoodPlan, PatchesStayWithinTheRowsAndKeysOfATile) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
         for (const int64 heads : {1, 3, 8, 500}) {
             const Patch patch = choose_patch(grid, heads, 0, kTiles.most_rows, kTiles);
@@ -157,6 +223,12 @@ TEST(NeighborhoodPlan, PatchesStayWithinTheRowsOfAShare) {
                 ASSERT_GE(patch.extent[a], 1);
                 ASSERT_LE(patch.extent[a], grid.axis[a].group_length(0));
             }
+        }
+        const Patch patch = choose_key_patch(grid, kTiles.most_keys, kTiles);
+        ASSERT_LE(patch.num_tokens(), kTiles.most_keys);
+        for (int a = 0; a < 3; ++a) {
+            ASSERT_GE(patch.extent[a], 1);
+            ASSERT_LE(patch.extent[a], grid.axis[a].group_length(0));
         }
     });
 }

@@ -23,7 +23,7 @@ void for_each_small_grid(const Visit& visit) {
         if (!testing::Test::HasFatalFailure()) visit(grid, tile_q, tile_kv);
     };
     const auto for_each_axis = [](int32 extent, const auto& use) {
-        for (int32 dilation = 1; dilation <= 2; ++dilation) {
+        for (int32 dilation = 1; dilation <= 3; ++dilation) {
             for (int32 window = 1; window * dilation <= extent; ++window) {
                 for (int32 stride = 1; stride <= window; ++stride) {
                     use(NeighborhoodAxis{extent, dilation, window, stride, false});
@@ -33,7 +33,7 @@ void for_each_small_grid(const Visit& visit) {
         }
     };
     const NeighborhoodAxis none = single_token_axis();
-    for (const int32 extent : {1, 2, 5, 9, 12}) {
+    for (const int32 extent : {1, 2, 3, 4, 5, 7, 9, 12}) {
         for_each_axis(extent, [&](const NeighborhoodAxis& axis) {
             for (const int32 tile_q : {1, 2, 3, 4}) {
                 for (const int32 tile_kv : {1, 2, 3}) {
@@ -46,8 +46,9 @@ void for_each_small_grid(const Visit& visit) {
         const int32 dilation = axis.dilation;
         run({{none, axis, {7, 1, 4, 2, false}}}, {{1, 2, 3}}, {{1, 1, 2}});
         run({{none, {6, 2, 3, 1, true}, axis}}, {{1, 2, 2}}, {{1, 2, 2}});
-        run({{{3, 1, 2, 1, true}, {4, dilation, 2, 2, false}, axis}}, {{2, 2, 1}}, {{1, 2, 2}});
+        run({{{3, 1, 2, 1, true}, {7, dilation, 2, 2, false}, axis}}, {{2, 2, 1}}, {{1, 2, 2}});
         run({{axis, {4, 2, 2, 1, false}, {3, 1, 3, 1, false}}}, {{2, 1, 2}}, {{1, 1, 1}});
+        run({{{4, 3, 1, 1, false}, axis, {3, 1, 2, 1, true}}}, {{1, 3, 2}}, {{1, 2, 1}});
     });
 }
 

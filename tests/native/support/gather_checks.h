@@ -10,22 +10,38 @@
 
 namespace fattn::test {
 
-/// A buffer of exactly the capacity that a gatherer announced; AddressSanitizer sees what leaves
-/// it.
-struct GatherMemory {
+/// A buffer of exactly the capacity that a gatherer announced, with marks behind every part.
+class GatherMemory {
+  public:
     explicit GatherMemory(const cpu::GatherCapacity& capacity)
-        : rows(static_cast<std::size_t>(capacity.rows)),
-          tokens(static_cast<std::size_t>(capacity.slots)),
-          bits(static_cast<std::size_t>(capacity.words)),
-          scratch(capacity.scratch / sizeof(uint64) + 1) {}
+        : rows_(size(capacity.rows) + 1, cpu::GatheredRow{-7, -7, -7, nullptr}),
+          tokens_(size(capacity.slots) + 1, -7),
+          bits_(size(capacity.words) + 1, 7),
+          scratch_(size(ceil_div<int64>(static_cast<int64>(capacity.scratch), 8)) + 1, 7) {}
 
-    cpu::GatherBuffer view() { return {rows.data(), tokens.data(), bits.data(), scratch.data()}; }
+    cpu::GatherBuffer view() {
+        return {rows_.data(), tokens_.data(), bits_.data(), scratch_.data()};
+    }
+    bool marks_untouched() const {
+        return rows_.back().query == -7 && tokens_.back() == -7 && bits_.back() == 7 &&
+               scratch_.back() == 7;
+    }
 
-    std::vector<cpu::GatheredRow> rows;
-    std::vector<int32> tokens;
-    std::vector<uint64> bits;
-    std::vector<uint64> scratch;
+  private:
+    static std::size_t size(int64 n) { return static_cast<std::size_t>(n); }
+
+    std::vector<cpu::GatheredRow> rows_;
+    std::vector<int32> tokens_;
+    std::vector<uint64> bits_;
+    std::vector<uint64> scratch_;
 };
+
+/// Whether a row of a tile sees a slot.
+inline bool shows(const cpu::GatheredRow& row, int64 slot) {
+    if (slot < row.begin || slot >= row.end) return false;
+    if (row.bits == nullptr) return true;
+    return (row.bits[slot / cpu::kBitsOfWord] >> (slot % cpu::kBitsOfWord) & 1) != 0;
+}
 
 /// Counts, per query and key token, how often a tile shows the pair; keys at kv_len and above are
 /// additional ones.
@@ -55,10 +71,8 @@ class PairCounts {
                        std::to_string(tile.num_slots);
             }
             for (int64 s = row.begin; s < row.end; ++s) {
-                const bool shown =
-                    row.bits == nullptr ||
-                    (row.bits[s / cpu::kBitsOfWord] >> (s % cpu::kBitsOfWord) & 1) != 0;
-                counts_[static_cast<std::size_t>(row.query * num_keys_ + tile.tokens[s])] += shown;
+                counts_[static_cast<std::size_t>(row.query * num_keys_ + tile.tokens[s])] +=
+                    shows(row, s);
             }
         }
         return {};
@@ -96,6 +110,7 @@ std::string check_gatherer(const cpu::Gatherer& gatherer, const DenseProblem& pr
     std::vector<int> rows(static_cast<std::size_t>(problem.batch * num_heads * problem.q_len));
     for (int64 n = 0; n < gatherer.num_forward_shares(); ++n) {
         const cpu::GatheredShare share = gatherer.forward_share(n, memory.view());
+        if (!memory.marks_untouched()) return "a share leaves the buffer";
         if (share.num_heads > forward.heads) return "more heads than announced";
         for (int64 h = share.first_head; h < share.first_head + share.num_heads; ++h) {
             if (problem.k_head(h) != problem.k_head(share.first_head) ||
@@ -135,6 +150,7 @@ std::string check_gatherer(const cpu::Gatherer& gatherer, const DenseProblem& pr
                     for (int64 t = 0; t < gatherer.num_key_tiles(entry, h, chunk); ++t) {
                         const cpu::GatheredTile tile =
                             gatherer.key_tile(entry, h, chunk, t, key_memory.view());
+                        if (!key_memory.marks_untouched()) return "a key tile leaves the buffer";
                         const std::string wrong = counts.add(tile, backward);
                         if (!wrong.empty()) return "key tile: " + wrong;
                         for (int64 r = 0; r < tile.num_rows; ++r) {
