@@ -25,8 +25,15 @@ FATTN_HD constexpr int64 state_tile_rows(int64 num_rows) {
     return round_up<int64>(num_rows, kMicroRows);
 }
 
-inline int64 linear_state_floats(int64 num_rows, int64 num_columns) {
+/// Floats of the panels of a state.
+FATTN_HD constexpr int64 state_panel_floats(int64 num_rows, int64 num_columns) {
     return state_tile_rows(num_rows) * padded_columns(num_columns);
+}
+
+/// The panels of a state, and after them in the same order what rounding has left of its sums: the
+/// state is the sum of the two, so that its error does not grow with the tokens.
+inline int64 linear_state_floats(int64 num_rows, int64 num_columns) {
+    return 2 * state_panel_floats(num_rows, num_columns);
 }
 
 /// Calls f(first column, width, panel) for the panels of a state.
@@ -58,6 +65,7 @@ inline void load_linear_state(const float* from, bool transposed, int64 num_rows
 
 inline void store_linear_state(const float* state, bool transposed, int64 num_rows,
                                int64 num_columns, float* to) {
+    const int64 rest = state_panel_floats(num_rows, num_columns);
     for_state_panels(const_cast<float*>(state), num_rows, num_columns,
                      [&](int64 first, int64 width, const float* panel) {
                          const int64 count = min_of<int64>(width, num_columns - first);
@@ -65,10 +73,33 @@ inline void store_linear_state(const float* state, bool transposed, int64 num_ro
                              for (int64 c = 0; c < count; ++c) {
                                  const int64 at = transposed ? (first + c) * num_rows + r
                                                              : r * num_columns + first + c;
-                                 to[at] = panel[r * width + c];
+                                 const float* from = panel + r * width + c;
+                                 to[at] = from[0] + from[rest];
                              }
                          }
                      });
+}
+
+/// state, rest = factor (state + rest) + added, for kMicroRows rows of width columns: the sum is
+/// rounded to state, and rest is what that left out (Knuth's two-sum), except where it is not
+/// finite.
+FATTN_HD inline void add_to_state(const float* added, int64 added_stride, Vec factor, int64 width,
+                                  float* state, float* rest) {
+    for (int64 r = 0; r < kMicroRows; ++r) {
+        for (int64 i = 0; i < width; i += kWidth) {
+            const int64 at = r * width + i;
+            const Vec before = load(state + at);
+            const Vec kept = before * factor;
+            const Vec lost = fma(before, factor, Vec(0.0F) - kept);  // by that product, exactly
+            const Vec more =
+                fma(load(rest + at), factor, load(added + r * added_stride + i)) + lost;
+            const Vec sum = kept + more;
+            const Vec taken = sum - kept;
+            const Vec left = (kept - (sum - taken)) + (more - taken);
+            store(state + at, sum);
+            store(rest + at, select_equal(left, left, left, Vec(0.0F)));
+        }
+    }
 }
 
 /// Rows where a chunk's products read them: in the tensor, or as features in scratch memory.
@@ -96,6 +127,7 @@ struct LinearScratch {
     float* decays;       // weight e^(-slope d) at kLinearChunk - 1 - d, then zeros
     float* entry;        // [kLinearChunk] weight of the state in a row
     float* exit;         // [kLinearChunk] weight of a row in the next state
+    float* added;        // [kMicroRows][kPanel] what a chunk adds to a tile of the state
     float* whole;        // [kMicroRows] weight of the state in the next one
     ThroughRows through;
 
@@ -117,6 +149,7 @@ struct LinearScratch {
         s.decays = scratch.take<float>(2 * kLinearChunk + kPanel + kWidth);
         s.entry = scratch.take<float>(kLinearChunk + kWidth);
         s.exit = scratch.take<float>(kLinearChunk + kWidth);
+        s.added = scratch.take<float>(kMicroRows * kPanel);
         s.whole = scratch.take<float>(kMicroRows + kWidth);
         const int64 longest = padded_row(max_of<int64>(num_rows, num_columns));
         s.through.elements = scratch.take<float>(longest);
@@ -373,12 +406,24 @@ class LinearScan {
     void update_state(const LinearHead& head) {
         pack_into_state();
         const int64 words = words_of<Dot>(padded_rows_);
+        float* rest = head.state + state_panel_floats(num_rows_, num_columns_);
         for_state_panels(head.state, num_rows_, num_columns_,
                          [&](int64 c, int64 width, float* panel) {
                              for (int64 f = 0; f < num_rows_; f += kMicroRows) {
-                                 panel_product<Dot, PanelOrder, Start::kScaled>(
-                                     width, s_.into_state + f * words, s_.values + c * words, words,
-                                     panel + f * width, width, s_.whole);
+                                 const float* left = s_.into_state + f * words;
+                                 const float* right = s_.values + c * words;
+                                 float* to = panel + f * width;
+                                 if constexpr (Dot::kDepth == 2) {
+                                     // Rounding operands to 16 bits costs a thousand times more
+                                     // than the sum does.
+                                     panel_product<Dot, PanelOrder, Start::kScaled>(
+                                         width, left, right, words, to, width, s_.whole);
+                                 } else {
+                                     panel_product<Dot, PanelOrder, Start::kZero>(
+                                         width, left, right, words, s_.added, kPanel, nullptr);
+                                     add_to_state(s_.added, kPanel, broadcast(s_.whole), width, to,
+                                                  rest + (to - head.state));
+                                 }
                              }
                          });
     }

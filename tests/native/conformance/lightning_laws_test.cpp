@@ -88,8 +88,7 @@ TEST(LightningLaws, SplitAnywhereEqualsWhole) {
                         append_tokens(part, &tokens);
                         state = part.final_state;
                     }
-                    expect_parts(whole, tokens, state,
-                                 linear_tolerance(dtype, DType::kF32, spec.len),
+                    expect_parts(whole, tokens, state, linear_tolerance(dtype, DType::kF32),
                                  std::string(device.name) + " split " + std::to_string(split) +
                                      " " + describe(spec));
                 }
@@ -126,8 +125,7 @@ TEST(LightningLaws, StepsEqualPrefill) {
                     append_tokens(token, &tokens);
                     state = token.final_state;
                 }
-                expect_parts(whole, tokens, state,
-                             linear_tolerance(DType::kF32, DType::kF32, spec.len),
+                expect_parts(whole, tokens, state, linear_tolerance(DType::kF32, DType::kF32),
                              std::string(device.name) + " " + describe(spec));
             }
         }
@@ -183,8 +181,7 @@ TEST(LightningLaws, WithoutDecayItIsThePlainProduct) {
             const PlanHandle plan = make_plan(device, c);
             ASSERT_TRUE(run_forward(plan.get(), c));
             EXPECT_TRUE(near_rms("o", plain_product(c), c.o,
-                                 linear_tolerance(DType::kF32, DType::kF32, spec.len),
-                                 device.name));
+                                 linear_tolerance(DType::kF32, DType::kF32), device.name));
         }
     }
 }
@@ -210,8 +207,7 @@ TEST(LightningLaws, UnderALargeSlopeOnlyTheDiagonalIsLeft) {
                         for (int64 d = 0; d < spec.head_dim_v; ++d)
                             diagonal.push_back(weight * c.v.at(b, 0, t, d));
                     }
-            EXPECT_TRUE(near_rms("o", diagonal, c.o,
-                                 linear_tolerance(DType::kF32, DType::kF32, spec.len),
+            EXPECT_TRUE(near_rms("o", diagonal, c.o, linear_tolerance(DType::kF32, DType::kF32),
                                  device.name));
         }
     }

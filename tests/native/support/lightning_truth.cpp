@@ -27,8 +27,7 @@ testing::AssertionResult all_near(std::initializer_list<Expected> results, const
                                   double least_size) {
     for (const Expected& result : results) {
         if (!result.actual->present()) continue;
-        const double allowed =
-            linear_tolerance(c.spec().dtype, result.actual->layout().dtype, c.spec().len);
+        const double allowed = linear_tolerance(c.spec().dtype, result.actual->layout().dtype);
         const testing::AssertionResult near = near_rms(result.name, *result.values, *result.actual,
                                                        allowed, describe(c.spec()), least_size);
         if (!near) return near;

@@ -57,12 +57,10 @@ double tolerance(Quantity quantity, DType dtype, DType stored, const PlainError&
     return 0;
 }
 
-double linear_tolerance(DType dtype, DType stored, int64 num_tokens) {
-    const double walk = std::sqrt(
-        std::max(1.0, static_cast<double>(num_tokens) / static_cast<double>(kTokensOfRule)));
+double linear_tolerance(DType dtype, DType stored) {
     for (const LinearToleranceRule& rule : kLinearTolerances) {
         if (rule.dtype == dtype)
-            return rule.share * walk + rule.stored_roundoffs * reference::unit_roundoff(stored);
+            return rule.share + rule.stored_roundoffs * reference::unit_roundoff(stored);
     }
     return 0;
 }

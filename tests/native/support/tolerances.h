@@ -88,7 +88,8 @@ struct LinearToleranceRule {
 
 inline constexpr const char* kLongSums =
     "a sum of some hundred products is rounded in f32 after each, in random directions, and then "
-    "added to a state: some dozen unit roundoffs, more where terms of both signs nearly cancel";
+    "added to a state that keeps what rounding leaves: some dozen unit roundoffs at any length, "
+    "more where terms of both signs nearly cancel";
 inline constexpr const char* kFieldsRule =
     "the field's rule for linear attention (SEMANTICS A.14): operands, weights and the state's "
     "copy "
@@ -102,13 +103,8 @@ inline constexpr LinearToleranceRule kLinearTolerances[] = {
     {DType::kBF16, 5e-3, 0, kFieldsRule},
 };
 
-/// Tokens up to which the rules hold as they stand. Beyond, what a chunk adds to a state without
-/// decay is rounded at the size of the state again and again: the errors grow like a random walk,
-/// with the root of the length.
-inline constexpr int64 kTokensOfRule = 8192;
-
 /// dtype of q, k and v; stored: type that holds the results.
-double linear_tolerance(DType dtype, DType stored, int64 num_tokens);
+double linear_tolerance(DType dtype, DType stored);
 
 /// Errors of the plain evaluation over results of one distribution.
 class PlainError {
