@@ -8,7 +8,6 @@
 #include "plan/block_patterns.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/philox.h"
 
@@ -73,42 +72,6 @@ void write_block_mask(const BlockPattern& pattern, uint8* mask) {
             }
         }
     }
-}
-
-ListScheduleData block_mask_schedule(const BlockPattern& shape, const uint8* mask) {
-    const int64 rows = shape.num_q_blocks();
-    const int64 columns = shape.num_kv_blocks();
-    const auto bytes = static_cast<std::size_t>(rows * columns);
-    ListScheduleData data;
-    data.q_len = shape.q_len;
-    data.kv_len = shape.kv_len;
-    data.tile_q = data.tile_kv = narrow<int32>(shape.block_size);
-    std::vector<const uint8*> patterns;
-    std::vector<TileState> states(static_cast<std::size_t>(columns));
-    for (int64 head = 0; head < shape.num_heads; ++head) {
-        const uint8* own = mask + head * rows * columns;
-        const auto found = std::find_if(patterns.begin(), patterns.end(), [&](const uint8* other) {
-            return bytes == 0 || std::memcmp(other, own, bytes) == 0;
-        });
-        data.pattern_of_head.push_back(narrow<int32>(found - patterns.begin()));
-        if (found != patterns.end()) continue;
-        patterns.push_back(own);
-        for (int64 t = 0; t < rows; ++t) {
-            const int64 qb = shape.first_query_block() + t;
-            for (int64 kb = 0; kb < columns; ++kb) {
-                const bool ragged = (t + 1) * shape.block_size > shape.q_len ||
-                                    (kb + 1) * shape.block_size > shape.kv_len;
-                const bool diagonal = shape.causal && kb == qb && shape.block_size > 1;
-                states[static_cast<std::size_t>(kb)] =
-                    own[t * columns + kb] == 0 || (shape.causal && kb > qb) ? TileState::kSkipped
-                    : ragged || diagonal                                    ? TileState::kPartial
-                                                                            : TileState::kFull;
-            }
-            data.append_row(states.data(), narrow<int32>(columns));
-        }
-    }
-    data.num_patterns = narrow<int32>(patterns.size());
-    return data;
 }
 
 }  // namespace fattn

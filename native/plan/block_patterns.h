@@ -3,7 +3,6 @@
 #pragma once
 
 #include "core/types.h"
-#include "plan/schedule_data.h"
 
 namespace fattn {
 
@@ -43,9 +42,5 @@ struct BlockPattern {
 
 /// [num_heads, num_q_blocks, num_kv_blocks] of 0 and 1.
 void write_block_mask(const BlockPattern& pattern, uint8* mask);
-
-/// A mask as lists; heads with equal masks share a pattern. A tile is full when it is kept, lies
-/// before the diagonal of a causal pattern and does not reach past an end.
-ListScheduleData block_mask_schedule(const BlockPattern& shape, const uint8* mask);
 
 }  // namespace fattn

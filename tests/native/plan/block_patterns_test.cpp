@@ -1,12 +1,11 @@
-// Published block patterns: their masks by hand and by their rules, and their lists against the
-// masks pair by pair.
+// Published block patterns: their masks by hand and by their rules.
 #include "plan/block_patterns.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
-
-#include "support/schedule_checks.h"
+#include <vector>
 
 namespace fattn {
 namespace {
@@ -141,46 +140,6 @@ TEST(BlockPatterns, ShortQueriesAreTheLastRows) {
     const std::string whole = row_of(p, 0, 6);
     p.q_len = 3;
     EXPECT_EQ(row_of(p, 0, 1), whole);
-}
-
-TEST(BlockPatterns, ListsAreExactlyWhatThePairsSay) {
-    for (const auto kind :
-         {BlockPatternKind::kSinkWindow, BlockPatternKind::kStrided, BlockPatternKind::kFixed,
-          BlockPatternKind::kRandomGlobal, BlockPatternKind::kPowerOfTwo}) {
-        for (const bool causal : {true, false}) {
-            for (const int64 block : {1, 3}) {
-                for (const auto& [q_len, kv_len] : {std::pair<int64, int64>{17, 17}, {9, 21}}) {
-                    BlockPattern p = pattern_of(kind);
-                    p.causal = causal;
-                    p.block_size = block;
-                    p.q_len = q_len;
-                    p.kv_len = kv_len;
-                    p.num_heads = 2;
-                    p.stride_blocks = 2;
-                    p.summary_blocks = 1;
-                    p.random_blocks = 1;
-                    const std::vector<uint8> mask = mask_of(p);
-                    const ListScheduleData data = block_mask_schedule(p, mask.data());
-                    const ListSchedule s = data.view();
-                    EXPECT_EQ(data.num_patterns, kind == BlockPatternKind::kRandomGlobal ? 2 : 1);
-                    for (int64 head = 0; head < 2; ++head) {
-                        const auto map =
-                            test::map_by_pairs(block, q_len, block, kv_len, [&](int64 i, int64 j) {
-                                const int64 position = i + kv_len - q_len;
-                                const int64 at =
-                                    (head * p.num_q_blocks() + i / block) * p.num_kv_blocks() +
-                                    j / block;
-                                const bool seen = mask[static_cast<std::size_t>(at)] != 0 &&
-                                                  (!causal || j <= position);
-                                return seen ? TileState::kFull : TileState::kSkipped;
-                            });
-                        EXPECT_EQ(to_dense(s, head), map) << draw(s, head);
-                        EXPECT_EQ(test::check_rows(s, head), "");
-                    }
-                }
-            }
-        }
-    }
 }
 
 }  // namespace
