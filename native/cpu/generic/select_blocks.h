@@ -46,13 +46,15 @@ inline void block_scores(const BlockScoreTask& task) {
         }
         return sum;
     };
-    int64 key = task.begin;
-    for (; key + 4 <= task.end; key += 4) {
-        float* out = task.scores + key;
-        store_sums(out, products(key), products(key + 1), products(key + 2), products(key + 3));
-        for (int i = 0; i < 4; ++i) out[i] *= task.scale;
+    // Always four sums at once, each added up in the same order: equal keys get equal scores, whose
+    // ties then go to the lower block, wherever they stand.
+    for (int64 key = task.begin; key < task.end; key += 4) {
+        const int64 count = min_of<int64>(4, task.end - key);
+        const auto at = [&](int64 i) { return products(key + min_of(i, count - 1)); };
+        float sums[4];
+        store_sums(sums, at(0), at(1), at(2), at(3));
+        for (int64 i = 0; i < count; ++i) task.scores[key + i] = sums[i] * task.scale;
     }
-    for (; key < task.end; ++key) task.scores[key] = reduce_add(products(key)) * task.scale;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <random>
@@ -181,6 +182,82 @@ TEST(PermutedBlockSelect, KeysOfManyChunksAreSortedAsOne) {
     }
 }
 
+/// Makes every key the one of number j mod num_kinds.
+void repeat_keys(PermutedBlockCase& c, int64 num_kinds) {
+    const PermutedBlockSpec& s = c.spec();
+    for (int64 b = 0; b < s.batch; ++b)
+        for (int64 h = 0; h < s.num_k_heads; ++h)
+            for (int64 j = num_kinds; j < s.kv_len; ++j)
+                for (int64 d = 0; d < s.head_dim; ++d)
+                    c.k.set(b, h, j, d, c.k.at(b, h, j % num_kinds, d));
+}
+
+TEST(PermutedBlockSelect, EqualKeysKeepTheirOrder) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        for (const int64 num_kinds : {1, 3}) {
+            PermutedBlockSpec spec;
+            spec.dtype = dtype;
+            spec.num_q_heads = 2;
+            spec.kv_len = 4517;  // several tiles and chunks of keys, and a tail
+            spec.q_len = 37;
+            spec.block = 20;
+            spec.query_block = 1;
+            spec.segment = 900;
+            spec.head_dim = 19;
+            spec.shared = num_kinds == 3;
+            PermutedBlockCase c(spec);
+            repeat_keys(c, num_kinds);
+            for (const Choice& target : targets()) {
+                const Selected out = select(c, *target.kernels, 2);
+                for (int64 slot = 0; slot < 2 * spec.kv_len; ++slot) {
+                    const int32* tokens = out.permutation.data() + slot / spec.kv_len * spec.kv_len;
+                    const int64 own = slot % spec.kv_len;
+                    if (num_kinds == 1) {
+                        ASSERT_EQ(tokens[own], own) << target.kernels->name;
+                    }
+                    if (own % spec.segment == 0 || own >= 4500) continue;
+                    // Neighbours of one kind ascend, and kinds do not mix.
+                    const bool same = tokens[own] % num_kinds == tokens[own - 1] % num_kinds;
+                    ASSERT_EQ(same, tokens[own] == tokens[own - 1] + num_kinds)
+                        << target.kernels->name << " slot " << slot;
+                    const int64 of_kind = spec.segment / num_kinds;
+                    ASSERT_EQ(same, own % spec.segment % of_kind != 0)
+                        << target.kernels->name << " slot " << slot;
+                }
+            }
+        }
+    }
+}
+
+TEST(PermutedBlockSelect, OfEqualBlocksCoverageKeepsTheLowest) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        PermutedBlockSpec spec;
+        spec.dtype = dtype;
+        spec.kv_len = spec.q_len = 816;
+        spec.block = 8;
+        spec.segment = 24;
+        spec.head_dim = 19;
+        spec.coverage = 0.57F;  // of no number of blocks here a share, so that no sum ends there
+        PermutedBlockCase c(spec);
+        repeat_keys(c, 1);
+        const PermutedBlockProblem p = c.problem();
+        for (const Choice& target : targets()) {
+            const Selected out = select(c, *target.kernels, 1);
+            for (int64 row = 0; row < p.num_query_blocks(); ++row) {
+                const int64 candidates = p.segment_of_query_block(row) * 3;
+                const auto kept_of_them = static_cast<int64>(std::ceil(
+                    static_cast<double>(spec.coverage) * static_cast<double>(candidates)));
+                for (int64 kb = 0; kb < p.num_key_blocks(); ++kb) {
+                    const bool own = kb >= candidates && kb < candidates + 3;
+                    const auto at = static_cast<std::size_t>(row * p.num_key_blocks() + kb);
+                    ASSERT_EQ(out.mask[at] != 0, own || kb == 0 || kb < kept_of_them)
+                        << target.kernels->name << " row " << row << " block " << kb;
+                }
+            }
+        }
+    }
+}
+
 TEST(PermutedBlockSelect, ReportsTheCoverageItReached) {
     PermutedBlockSpec spec;
     spec.kv_len = spec.q_len = 256;
@@ -263,6 +340,40 @@ TEST(BlockGates, AreThoseThatTheReferenceAllows) {
                         {kind, args.top_k, static_cast<double>(args.threshold)},
                         given ? scores : std::vector<float>{}, gate(c, *target.kernels, args, 2)))
                         << target.kernels->name << " " << describe(c.spec());
+                }
+            }
+        }
+    }
+}
+
+TEST(BlockGates, OfEqualBlocksTheLowestAreChosen) {
+    PermutedBlockSpec spec;
+    spec.kv_len = spec.q_len = 808;
+    spec.block = spec.segment = 8;
+    spec.head_dim = 19;
+    for (const bool causal : {true, false}) {
+        spec.causal = causal;
+        PermutedBlockCase c(spec);
+        repeat_keys(c, 1);
+        const int64 blocks = c.problem().num_key_blocks();
+        const std::vector<float> equal(mask_size(c.problem()), 0.25F);
+        for (const Choice& target : targets()) {
+            for (const BlockGate kind : {BlockGate::kMoba, BlockGate::kTopK}) {
+                for (const bool given : {false, true}) {
+                    BlockGateArgs args{};
+                    args.gate = kind;
+                    args.top_k = 7;
+                    args.scores = given ? equal.data() : nullptr;
+                    const std::vector<uint8> mask = gate(c, *target.kernels, args, 2);
+                    for (int64 n = 0; n < blocks * blocks; ++n) {
+                        const int64 own = n / blocks;
+                        const int64 kb = n % blocks;
+                        // The own block is one of the seven of MoBA, wherever it stands.
+                        const int64 chosen = kind == BlockGate::kTopK || own < 6 ? 7 : 6;
+                        const bool kept = kb == own || (kb < chosen && (!causal || kb < own));
+                        ASSERT_EQ(mask[static_cast<std::size_t>(n)] != 0, kept)
+                            << target.kernels->name << " row " << own << " block " << kb;
+                    }
                 }
             }
         }
