@@ -13,9 +13,11 @@ struct BlockSelection {
     const uint8* block_mask;
 };
 
-/// Tiles are query blocks against key blocks. A tile is visited when some pair of it is visible; of
-/// its own segment a query block visits the kept tokens up to its last position. Every count is
-/// computed when asked.
+/// Tiles are query blocks against key blocks. A tile is visited when some pair of it is visible:
+/// all its queries against the tokens that one of them sees, which in the query block's own segment
+/// are the kept tokens up to its last position. With a query_block of 1 a tile is one query, so
+/// visited pairs are the needed ones, although a run computes neighbouring queries together. Every
+/// count is computed when asked.
 class PermutedBlockPlan {
   public:
     explicit PermutedBlockPlan(const PermutedBlockProblem& problem) : problem_(problem) {}

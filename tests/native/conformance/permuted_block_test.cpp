@@ -264,25 +264,34 @@ TEST(PermutedBlockCorners, ANonFiniteValueReachesOnlyRowsThatSeeIt) {
     }
 }
 
-TEST(PermutedBlockGates, MobaIsOneSoftmaxOverTheOwnAndTheChosenChunks) {
+/// Three chunks of 64 keys a query, for the last 300 of 700 queries.
+PermutedBlockSpec moba() {
     PermutedBlockSpec spec = medium();
     spec.query_block = 1;
     spec.segment = spec.block;
-    spec.q_len = 300;  // the last ones of 700
-    PermutedBlockCase c(spec);
+    spec.q_len = 300;
+    return spec;
+}
+
+testing::AssertionResult run_moba(fattn_plan* plan, PermutedBlockCase& c) {
+    c.reset_selection();
+    c.permutation.clear();
+    fattn_permuted_block_gate_args args{};
+    args.struct_size = sizeof args;
+    args.q = c.q.data();
+    args.k = c.k.data();
+    args.block_mask = c.block_mask.data();
+    args.top_k = 3;
+    args.gate = FATTN_BLOCK_GATE_MOBA;
+    return ok(fattn_permuted_block_gate(plan, &args, nullptr));
+}
+
+TEST(PermutedBlockGates, MobaIsOneSoftmaxOverTheOwnAndTheChosenChunks) {
+    PermutedBlockCase c(moba());
     for (const CpuDevice& device : cpu_devices()) {
         const PlanHandle plan = make_plan(device, c);
         ASSERT_NE(plan, nullptr);
-        c.reset_selection();
-        c.permutation.clear();
-        fattn_permuted_block_gate_args args{};
-        args.struct_size = sizeof args;
-        args.q = c.q.data();
-        args.k = c.k.data();
-        args.block_mask = c.block_mask.data();
-        args.top_k = 3;
-        args.gate = FATTN_BLOCK_GATE_MOBA;
-        ASSERT_TRUE(ok(fattn_permuted_block_gate(plan.get(), &args, nullptr)));
+        ASSERT_TRUE(run_moba(plan.get(), c));
         const PermutedBlockProblem p = c.problem();
         ASSERT_TRUE(
             gate_is_right(p, c.q.data(), c.k.data(), {BlockGate::kMoba, 3, 0}, {}, c.block_mask));
@@ -294,6 +303,50 @@ TEST(PermutedBlockGates, MobaIsOneSoftmaxOverTheOwnAndTheChosenChunks) {
                           c.block_mask.begin() + static_cast<std::ptrdiff_t>(row) + blocks, 0),
                       3);
         expect_near_truth(device, permuted_block_truth(c), c);
+    }
+}
+
+TEST(PermutedBlockGates, MobaIsTheMergeOfTheOwnChunkAndTheChosenOnes) {
+    PermutedBlockCase c(moba());
+    for (const CpuDevice& device : cpu_devices()) {
+        const PlanHandle plan = make_plan(device, c);
+        ASSERT_NE(plan, nullptr);
+        ASSERT_TRUE(run_moba(plan.get(), c));
+        const std::vector<uint8> mask = c.block_mask;
+        const PermutedBlockTruth truth = permuted_block_truth(c);
+        const PermutedBlockProblem p = c.problem();
+        const auto run_part = [&](bool own, Tensor* o, Tensor* lse) {
+            for (std::size_t n = 0; n < mask.size(); ++n) {
+                const int64 kb = static_cast<int64>(n) % p.num_key_blocks();
+                const int64 row = static_cast<int64>(n) / p.num_key_blocks();
+                const bool is_own = kb == p.own_block(row % p.num_query_blocks());
+                c.block_mask[n] = is_own == own ? mask[n] : 0;
+            }
+            ASSERT_TRUE(run_forward(plan.get(), c));
+            *o = c.o;
+            *lse = c.lse;
+        };
+        Tensor o[2], lse[2];
+        run_part(true, &o[0], &lse[0]);
+        run_part(false, &o[1], &lse[1]);
+        c.reset_outputs();
+        fattn_merge_args merge{};
+        merge.struct_size = sizeof merge;
+        merge.part = merge.o_layout = to_c(c.o.layout());
+        const void* const o_parts[] = {o[0].data(), o[1].data()};
+        const float* const lse_parts[] = {lse[0].floats(), lse[1].floats()};
+        merge.num_parts = 2;
+        merge.o_parts = o_parts;
+        merge.lse_parts = lse_parts;
+        merge.o = c.o.data();
+        merge.lse = c.lse.floats();
+        ASSERT_TRUE(ok(fattn_merge(device.handle.get(), &merge, nullptr)));
+        EXPECT_TRUE(near("o", truth.output.o, c.o,
+                         tolerance(Quantity::kMergedOutput, DType::kF32, DType::kF32, truth.o),
+                         describe(c.spec())));
+        EXPECT_TRUE(near("lse", truth.output.lse, c.lse,
+                         tolerance(Quantity::kMergedLse, DType::kF32, DType::kF32, truth.lse),
+                         describe(c.spec())));
     }
 }
 
