@@ -4,12 +4,12 @@
 #include <memory>
 
 #include "api/dense_check.h"
-#include "api/plan.h"
+#include "api/run.h"
 #include "plan/dense_plan.h"
 
 namespace fattn::api {
 
-class DenseBody final : public PlanBody {
+class DenseBody final : public FamilyBody<CheckedDense, DenseKernel> {
   public:
     static constexpr fattn_family kFamily = FATTN_FAMILY_DENSE;
     static constexpr const char* kFamilyName = "dense";
@@ -17,12 +17,8 @@ class DenseBody final : public PlanBody {
 
     DenseBody(const CheckedDense& checked_problem, TileShape tile_shape,
               std::unique_ptr<DenseKernel> made)
-        : PlanBody(kFamily, kBackwardFlag),
-          checked(checked_problem),
-          tiles(tile_shape),
-          dense_kernel(std::move(made)) {}
+        : FamilyBody(kFamily, kBackwardFlag, checked_problem, std::move(made)), tiles(tile_shape) {}
 
-    const Kernel& kernel() const override { return *dense_kernel; }
     bool has_backward() const override { return checked.problem.backward; }
     Heads heads() const override { return {checked.problem.batch, checked.problem.num_q_heads}; }
     double flops(Pass pass) const override { return schedule().flops(pass); }
@@ -32,9 +28,7 @@ class DenseBody final : public PlanBody {
     }
     void write_tiles(int64 batch, int64 head, uint8* to) const override;
 
-    const CheckedDense checked;
     const TileShape tiles;
-    const std::unique_ptr<DenseKernel> dense_kernel;
 
   private:
     DensePlan schedule() const { return {checked.problem, tiles.q, tiles.kv}; }

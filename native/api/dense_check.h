@@ -12,6 +12,8 @@ namespace fattn::api {
 struct CheckedDense {
     DenseProblem problem{};
     uint32 pointer_alignment = 1;  // bytes
+
+    uint32 alignment() const { return pointer_alignment; }
 };
 
 /// Checks a dense problem for a CPU device and resolves every default.

@@ -55,6 +55,8 @@ namespace {
 #define FATTN_FIELDS_fattn_permuted_block_problem(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(d_o) X(d_q) X(d_k) X(d_v) X(block_size) X(segment_size) \
     X(max_blocks) X(coverage) X(scale) X(pointer_alignment) X(reserved) X(query_block)
+#define FATTN_FIELDS_fattn_permuted_block_selection(X) \
+    FATTN_HEADER(X) X(permutation) X(block_mask)
 #define FATTN_FIELDS_fattn_permuted_block_forward_args(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(permutation) X(block_mask)
 #define FATTN_FIELDS_fattn_permuted_block_select_args(X) \
@@ -68,9 +70,11 @@ namespace {
 #define FATTN_FIELDS_fattn_s2_problem(X) \
     FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(d_o) X(d_q) X(d_k) X(d_v) X(block_size) X(local_blocks) \
     X(vertical_stride) X(head_offset) X(dense_heads) X(scale) X(pointer_alignment)
-#define FATTN_FIELDS_fattn_s2_forward_args(X) FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse)
+#define FATTN_FIELDS_fattn_s2_forward_args(X) FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) \
+    X(q_position_offset) X(k_position_offset)
 #define FATTN_FIELDS_fattn_s2_backward_args(X) \
-    FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(d_o) X(d_lse) X(d_q) X(d_k) X(d_v)
+    FATTN_HEADER(X) X(q) X(k) X(v) X(o) X(lse) X(d_o) X(d_lse) X(d_q) X(d_k) X(d_v) \
+    X(q_position_offset) X(k_position_offset)
 #define FATTN_FIELDS_fattn_s2_coverage(X) \
     FATTN_HEADER(X) X(allowed_blocks) X(unseen_blocks) X(num_shards) X(unseen_shards)
 
@@ -103,8 +107,9 @@ namespace {
     X(fattn_neighborhood_backward_args) X(fattn_lightning_problem) \
     X(fattn_lightning_forward_args) X(fattn_lightning_backward_args) \
     X(fattn_permuted_block_problem) X(fattn_permuted_block_select_args) \
-    X(fattn_permuted_block_gate_args) X(fattn_permuted_block_forward_args) \
-    X(fattn_permuted_block_backward_args) X(fattn_s2_problem) X(fattn_s2_forward_args) \
+    X(fattn_permuted_block_gate_args) X(fattn_permuted_block_selection) \
+    X(fattn_permuted_block_forward_args) X(fattn_permuted_block_backward_args) \
+    X(fattn_s2_problem) X(fattn_s2_forward_args) \
     X(fattn_s2_backward_args) X(fattn_s2_coverage) X(fattn_block_pattern) X(fattn_merge_args) \
     X(fattn_device_options) X(fattn_device_description) X(fattn_plan_description) \
     X(fattn_schedule_stats) \

@@ -1,24 +1,19 @@
 // Linear attention at the C boundary: makes plans and runs them.
-#include "api/growing.h"
 #include "api/lightning_check.h"
-#include "api/plan.h"
-#include "api/run_check.h"
+#include "api/run.h"
 #include "core/linear_state.h"
 
 namespace fattn::api {
 namespace {
 
-class LightningBody final : public PlanBody {
+class LightningBody final : public FamilyBody<CheckedLightning, LightningKernel> {
   public:
     static constexpr fattn_family kFamily = FATTN_FAMILY_LIGHTNING;
     static constexpr const char* kFamilyName = "lightning";
 
     LightningBody(const CheckedLightning& checked_problem, std::unique_ptr<LightningKernel> made)
-        : PlanBody(kFamily, "FATTN_LIGHTNING_BACKWARD"),
-          checked(checked_problem),
-          lightning_kernel(std::move(made)) {}
+        : FamilyBody(kFamily, "FATTN_LIGHTNING_BACKWARD", checked_problem, std::move(made)) {}
 
-    const Kernel& kernel() const override { return *lightning_kernel; }
     bool has_backward() const override { return checked.problem.backward; }
     Heads heads() const override { return {checked.problem.batch, checked.problem.num_q_heads}; }
     double flops(Pass pass) const override {
@@ -34,9 +29,6 @@ class LightningBody final : public PlanBody {
             "stands for all tokens before it");
     }
     void write_tiles(int64 /*batch*/, int64 /*head*/, uint8* /*tiles*/) const override {}
-
-    const CheckedLightning checked;
-    const std::unique_ptr<LightningKernel> lightning_kernel;
 };
 
 Status check_problem(fattn_device* device, const fattn_lightning_problem* given,
@@ -58,35 +50,21 @@ Status make_plan(fattn_device* device, const fattn_lightning_problem* given, fat
     return {};
 }
 
-/// Reads and checks a run and then carries it out on the plan's kernel.
-template <class Checked, class Args, class Check, class Run>
-Status run_checked(fattn_plan* handle, const Args* given, const char* type, const fattn_run* how,
-                   const Check& check, const Run& run) {
-    if (handle == nullptr) return invalid("plan is NULL");
-    const Reference plan(handle);  // a release during the run is safe
-    const LightningBody* body = nullptr;
-    Args args;
-    RunOptions options;
-    Checked checked;
-    FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
-    FATTN_RETURN_IF_ERROR(read_growing(given, "args", type, &args));
-    FATTN_RETURN_IF_ERROR(read_cpu_run(how, &options));
-    RunMemoryChecker memory(body->checked.pointer_alignment);
-    FATTN_RETURN_IF_ERROR(check(body->checked, args, &memory, &checked));
-    memory.add_workspace(options.workspace, options.workspace_bytes);
-    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
-    return run(*body->lightning_kernel, checked, options);
-}
+template <class Given, class Checked>
+using Kind = RunKind<LightningBody, Given, Checked>;
+
+constexpr Kind<fattn_lightning_forward_args, LightningForwardArgs> kForward{
+    "fattn_lightning_forward_args", check_lightning_forward, &LightningKernel::forward};
+constexpr Kind<fattn_lightning_forward_args, LightningForwardArgs> kStep{
+    "fattn_lightning_forward_args", check_lightning_step, &LightningKernel::step};
+constexpr Kind<fattn_lightning_backward_args, LightningBackwardArgs> kBackward{
+    "fattn_lightning_backward_args", check_lightning_backward, &LightningKernel::backward};
 
 }  // namespace
 }  // namespace fattn::api
 
-using fattn::LightningBackwardArgs;
-using fattn::LightningForwardArgs;
-using fattn::LightningKernel;
-using fattn::RunOptions;
 using fattn::api::guarded;
-using fattn::api::run_checked;
+using fattn::api::run_plan;
 
 fattn_status fattn_lightning_plan(fattn_device* device, const fattn_lightning_problem* problem,
                                   fattn_plan** plan) {
@@ -103,30 +81,15 @@ fattn_status fattn_supports_lightning(fattn_device* device,
 
 fattn_status fattn_lightning_forward(fattn_plan* plan, const fattn_lightning_forward_args* args,
                                      const fattn_run* run) {
-    return guarded([&] {
-        return run_checked<LightningForwardArgs>(
-            plan, args, "fattn_lightning_forward_args", run, fattn::api::check_lightning_forward,
-            [](const LightningKernel& kernel, const LightningForwardArgs& checked,
-               const RunOptions& options) { return kernel.forward(checked, options); });
-    });
+    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
 }
 
 fattn_status fattn_lightning_step(fattn_plan* plan, const fattn_lightning_forward_args* args,
                                   const fattn_run* run) {
-    return guarded([&] {
-        return run_checked<LightningForwardArgs>(
-            plan, args, "fattn_lightning_forward_args", run, fattn::api::check_lightning_step,
-            [](const LightningKernel& kernel, const LightningForwardArgs& checked,
-               const RunOptions& options) { return kernel.step(checked, options); });
-    });
+    return guarded([&] { return run_plan(fattn::api::kStep, plan, args, run); });
 }
 
 fattn_status fattn_lightning_backward(fattn_plan* plan, const fattn_lightning_backward_args* args,
                                       const fattn_run* run) {
-    return guarded([&] {
-        return run_checked<LightningBackwardArgs>(
-            plan, args, "fattn_lightning_backward_args", run, fattn::api::check_lightning_backward,
-            [](const LightningKernel& kernel, const LightningBackwardArgs& checked,
-               const RunOptions& options) { return kernel.backward(checked, options); });
-    });
+    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
 }

@@ -12,6 +12,8 @@ namespace fattn::api {
 struct CheckedLightning {
     LightningProblem problem{};
     uint32 pointer_alignment = 1;  // bytes
+
+    uint32 alignment() const { return pointer_alignment; }
 };
 
 /// Checks a problem for a CPU device and resolves every default.

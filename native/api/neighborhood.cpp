@@ -1,9 +1,6 @@
 // Neighborhood attention at the C boundary: makes plans and runs them.
 #include "api/neighborhood.h"
 
-#include "api/growing.h"
-#include "api/run_check.h"
-
 namespace fattn::api {
 namespace {
 
@@ -75,33 +72,18 @@ Status make_plan(fattn_device* device, const fattn_neighborhood_problem* given, 
     return {};
 }
 
-/// One pass: what forward and backward runs differ in are their structs, their check and the
-/// kernel's function.
-template <class Args, class Checked>
-Status run_pass(fattn_plan* handle, const Args* given, const char* type, const fattn_run* run,
-                Status (*check)(const CheckedNeighborhood&, const Args&, RunMemoryChecker*,
-                                Checked*),
-                Status (NeighborhoodKernel::*pass)(const Checked&, const RunOptions&) const) {
-    if (handle == nullptr) return invalid("plan is NULL");
-    const Reference plan(handle);  // a release during the run is safe
-    const NeighborhoodBody* body = nullptr;
-    Args args;
-    RunOptions options;
-    Checked checked{};
-    FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
-    FATTN_RETURN_IF_ERROR(read_growing(given, "args", type, &args));
-    FATTN_RETURN_IF_ERROR(read_cpu_run(run, &options));
-    RunMemoryChecker memory(body->checked.tensors.pointer_alignment);
-    FATTN_RETURN_IF_ERROR(check(body->checked, args, &memory, &checked));
-    memory.add_workspace(options.workspace, options.workspace_bytes);
-    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
-    return (body->neighborhood_kernel.get()->*pass)(checked, options);
-}
+constexpr RunKind<NeighborhoodBody, fattn_neighborhood_forward_args, NeighborhoodForwardArgs>
+    kForward{"fattn_neighborhood_forward_args", check_neighborhood_forward,
+             &NeighborhoodKernel::forward};
+constexpr RunKind<NeighborhoodBody, fattn_neighborhood_backward_args, NeighborhoodBackwardArgs>
+    kBackward{"fattn_neighborhood_backward_args", check_neighborhood_backward,
+              &NeighborhoodKernel::backward};
 
 }  // namespace
 }  // namespace fattn::api
 
 using fattn::api::guarded;
+using fattn::api::run_plan;
 
 fattn_status fattn_neighborhood_plan(fattn_device* device,
                                      const fattn_neighborhood_problem* problem, fattn_plan** plan) {
@@ -119,19 +101,11 @@ fattn_status fattn_supports_neighborhood(fattn_device* device,
 fattn_status fattn_neighborhood_forward(fattn_plan* plan,
                                         const fattn_neighborhood_forward_args* args,
                                         const fattn_run* run) {
-    return guarded([&] {
-        return fattn::api::run_pass(plan, args, "fattn_neighborhood_forward_args", run,
-                                    fattn::api::check_neighborhood_forward,
-                                    &fattn::NeighborhoodKernel::forward);
-    });
+    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
 }
 
 fattn_status fattn_neighborhood_backward(fattn_plan* plan,
                                          const fattn_neighborhood_backward_args* args,
                                          const fattn_run* run) {
-    return guarded([&] {
-        return fattn::api::run_pass(plan, args, "fattn_neighborhood_backward_args", run,
-                                    fattn::api::check_neighborhood_backward,
-                                    &fattn::NeighborhoodKernel::backward);
-    });
+    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
 }

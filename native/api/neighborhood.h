@@ -4,12 +4,12 @@
 #include <memory>
 
 #include "api/neighborhood_check.h"
-#include "api/plan.h"
+#include "api/run.h"
 #include "plan/neighborhood_plan.h"
 
 namespace fattn::api {
 
-class NeighborhoodBody final : public PlanBody {
+class NeighborhoodBody final : public FamilyBody<CheckedNeighborhood, NeighborhoodKernel> {
   public:
     static constexpr fattn_family kFamily = FATTN_FAMILY_NEIGHBORHOOD;
     static constexpr const char* kFamilyName = "neighborhood";
@@ -18,12 +18,9 @@ class NeighborhoodBody final : public PlanBody {
     NeighborhoodBody(const CheckedNeighborhood& checked_problem,
                      std::unique_ptr<const NeighborhoodPlan> plan,
                      std::unique_ptr<NeighborhoodKernel> made)
-        : PlanBody(kFamily, kBackwardFlag),
-          checked(checked_problem),
-          schedule(std::move(plan)),
-          neighborhood_kernel(std::move(made)) {}
+        : FamilyBody(kFamily, kBackwardFlag, checked_problem, std::move(made)),
+          schedule(std::move(plan)) {}
 
-    const Kernel& kernel() const override { return *neighborhood_kernel; }
     bool has_backward() const override { return checked.problem.dense.backward; }
     Heads heads() const override {
         return {checked.problem.dense.batch, checked.problem.dense.num_q_heads};
@@ -37,9 +34,7 @@ class NeighborhoodBody final : public PlanBody {
         schedule->write_tiles(to);
     }
 
-    const CheckedNeighborhood checked;
     const std::unique_ptr<const NeighborhoodPlan> schedule;  // the kernel reads its arrays
-    const std::unique_ptr<NeighborhoodKernel> neighborhood_kernel;
 };
 
 }  // namespace fattn::api

@@ -14,6 +14,8 @@ struct CheckedNeighborhood {
     NeighborhoodProblem problem{};
     CheckedDense tensors;  // problem.dense with its pointer alignment
     bool has_additional = false;
+
+    uint32 alignment() const { return tensors.pointer_alignment; }
 };
 
 /// Checks a neighborhood problem for a CPU device and resolves every default.

@@ -4,12 +4,12 @@
 #include <memory>
 
 #include "api/permuted_block_check.h"
-#include "api/plan.h"
+#include "api/run.h"
 #include "plan/permuted_block_plan.h"
 
 namespace fattn::api {
 
-class PermutedBlockBody final : public PlanBody {
+class PermutedBlockBody final : public FamilyBody<CheckedPermutedBlock, PermutedBlockKernel> {
   public:
     static constexpr fattn_family kFamily = FATTN_FAMILY_PERMUTED_BLOCK;
     static constexpr const char* kFamilyName = "permuted block";
@@ -17,12 +17,9 @@ class PermutedBlockBody final : public PlanBody {
 
     PermutedBlockBody(const CheckedPermutedBlock& checked_problem,
                       std::unique_ptr<PermutedBlockKernel> made)
-        : PlanBody(kFamily, kBackwardFlag),
-          checked(checked_problem),
-          plan(checked.problem),
-          blocks(std::move(made)) {}
+        : FamilyBody(kFamily, kBackwardFlag, checked_problem, std::move(made)),
+          plan(checked.problem) {}
 
-    const Kernel& kernel() const override { return *blocks; }
     bool has_backward() const override { return checked.problem.backward; }
     Heads heads() const override { return {checked.problem.batch, checked.problem.num_q_heads}; }
     double flops(Pass pass) const override { return plan.flops(pass); }
@@ -35,9 +32,7 @@ class PermutedBlockBody final : public PlanBody {
         plan.write_tiles({nullptr, nullptr}, batch, head, tiles);
     }
 
-    const CheckedPermutedBlock checked;
     const PermutedBlockPlan plan;
-    const std::unique_ptr<PermutedBlockKernel> blocks;
 };
 
 }  // namespace fattn::api

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "api/softmax_base.h"
 #include "backend/text.h"
@@ -66,6 +67,25 @@ Status check_lengths(const PermutedBlockProblem& p) {
                             ", the query_block"));
     }
     return {};
+}
+
+/// Selections and what choosing one needs: sizes in bytes are formed in 63 bits.
+Status check_sizes(const PermutedBlockProblem& p) {
+    constexpr int64 kMostElements = std::numeric_limits<int64>::max() / 64;
+    constexpr int64 kColumnStep = 16;  // of pooled keys
+    const int64 heads = max_of<int64>(p.batch, 1) * max_of<int64>(p.num_q_heads, 1);
+    const auto check = [&](const char* name, int64 rows, int64 columns) {
+        int64 elements = 0;
+        if (!__builtin_mul_overflow(heads, rows, &elements) &&
+            !__builtin_mul_overflow(elements, columns, &elements) && elements <= kMostElements) {
+            return Status();
+        }
+        return invalid(text(name, " of this problem has ", heads, " times ", rows, " times ",
+                            columns, " elements; allowed are at most ", kMostElements));
+    };
+    FATTN_RETURN_IF_ERROR(check("permutation", p.kv_len, 1));
+    FATTN_RETURN_IF_ERROR(check("block_mask", p.num_query_blocks(), p.num_key_blocks()));
+    return check("workspace", p.num_key_blocks(), round_up(p.head_dim, kColumnStep));
 }
 
 /// Tokens of a segment's slots: each of [begin, end) once. A window of them at a time is marked in
@@ -138,6 +158,7 @@ Status check_permuted_block_problem(const fattn_permuted_block_problem& given,
     }
     FATTN_RETURN_IF_ERROR(read_blocks(given, &p));
     FATTN_RETURN_IF_ERROR(check_lengths(p));
+    FATTN_RETURN_IF_ERROR(check_sizes(p));
     if (given.coverage != 0 && !has(FATTN_PERMUTED_BLOCK_HAS_COVERAGE)) {
         return invalid("coverage is given, but flags lack FATTN_PERMUTED_BLOCK_HAS_COVERAGE");
     }

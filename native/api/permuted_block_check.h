@@ -10,6 +10,8 @@ namespace fattn::api {
 struct CheckedPermutedBlock {
     CheckedDense dense;  // the tensors alone
     PermutedBlockProblem problem{};
+
+    uint32 alignment() const { return dense.pointer_alignment; }
 };
 
 /// Checks a problem for a CPU device and resolves every default.

@@ -1,28 +1,21 @@
 // S2 attention at the C boundary: makes plans, runs them and answers what their patterns cover.
-#include "api/growing.h"
-#include "api/plan.h"
-#include "api/run_check.h"
+#include "api/run.h"
 #include "api/s2_check.h"
-#include "api/softmax_base.h"
 #include "plan/s2_plan.h"
 #include "plan/tile_map.h"
 
 namespace fattn::api {
 namespace {
 
-class S2Body final : public PlanBody {
+class S2Body final : public FamilyBody<CheckedS2, DenseKernel> {
   public:
     static constexpr fattn_family kFamily = FATTN_FAMILY_S2;
     static constexpr const char* kFamilyName = "s2";
-    static constexpr const char* kBackwardFlag = "FATTN_S2_BACKWARD";
 
     S2Body(const CheckedS2& checked_problem, std::unique_ptr<DenseKernel> made)
-        : PlanBody(kFamily, kBackwardFlag),
-          checked(checked_problem),
-          schedule(checked.dense.problem, checked.pattern),
-          s2_kernel(std::move(made)) {}
+        : FamilyBody(kFamily, "FATTN_S2_BACKWARD", checked_problem, std::move(made)),
+          schedule(checked.dense.problem, checked.pattern) {}
 
-    const Kernel& kernel() const override { return *s2_kernel; }
     bool has_backward() const override { return checked.dense.problem.backward; }
     Heads heads() const override {
         return {checked.dense.problem.batch, checked.dense.problem.num_q_heads};
@@ -36,9 +29,7 @@ class S2Body final : public PlanBody {
         write_tile_map(schedule.schedule().view(), head, tiles);
     }
 
-    const CheckedS2 checked;
     const S2Plan schedule;
-    const std::unique_ptr<DenseKernel> s2_kernel;
 };
 
 Status check_problem(fattn_device* device, const fattn_s2_problem* given, CheckedS2* out) {
@@ -60,47 +51,10 @@ Status make_plan(fattn_device* device, const fattn_s2_problem* given, fattn_plan
     return {};
 }
 
-/// Runs one direction: check gives the checked arguments, launch starts the kernel with them.
-template <class Args, class Checked, class Check, class Launch>
-Status run_plan(fattn_plan* handle, const Args* given, const char* type, const fattn_run* run,
-                const Check& check, const Launch& launch) {
-    if (handle == nullptr) return invalid("plan is NULL");
-    const Reference plan(handle);  // a release during the run is safe
-    const S2Body* body = nullptr;
-    Args args;
-    RunOptions options;
-    Checked checked;
-    FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
-    FATTN_RETURN_IF_ERROR(read_growing(given, "args", type, &args));
-    FATTN_RETURN_IF_ERROR(read_cpu_run(run, &options));
-    RunMemoryChecker memory(body->checked.dense.pointer_alignment);
-    FATTN_RETURN_IF_ERROR(check(body->checked.dense, args, &memory, &checked));
-    memory.add_workspace(options.workspace, options.workspace_bytes);
-    FATTN_RETURN_IF_ERROR(memory.check_overlaps());
-    return launch(*body->s2_kernel, checked, options);
-}
-
-Status forward(fattn_plan* plan, const fattn_s2_forward_args* args, const fattn_run* run) {
-    return run_plan<fattn_s2_forward_args, DenseForwardArgs>(
-        plan, args, "fattn_s2_forward_args", run,
-        [](const auto& checked, const auto& given, auto* memory, auto* out) {
-            return check_softmax_forward(checked, given, memory, out);
-        },
-        [](const DenseKernel& kernel, const auto& checked, const RunOptions& options) {
-            return kernel.forward(checked, options);
-        });
-}
-
-Status backward(fattn_plan* plan, const fattn_s2_backward_args* args, const fattn_run* run) {
-    return run_plan<fattn_s2_backward_args, DenseBackwardArgs>(
-        plan, args, "fattn_s2_backward_args", run,
-        [](const auto& checked, const auto& given, auto* memory, auto* out) {
-            return check_softmax_backward(checked, given, S2Body::kBackwardFlag, memory, out);
-        },
-        [](const DenseKernel& kernel, const auto& checked, const RunOptions& options) {
-            return kernel.backward(checked, options);
-        });
-}
+constexpr RunKind<S2Body, fattn_s2_forward_args, DenseForwardArgs> kForward{
+    "fattn_s2_forward_args", check_s2_forward, &DenseKernel::forward};
+constexpr RunKind<S2Body, fattn_s2_backward_args, DenseBackwardArgs> kBackward{
+    "fattn_s2_backward_args", check_s2_backward, &DenseKernel::backward};
 
 Status coverage(fattn_plan* plan, fattn_s2_coverage* out) {
     if (plan == nullptr) return invalid("plan is NULL");
@@ -145,6 +99,7 @@ Status needed_blocks(fattn_plan* plan, int64_t k_head, int64_t first_position, u
 }  // namespace fattn::api
 
 using fattn::api::guarded;
+using fattn::api::run_plan;
 
 fattn_status fattn_s2_plan(fattn_device* device, const fattn_s2_problem* problem,
                            fattn_plan** plan) {
@@ -160,12 +115,12 @@ fattn_status fattn_supports_s2(fattn_device* device, const fattn_s2_problem* pro
 
 fattn_status fattn_s2_forward(fattn_plan* plan, const fattn_s2_forward_args* args,
                               const fattn_run* run) {
-    return guarded([&] { return fattn::api::forward(plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
 }
 
 fattn_status fattn_s2_backward(fattn_plan* plan, const fattn_s2_backward_args* args,
                                const fattn_run* run) {
-    return guarded([&] { return fattn::api::backward(plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
 }
 
 fattn_status fattn_s2_coverage_of(fattn_plan* plan, fattn_s2_coverage* coverage) {

@@ -1,4 +1,4 @@
-// Checks an S2 problem before a plan is made and resolves every default; see s2_check.h.
+// Checks an S2 problem and resolves every default, and checks its runs; see s2_check.h.
 #include "api/s2_check.h"
 
 #include "api/softmax_base.h"
@@ -17,6 +17,22 @@ constexpr FamilyFlags kFlags{.known = 2 * static_cast<uint32>(FATTN_S2_DETERMINI
 Status check_range(const char* name, int64 value, int64 least, int64 most, const char* meaning) {
     if (value >= least && value <= most) return {};
     return invalid(text(name, " is ", value, "; allowed are ", least, " to ", most, ", ", meaning));
+}
+
+Status check_offset(const char* name, int64 value, int64 block) {
+    if (value % block == 0 && value >= -kMaxExtent && value <= kMaxExtent) return {};
+    return invalid(text(name, " is ", value, "; allowed are multiples of ", block,
+                        ", the block_size, from ", -kMaxExtent, " to ", kMaxExtent));
+}
+
+/// Copies the offsets of a run, which move whole blocks of the pattern.
+template <class Given, class Checked>
+Status read_offsets(const S2Pattern& pattern, const Given& given, Checked* out) {
+    out->q_position_offset = given.q_position_offset;
+    out->k_position_offset = given.k_position_offset;
+    FATTN_RETURN_IF_ERROR(
+        check_offset("args->q_position_offset", given.q_position_offset, pattern.block_size));
+    return check_offset("args->k_position_offset", given.k_position_offset, pattern.block_size);
 }
 
 }  // namespace
@@ -45,6 +61,19 @@ Status check_s2_problem(const fattn_s2_problem& given, CheckedS2* out) {
                     .causal = (given.flags & FATTN_S2_NON_CAUSAL) == 0};
     return check_range("dense_heads", given.dense_heads, 0, out->pattern.num_pattern_heads(),
                        out->pattern.per_query_head ? "the query heads" : "the heads of k");
+}
+
+Status check_s2_forward(const CheckedS2& plan, const fattn_s2_forward_args& given,
+                        RunMemoryChecker* memory, DenseForwardArgs* out) {
+    FATTN_RETURN_IF_ERROR(check_softmax_forward(plan.dense, given, memory, out));
+    return read_offsets(plan.pattern, given, out);
+}
+
+Status check_s2_backward(const CheckedS2& plan, const fattn_s2_backward_args& given,
+                         RunMemoryChecker* memory, DenseBackwardArgs* out) {
+    FATTN_RETURN_IF_ERROR(
+        check_softmax_backward(plan.dense, given, kFlags.backward_name, memory, out));
+    return read_offsets(plan.pattern, given, out);
 }
 
 }  // namespace fattn::api

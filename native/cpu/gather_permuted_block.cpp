@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cpu/gather_bits.h"
+
 namespace fattn::cpu {
 namespace {
 
@@ -14,17 +16,6 @@ constexpr int64 kKeysOfTile = 256;           // of the backward, wanted
 
 /// How many query blocks of a share keep a key block.
 enum class KeptBy : uint8 { kNone, kSome, kAll };
-
-/// Sets bits [begin, begin + count).
-void set_bits(uint64* words, int64 begin, int64 count) {
-    while (count > 0) {
-        const int64 shift = begin % kBitsOfWord;
-        const int64 taken = std::min(count, kBitsOfWord - shift);
-        words[begin / kBitsOfWord] |= ~uint64{0} >> (kBitsOfWord - taken) << shift;
-        begin += taken;
-        count -= taken;
-    }
-}
 
 }  // namespace
 
@@ -336,19 +327,19 @@ int64 PermutedBlockGatherer::fill_bits(const Selection& selection, const Forward
         const int64 size = slots_of({kb, kb + 1}).size();
         if (keeps(selection, query_block, kb)) {
             first = std::min(first, slot);
-            set_bits(bits, slot, size);
+            set_bits(bits, slot, slot + size);
         }
         slot += size;
     }
-    set_bits(bits, lists.num_some, lists.num_outside - lists.num_some);
+    set_bits(bits, lists.num_some, lists.num_outside);
     const int64 first_token = slots_of(lists.own).begin;
     if (lists.own_is_whole) {
-        set_bits(bits, lists.num_outside, lists.num_slots - lists.num_outside);
+        set_bits(bits, lists.num_outside, lists.num_slots);
         return first;
     }
     for (int64 s = lists.num_outside; s < lists.num_slots; ++s) {
         if (keeps(selection, query_block, lists.block_of_token[buffer.tokens[s] - first_token])) {
-            set_bits(bits, s, 1);
+            set_bits(bits, s, s + 1);
         }
     }
     return first;
@@ -429,7 +420,7 @@ GatheredTile PermutedBlockGatherer::own_tile(const Selection& selection, int64 s
             int64 num_kept = 0;
             for (int64 s = 0; s < num_slots; ++s) {
                 if (!keeps(selection, qb, block_of_token[first + s - slots.begin])) continue;
-                set_bits(bits, s, 1);
+                set_bits(bits, s, s + 1);
                 ++num_kept;
             }
             if (num_kept == 0) continue;
@@ -482,7 +473,7 @@ GatheredTile PermutedBlockGatherer::blocks_tile(const Selection& selection, int6
             for (int64 kb = kept.begin; kb < kept.end; ++kb) {
                 if (!keeps(selection, qb, kb)) continue;
                 const Span of_block = slots_of({kb, kb + 1});
-                set_bits(bits, of_block.begin - origin, of_block.size());
+                set_bits(bits, of_block.begin - origin, of_block.end - origin);
             }
             row.bits = bits;
             bits += words;

@@ -3,21 +3,13 @@
 
 #include <algorithm>
 
+#include "cpu/gather_bits.h"
+
 namespace fattn::cpu {
 namespace {
 
 constexpr int64 kMostTilesInShare = 6;  // row tiles that share one packing of K and V
 constexpr int64 kTilesOfKeys = 2;       // key tiles of the loop in one of ours
-
-void set_bits(uint64* bits, int64 begin, int64 end) {
-    for (int64 s = begin; s < end;) {
-        const int64 in_word = s % kBitsOfWord;
-        const int64 count = min_of(end - s, kBitsOfWord - in_word);
-        const uint64 ones = count == kBitsOfWord ? ~uint64{0} : (uint64{1} << count) - 1;
-        bits[s / kBitsOfWord] |= ones << in_word;
-        s += count;
-    }
-}
 
 }  // namespace
 
@@ -27,6 +19,7 @@ S2Gatherer::S2Gatherer(const DenseProblem& problem, const S2Pattern& pattern, in
       batch_(problem.batch),
       q_len_(problem.q_len),
       kv_len_(problem.kv_len),
+      first_position_(problem.kv_len - problem.q_len),
       num_kv_blocks_(ceil_div(problem.kv_len, pattern.block_size)),
       first_query_block_(pattern.query_block(0, problem.q_len, problem.kv_len)),
       num_query_blocks_(problem.q_len == 0 ? 0
@@ -37,31 +30,44 @@ S2Gatherer::S2Gatherer(const DenseProblem& problem, const S2Pattern& pattern, in
     const int64 stride = pattern_.vertical_stride;
     band_blocks_of_tile_ =
         stride > 1 ? key_blocks_of_tile_ * stride / (stride - 1) : key_blocks_of_tile_;
+    auto lists = std::make_shared<Lists>();
+    std::vector<Run>& runs = lists->runs;
     for (int64 h = 0; h < problem.num_q_heads; ++h) {
         const int64 head = pattern_.pattern_head(h);
-        const bool same = !runs_.empty() &&
-                          problem.k_head(h) == problem.k_head(runs_.back().first_head) &&
-                          problem.v_head(h) == problem.v_head(runs_.back().first_head) &&
-                          pattern_.same(head, runs_.back().pattern_head);
+        const bool same = !runs.empty() &&
+                          problem.k_head(h) == problem.k_head(runs.back().first_head) &&
+                          problem.v_head(h) == problem.v_head(runs.back().first_head) &&
+                          pattern_.same(head, runs.back().pattern_head);
         if (same) {
-            ++runs_.back().count;
+            ++runs.back().count;
         } else {
-            runs_.push_back({h, 1, head, is_open(head)});
+            runs.push_back({h, 1, head, is_open(head)});
         }
-        run_of_head_.push_back(narrow<int32>(runs_.size()) - 1);
+        lists->run_of_head.push_back(narrow<int32>(runs.size()) - 1);
     }
-    add_cut(true, tile_q);
-    add_cut(false, tile_q);
+    add_cut(true, tile_q, lists.get());
+    add_cut(false, tile_q, lists.get());
+    lists_ = std::move(lists);
+}
+
+S2Gatherer S2Gatherer::moved(int64 q_position_offset, int64 k_position_offset) const {
+    S2Gatherer result = *this;
+    const int64 distance = q_position_offset - k_position_offset;
+    result.first_position_ += distance;
+    result.first_query_block_ += floor_div(distance, pattern_.block_size);
+    // Key blocks are counted from the run's first one, shards from position 0.
+    result.pattern_.head_offset += floor_div(k_position_offset, pattern_.block_size);
+    return result;
 }
 
 bool S2Gatherer::is_open(int64 pattern_head) const {
     return pattern_.is_dense(pattern_head) || pattern_.vertical_stride == 1;
 }
 
-void S2Gatherer::add_cut(bool open, int64 tile_q) {
+void S2Gatherer::add_cut(bool open, int64 tile_q, Lists* lists) const {
     Cut cut;
     int64 most_heads = 1;
-    for (const Run& run : runs_) {
+    for (const Run& run : lists->runs) {
         if (run.open != open) continue;
         cut.runs.push_back(run);
         most_heads = max_of(most_heads, run.count);
@@ -86,7 +92,7 @@ void S2Gatherer::add_cut(bool open, int64 tile_q) {
                      ? 0
                      : cut.parts * min_of(cut.spacing, num_query_blocks_) *
                            ceil_div(ceil_div(num_query_blocks_, cut.spacing), cut.blocks);
-    cuts_.push_back(std::move(cut));
+    lists->cuts.push_back(std::move(cut));
 }
 
 bool S2Gatherer::uses_bits(const Cut& cut) const {
@@ -105,7 +111,7 @@ int64 S2Gatherer::most_slots(const Cut& cut) const {
 
 GatherCapacity S2Gatherer::forward_capacity() const {
     GatherCapacity capacity{.rows = 0, .heads = 1, .slots = 0, .words = 0, .scratch = 0};
-    for (const Cut& cut : cuts_) {
+    for (const Cut& cut : lists_->cuts) {
         const int64 slots = most_slots(cut);
         capacity.rows = std::max(
             capacity.rows, cut.blocks * min_of(pattern_.block_size, max_of<int64>(q_len_, 1)));
@@ -120,12 +126,13 @@ GatherCapacity S2Gatherer::forward_capacity() const {
 
 int64 S2Gatherer::num_forward_shares() const {
     int64 shares = 0;
-    for (const Cut& cut : cuts_) shares += batch_ * narrow<int64>(cut.runs.size()) * cut.shares;
+    for (const Cut& cut : lists_->cuts)
+        shares += batch_ * narrow<int64>(cut.runs.size()) * cut.shares;
     return shares;
 }
 
 GatheredShare S2Gatherer::forward_share(int64 index, const GatherBuffer& buffer) const {
-    const Cut* cut = cuts_.data();
+    const Cut* cut = lists_->cuts.data();
     for (; index >= batch_ * narrow<int64>(cut->runs.size()) * cut->shares; ++cut) {
         index -= batch_ * narrow<int64>(cut->runs.size()) * cut->shares;
     }
@@ -170,7 +177,7 @@ int64 S2Gatherer::append_block(int64 kb, int64 slots, int32* tokens) const {
 }
 
 int64 S2Gatherer::first_query_at(int64 position) const {
-    return clamp_to<int64>(position - (kv_len_ - q_len_), 0, q_len_);
+    return clamp_to<int64>(position - first_position_, 0, q_len_);
 }
 
 GatheredTile S2Gatherer::open_share(const Blocks& queries, const GatherBuffer& buffer) const {
@@ -194,8 +201,8 @@ GatheredTile S2Gatherer::interval_share(int64 head, const Blocks& queries,
     const int64 first = queries.first;
     const int64 last = queries.at(queries.count - 1);
     // Of the band of the first query block: blocks that later ones do not see any more.
-    const int64 falling_begin = max_of<int64>(first - local + 1, 0);
-    const int64 falling_end = max_of<int64>(last - local + 1, falling_begin);
+    const int64 falling_begin = clamp_to<int64>(first - local + 1, 0, num_kv_blocks_);
+    const int64 falling_end = clamp_to<int64>(last - local + 1, falling_begin, num_kv_blocks_);
     int64 slots = 0;
     for (int64 kb = falling_begin; kb < falling_end; ++kb) {
         if (kb % stride != shard) slots = append_block(kb, slots, buffer.tokens);
@@ -215,7 +222,8 @@ GatheredTile S2Gatherer::interval_share(int64 head, const Blocks& queries,
     int64 fallen = 0;
     for (int64 qb = first; qb <= last; ++qb) {
         const int64 out = qb - local;  // falls out of the band here
-        if (qb > first && out >= falling_begin && out % stride != shard) fallen += block;
+        const bool falls = qb > first && out >= falling_begin && out < num_kv_blocks_;
+        if (falls && out % stride != shard) fallen += extent(out);
         const int64 end = first_query_at((qb + 1) * block);
         for (int64 i = first_query_at(qb * block); i < end; ++i) {
             const int64 own =
@@ -262,7 +270,7 @@ GatheredTile S2Gatherer::bits_share(int64 head, const Blocks& queries,
         const int64 stop = first_query_at((qb + 1) * block);
         for (int64 i = first_query_at(qb * block); i < stop; ++i) {
             const bool cut = pattern_.causal && diagonal >= 0;
-            const int64 row_end = cut ? diagonal + position(i) + 1 - qb * block : end;
+            const int64 row_end = cut ? min_of(diagonal + position(i) + 1 - qb * block, end) : end;
             buffer.rows[num_rows++] = {i, min_of(begin, row_end), row_end, bits};
         }
     }
@@ -280,8 +288,8 @@ void S2Gatherer::keep_part(int64 part, int64 parts, GatheredTile* tile,
 GatherCapacity S2Gatherer::backward_capacity() const {
     const int64 blocks = max_of(key_blocks_of_tile_, band_blocks_of_tile_);
     const int64 slots = min_of(kv_len_, blocks * pattern_.block_size);
-    const bool bits = !pattern_.causal &&
-                      std::any_of(runs_.begin(), runs_.end(), [](const Run& r) { return !r.open; });
+    const bool bits = !pattern_.causal && std::any_of(lists_->runs.begin(), lists_->runs.end(),
+                                                      [](const Run& r) { return !r.open; });
     return {.rows = q_len_,
             .heads = 1,
             .slots = slots,
@@ -290,7 +298,8 @@ GatherCapacity S2Gatherer::backward_capacity() const {
 }
 
 const S2Gatherer::Run& S2Gatherer::run_of(int64 head) const {
-    return runs_[static_cast<std::size_t>(run_of_head_[static_cast<std::size_t>(head)])];
+    return lists_
+        ->runs[static_cast<std::size_t>(lists_->run_of_head[static_cast<std::size_t>(head)])];
 }
 
 int64 S2Gatherer::num_equal_heads(int64 /*entry*/, int64 head) const {
@@ -361,7 +370,7 @@ GatheredTile S2Gatherer::shard_tile(const Blocks& keys, const GatherBuffer& buff
         const int64 p = position(i);
         const int64 seen =
             pattern_.causal ? keys_before(keys, floor_div(p, pattern_.block_size), p) : slots;
-        buffer.rows[i - first] = {i, 0, seen, nullptr};
+        buffer.rows[i - first] = {i, 0, min_of(seen, slots), nullptr};
     }
     return {buffer.rows, q_len_ - first, buffer.tokens, slots};
 }

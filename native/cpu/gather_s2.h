@@ -2,6 +2,7 @@
 // loops through the CPU's S2 kernel.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "core/problem.h"
@@ -21,6 +22,10 @@ class S2Gatherer final : public Gatherer {
   public:
     /// tile_q and tile_kv are rows and keys that the loops like a share and a key tile to have.
     S2Gatherer(const DenseProblem& problem, const S2Pattern& pattern, int64 tile_q, int64 tile_kv);
+
+    /// The same for a run whose positions are moved by whole blocks. Needs as much memory as the
+    /// gatherer it is made from, makes as many shares and allocates nothing.
+    S2Gatherer moved(int64 q_position_offset, int64 k_position_offset) const;
 
     GatherCapacity forward_capacity() const override;
     int64 num_forward_shares() const override;
@@ -64,13 +69,21 @@ class S2Gatherer final : public Gatherer {
         int64 end;
     };
 
-    void add_cut(bool open, int64 tile_q);
+    /// What does not depend on positions.
+    struct Lists {
+        std::vector<Run> runs;  // ascending
+        std::vector<int32> run_of_head;
+        std::vector<Cut> cuts;  // longest lists first
+    };
+
+    void add_cut(bool open, int64 tile_q, Lists* lists) const;
     int64 most_slots(const Cut& cut) const;
     bool uses_bits(const Cut& cut) const;
     const Run& run_of(int64 head) const;
     bool is_open(int64 pattern_head) const;
     KeyBlocks key_blocks(KeyChunk chunk) const;
-    int64 position(int64 query) const { return query + kv_len_ - q_len_; }
+    /// Of a query, counted from the first key: negative before it, kv_len_ and more past the last.
+    int64 position(int64 query) const { return first_position_ + query; }
     int64 extent(int64 kb) const;  // keys of a key block
     int64 append_block(int64 kb, int64 slots, int32* tokens) const;
     /// Keys of the n-th of some blocks that stand before a block, and with a position in it.
@@ -91,14 +104,13 @@ class S2Gatherer final : public Gatherer {
     int64 batch_;
     int64 q_len_;
     int64 kv_len_;
+    int64 first_position_;  // of query 0
     int64 num_kv_blocks_;
     int64 first_query_block_;
     int64 num_query_blocks_;
     int64 key_blocks_of_tile_;
     int64 band_blocks_of_tile_;  // shard blocks among them are left out
-    std::vector<Run> runs_;      // ascending
-    std::vector<int32> run_of_head_;
-    std::vector<Cut> cuts_;  // longest lists first
+    std::shared_ptr<const Lists> lists_;
 };
 
 }  // namespace fattn::cpu

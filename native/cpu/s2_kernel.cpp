@@ -37,14 +37,16 @@ class CpuS2Kernel final : public DenseKernel {
         const int num_threads = threads(run.max_threads);
         ScopedWorkspace workspace(pool_, run, this->workspace(Pass::kForward, num_threads).host);
         if (!workspace.status().ok()) return workspace.status();
-        return forward_.run(gatherer_, args, {}, num_threads, run.cancel, workspace.data());
+        return forward_.run(gatherer_.moved(args.q_position_offset, args.k_position_offset), args,
+                            {}, num_threads, run.cancel, workspace.data());
     }
 
     Status backward(const DenseBackwardArgs& args, const RunOptions& run) const override {
         const int num_threads = threads(run.max_threads);
         ScopedWorkspace workspace(pool_, run, this->workspace(Pass::kBackward, num_threads).host);
         if (!workspace.status().ok()) return workspace.status();
-        return backward_.run(gatherer_, args, {}, num_threads, run.cancel, workspace.data());
+        return backward_.run(gatherer_.moved(args.q_position_offset, args.k_position_offset), args,
+                             {}, num_threads, run.cancel, workspace.data());
     }
 
   private:

@@ -6,6 +6,16 @@
 namespace fattn::reference {
 namespace {
 
+/// What a run with these arguments sees.
+template <class Args>
+std::vector<uint8> mask_of(const DenseProblem& problem, const S2Pattern& pattern,
+                           const Args& args) {
+    return s2_visibility(
+        pattern,
+        s2_positions(problem.q_len, problem.kv_len, args.q_position_offset, args.k_position_offset),
+        problem.q_len, problem.kv_len);
+}
+
 /// The problem with the pattern as a mask that batch entries share.
 DenseProblem under_mask(DenseProblem problem) {
     problem.has_mask = true;
@@ -17,11 +27,17 @@ DenseProblem under_mask(DenseProblem problem) {
 
 }  // namespace
 
-bool s2_sees(const S2Pattern& pattern, int64 q_len, int64 kv_len, int64 q_head, int64 i, int64 j) {
-    const int64 position = i + kv_len - q_len;
-    if (pattern.causal && j > position) return false;
-    const int64 qb = floor_div(position, pattern.block_size);
-    const int64 kb = j / pattern.block_size;
+S2Positions s2_positions(int64 q_len, int64 kv_len, int64 q_offset, int64 k_offset) {
+    return {kv_len - q_len + q_offset, k_offset};
+}
+
+bool s2_sees(const S2Pattern& pattern, const S2Positions& positions, int64 q_head, int64 i,
+             int64 j) {
+    const int64 query = positions.first_query + i;
+    const int64 key = positions.first_key + j;
+    if (pattern.causal && key > query) return false;
+    const int64 qb = floor_div(query, pattern.block_size);
+    const int64 kb = floor_div(key, pattern.block_size);
     const int64 stride = pattern.vertical_stride;
     const int64 num_heads = pattern.per_query_head ? pattern.num_q_heads : pattern.num_k_heads;
     const int64 head =
@@ -38,18 +54,19 @@ bool s2_sees(const S2Pattern& pattern, int64 q_len, int64 kv_len, int64 q_head, 
     return (before + after) % stride == 0;
 }
 
-std::vector<uint8> s2_visibility(const S2Pattern& pattern, int64 q_len, int64 kv_len) {
+std::vector<uint8> s2_visibility(const S2Pattern& pattern, const S2Positions& positions,
+                                 int64 q_len, int64 kv_len) {
     std::vector<uint8> visible;
     for (int64 h = 0; h < pattern.num_q_heads; ++h)
         for (int64 i = 0; i < q_len; ++i)
             for (int64 j = 0; j < kv_len; ++j)
-                visible.push_back(s2_sees(pattern, q_len, kv_len, h, i, j) ? 1 : 0);
+                visible.push_back(s2_sees(pattern, positions, h, i, j) ? 1 : 0);
     return visible;
 }
 
 DenseOutput s2_forward(const DenseProblem& problem, const S2Pattern& pattern,
                        const DenseForwardArgs& args, Arithmetic arithmetic) {
-    const std::vector<uint8> mask = s2_visibility(pattern, problem.q_len, problem.kv_len);
+    const std::vector<uint8> mask = mask_of(problem, pattern, args);
     DenseForwardArgs masked = args;
     masked.mask = mask.data();
     return dense_forward(under_mask(problem), masked, arithmetic);
@@ -57,7 +74,7 @@ DenseOutput s2_forward(const DenseProblem& problem, const S2Pattern& pattern,
 
 DenseGradients s2_backward(const DenseProblem& problem, const S2Pattern& pattern,
                            const DenseBackwardArgs& args, Arithmetic arithmetic) {
-    const std::vector<uint8> mask = s2_visibility(pattern, problem.q_len, problem.kv_len);
+    const std::vector<uint8> mask = mask_of(problem, pattern, args);
     DenseBackwardArgs masked = args;
     masked.mask = mask.data();
     return dense_backward(under_mask(problem), masked, arithmetic);

@@ -144,8 +144,9 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         {
             fattn_schedule_stats stats = default;
             stats.struct_size = (uint)sizeof(fattn_schedule_stats);
+            fattn_permuted_block_selection selection = ToSelection((int*)tokens, (byte*)mask);
             NativeCall.Check(
-                NativeMethods.fattn_permuted_block_stats(Handle.Pointer, (int*)tokens, (byte*)mask, &stats),
+                NativeMethods.fattn_permuted_block_stats(Handle.Pointer, &selection, &stats),
                 nameof(GetScheduleStats));
             return PlanQueries.ToStats(in stats);
         }
@@ -172,9 +173,10 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         fixed (byte* first = tiles)
         fixed (void* tokens = permutation, mask = blockMask)
         {
+            fattn_permuted_block_selection selection = ToSelection((int*)tokens, (byte*)mask);
             NativeCall.Check(
                 NativeMethods.fattn_permuted_block_tiles(
-                    Handle.Pointer, (int*)tokens, (byte*)mask, batch, head, first, (ulong)tiles.LongLength),
+                    Handle.Pointer, &selection, batch, head, first, (ulong)tiles.LongLength),
                 nameof(GetTileMap));
         }
 
@@ -185,6 +187,13 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         ICachedPlan<PermutedBlockAttentionPlan<T>, AttentionShape, PermutedBlockOptions>.Make(
             AttentionShape shape, PermutedBlockOptions options, AttentionDevice device, bool isBackward) =>
         new(shape, isBackward ? options with { Backward = true } : options, device);
+
+    private static fattn_permuted_block_selection ToSelection(int* permutation, byte* blockMask) => new()
+    {
+        struct_size = (uint)sizeof(fattn_permuted_block_selection),
+        permutation = permutation,
+        block_mask = blockMask,
+    };
 
     private static PlanHandle MakeNative(
         AttentionShape shape, PermutedBlockOptions? options, AttentionDevice? device)

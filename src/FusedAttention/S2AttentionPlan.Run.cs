@@ -33,6 +33,8 @@ public sealed unsafe partial class S2AttentionPlan<T>
             native.v = v;
             native.o = o;
             native.lse = (float*)lse;
+            native.q_position_offset = arguments.QueryPositionOffset;
+            native.k_position_offset = arguments.KeyPositionOffset;
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(
@@ -71,6 +73,8 @@ public sealed unsafe partial class S2AttentionPlan<T>
             native.d_q = gradQuery;
             native.d_k = gradKey;
             native.d_v = gradValue;
+            native.q_position_offset = arguments.QueryPositionOffset;
+            native.k_position_offset = arguments.KeyPositionOffset;
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(

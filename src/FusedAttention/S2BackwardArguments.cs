@@ -39,6 +39,18 @@ public ref struct S2BackwardArguments<T>
     /// <summary>Receives the gradient of the values.</summary>
     public TensorOut<T> GradValue;
 
+    /// <summary>
+    /// Added to the positions of the queries, for a shard of a longer sequence; a multiple of
+    /// <see cref="S2Options.BlockSize"/>.
+    /// </summary>
+    public long QueryPositionOffset;
+
+    /// <summary>
+    /// Added to the positions of the keys, likewise. Runs over the shards of a sequence's keys, merged
+    /// (<see cref="AttentionMerge"/>), are the run over all of them.
+    /// </summary>
+    public long KeyPositionOffset;
+
     /// <summary>Most threads the run may use, 0 for the device's own number. Never changes results.</summary>
     public int MaxThreads;
 }

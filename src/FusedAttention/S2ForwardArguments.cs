@@ -24,6 +24,18 @@ public ref struct S2ForwardArguments<T>
     /// </summary>
     public TensorOut<float> Lse;
 
+    /// <summary>
+    /// Added to the positions of the queries, for a shard of a longer sequence; a multiple of
+    /// <see cref="S2Options.BlockSize"/>.
+    /// </summary>
+    public long QueryPositionOffset;
+
+    /// <summary>
+    /// Added to the positions of the keys, likewise. Runs over the shards of a sequence's keys, merged
+    /// (<see cref="AttentionMerge"/>), are the run over all of them.
+    /// </summary>
+    public long KeyPositionOffset;
+
     /// <summary>Most threads the run may use, 0 for the device's own number. Never changes results.</summary>
     public int MaxThreads;
 }

@@ -72,6 +72,51 @@ internal sealed class S2AttentionTests
     }
 
     [Test]
+    public void Shards_of_the_keys_with_their_positions_merge_to_the_whole()
+    {
+        const int Tokens = 32, HeadDim = 8, Shard = 16;
+        AttentionShape whole = new(1, 2, Tokens, HeadDim) { KeyHeads = 1, ValueHeads = 1 };
+        DenseCase problem = S2Truth.Problem<float>(whole, Small);
+        float[] expected = new float[2 * Tokens * HeadDim], expectedLse = new float[2 * Tokens];
+        S2Attention.Forward<float>(
+            problem.Query, problem.Key, problem.Value, expected, whole, Small, expectedLse);
+
+        AttentionShape part = whole with { KeyLength = Shard };
+        using var plan = new S2AttentionPlan<float>(part, Small);
+        float[][] outputs = [new float[expected.Length], new float[expected.Length]];
+        float[][] lses = [new float[expectedLse.Length], new float[expectedLse.Length]];
+        for (int n = 0; n < 2; ++n)
+        {
+            plan.Forward(new S2ForwardArguments<float>
+            {
+                Query = problem.Query,
+                Key = problem.Key.AsSpan(n * Shard * HeadDim, Shard * HeadDim),
+                Value = problem.Value.AsSpan(n * Shard * HeadDim, Shard * HeadDim),
+                Output = outputs[n],
+                Lse = lses[n],
+                // The last query of a plan stands at its last key.
+                QueryPositionOffset = Tokens - Shard,
+                KeyPositionOffset = n * Shard,
+            });
+        }
+
+        float[] merged = new float[expected.Length], mergedLse = new float[expectedLse.Length];
+        AttentionMerge.Merge<float>(outputs[0], lses[0], outputs[1], lses[1], merged, mergedLse, whole);
+        Assert.That(merged, Is.EqualTo(expected).Within(1e-5f));
+        Assert.That(mergedLse, Is.EqualTo(expectedLse).Within(1e-5f));
+        Assert.That(
+            () => plan.Forward(new S2ForwardArguments<float>
+            {
+                Query = problem.Query,
+                Key = problem.Key.AsSpan(0, Shard * HeadDim),
+                Value = problem.Value.AsSpan(0, Shard * HeadDim),
+                Output = merged,
+                KeyPositionOffset = 3,
+            }),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("allowed are multiples of 4, the block_size"));
+    }
+
+    [Test]
     public void The_released_pattern_covers_everything_and_others_may_not()
     {
         using var released = new S2AttentionPlan<float>(AttentionShape.Gqa(1, 32, 8, 4096, 8), S2Options.Phi3Small);

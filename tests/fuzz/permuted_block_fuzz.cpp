@@ -136,8 +136,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     require(ran == FATTN_STATUS_OK || ran == FATTN_STATUS_INVALID_ARGUMENT);
     fattn_schedule_stats stats{};
     stats.struct_size = sizeof stats;
-    require(fattn_permuted_block_stats(plan, forward.permutation, forward.block_mask, &stats) ==
-            ran);
+    fattn_permuted_block_selection selection{};
+    selection.struct_size = sizeof selection;
+    selection.permutation = forward.permutation;
+    selection.block_mask = forward.block_mask;
+    require(fattn_permuted_block_stats(plan, &selection, &stats) == ran);
     if (ran == FATTN_STATUS_OK && (problem.flags & FATTN_PERMUTED_BLOCK_BACKWARD) != 0) {
         // Gradients take the strides of their tensors.
         const auto d_q = memory_of<uint8_t>(q.num_bytes);

@@ -820,6 +820,18 @@ typedef struct fattn_permuted_block_gate_args {
     fattn_block_gate gate;
 } fattn_permuted_block_gate_args;
 
+/** What a run visits, to be asked about. */
+typedef struct fattn_permuted_block_selection {
+    /** sizeof(fattn_permuted_block_selection). */
+    uint32_t struct_size;
+    /** Zero. */
+    uint32_t flags;
+    /** [B, Hq, Lk] as in a run; NULL: each token in its own slot. */
+    const int32_t* permutation;
+    /** [B, Hq, nQ, nK] as in a run; NULL: every block is kept. */
+    const uint8_t* block_mask;
+} fattn_permuted_block_selection;
+
 /** The data of one forward run of a permuted block plan. */
 typedef struct fattn_permuted_block_forward_args {
     /** sizeof(fattn_permuted_block_forward_args). */
@@ -895,9 +907,10 @@ enum fattn_s2_flags {
 
 /**
  * Sharded attention: each head sees a local band and its own share of the distant blocks. Query
- * i has position p = i + Lk - Lq and block qb = floor(p / block_size). It sees key j of block kb
- * when j <= p and (qb - kb < local_blocks or block kb is of the head's shard, see head_offset);
- * with FATTN_S2_NON_CAUSAL when max(0, qb - kb - local_blocks + 1) + max(0, kb - qb - local_blocks
+ * i has position p = i + Lk - Lq and block qb = floor(p / block_size) (runs may move queries and
+ * keys by whole blocks). It sees key j of block kb when j <= p and (qb - kb < local_blocks or block
+ * kb is of the head's shard, see head_offset); with FATTN_S2_NON_CAUSAL when max(0, qb - kb -
+ * local_blocks + 1) + max(0, kb - qb - local_blocks
  * + 1) is a multiple of vertical_stride.
  */
 typedef struct fattn_s2_problem {
@@ -955,6 +968,13 @@ typedef struct fattn_s2_forward_args {
     void* o;
     /** [B, Hq, Lq] f32 or NULL. */
     float* lse;
+    /** Added to the positions of queries, for a shard of a longer sequence; a multiple of
+     * block_size. The pattern counts blocks of these positions. */
+    int64_t q_position_offset;
+    /** Added to the positions of keys: key j stands at position j + k_position_offset; a multiple
+     * of block_size. Runs over the shards of the keys of a sequence, merged (fattn_merge), are the
+     * run over all of them. */
+    int64_t k_position_offset;
 } fattn_s2_forward_args;
 
 /** The data of one backward run of an S2 plan. */
@@ -983,6 +1003,10 @@ typedef struct fattn_s2_backward_args {
     void* d_k;
     /** Gradient of v. */
     void* d_v;
+    /** As in the forward run. */
+    int64_t q_position_offset;
+    /** As in the forward run. */
+    int64_t k_position_offset;
 } fattn_s2_backward_args;
 
 /** How much of the context the heads of an S2 plan see together. Written by fattn_s2_coverage_of.
@@ -1167,7 +1191,8 @@ typedef struct fattn_schedule_stats {
     /** Visible (query, key) pairs. */
     double needed_pairs;
     /** Pairs of all visited tiles; in families that gather single keys (neighborhood), those that
-     * groups of neighbouring rows compute. */
+     * groups of neighbouring rows compute in a forward run. A backward run of such a family visits
+     * other pairs; fattn_plan_description.backward_flops counts them. */
     double visited_pairs;
 } fattn_schedule_stats;
 
@@ -1470,18 +1495,20 @@ FATTN_API fattn_status fattn_permuted_block_backward(fattn_plan* plan,
 
 /**
  * Sums over what a run with this selection visits, in tiles of query_block queries and block_size
- * slots. permutation and block_mask as in a run, each may be NULL. (fattn_plan_schedule_stats
- * counts for every block kept.)
+ * slots; of its own segment a tile visits the tokens up to its last query's position. (With
+ * query_block 1 that is what the query sees, although a run computes neighbouring queries
+ * together.) fattn_plan_schedule_stats counts for every block kept, and so does selection NULL.
  */
-FATTN_API fattn_status fattn_permuted_block_stats(fattn_plan* plan, const int32_t* permutation,
-                                                  const uint8_t* block_mask,
+FATTN_API fattn_status fattn_permuted_block_stats(fattn_plan* plan,
+                                                  const fattn_permuted_block_selection* selection,
                                                   fattn_schedule_stats* stats);
 
 /** Tile map of one batch entry and query head for this selection, [nQ, nK] bytes of
  * fattn_tile_values; see fattn_permuted_block_stats and fattn_plan_schedule_tiles. */
-FATTN_API fattn_status fattn_permuted_block_tiles(fattn_plan* plan, const int32_t* permutation,
-                                                  const uint8_t* block_mask, int64_t batch,
-                                                  int64_t head, uint8_t* tiles, uint64_t num_bytes);
+FATTN_API fattn_status fattn_permuted_block_tiles(fattn_plan* plan,
+                                                  const fattn_permuted_block_selection* selection,
+                                                  int64_t batch, int64_t head, uint8_t* tiles,
+                                                  uint64_t num_bytes);
 
 /**
  * Makes a plan for linear attention. Checks everything that does not need the data. The plan has no
@@ -1496,8 +1523,9 @@ FATTN_API fattn_status fattn_lightning_plan(fattn_device* device,
 FATTN_API fattn_status fattn_supports_lightning(fattn_device* device,
                                                 const fattn_lightning_problem* problem);
 
-/** Linear attention, forward: time proportional to the tokens, memory independent of them. run may
- * be NULL. */
+/** Linear attention, forward: time proportional to the tokens, memory independent of them, but for
+ * FATTN_LIGHTNING_NON_CAUSAL, where each thread keeps the f32 results of a sixteenth of the tokens
+ * (of 1024 tokens at least). run may be NULL. */
 FATTN_API fattn_status fattn_lightning_forward(fattn_plan* plan,
                                                const fattn_lightning_forward_args* args,
                                                const fattn_run* run);

@@ -26,6 +26,15 @@ fattn_permuted_block_problem small_blocks() {
     return p;
 }
 
+/// One key head, blocks of one token.
+void sizes(fattn_permuted_block_problem& p, int64_t heads, int64_t q_len, int64_t kv_len,
+           int64_t head_dim) {
+    p.q = layout(1, heads, q_len, head_dim);
+    p.k = layout(1, 1, kv_len, head_dim);
+    p.v = layout(1, 1, kv_len, 1);
+    p.block_size = p.segment_size = 1;
+}
+
 struct WrongProblem {
     const char* text;
     std::function<void(fattn_permuted_block_problem&)> spoil;
@@ -63,6 +72,15 @@ TEST(PermutedBlockCheck, WrongProblemsAreRefused) {
         {"q.shape[2] is 30 and k.shape[2] is 40; their difference 10 must be a multiple of 8, the "
          "query_block",
          [](auto& p) { p.q = layout(2, 4, 30, 8); }},
+        {"permutation of this problem has 2147483647 times 2147483647 times 1 elements; allowed "
+         "are at most 144115188075855871",
+         [](auto& p) { sizes(p, 2147483647, 1, 2147483647, 1); }},
+        {"block_mask of this problem has 1048576 times 1048576 times 1048576 elements; allowed are "
+         "at most 144115188075855871",
+         [](auto& p) { sizes(p, 1048576, 1048576, 1048576, 1); }},
+        {"workspace of this problem has 1048576 times 2147483647 times 256 elements; allowed are "
+         "at most 144115188075855871",
+         [](auto& p) { sizes(p, 1048576, 1, 2147483647, 256); }},
         {"flags hold unknown bits (128); this library knows 127", [](auto& p) { p.flags = 128; },
          FATTN_STATUS_UNSUPPORTED},
         {"reserved is 1; allowed is 0", [](auto& p) { p.reserved = 1; }, FATTN_STATUS_UNSUPPORTED}};
@@ -108,9 +126,16 @@ class PermutedBlockRuns : public testing::Test {
         EXPECT_FAILS(fattn_permuted_block_backward(plan_.get(), &back, nullptr), kInvalid, text);
         fattn_schedule_stats stats{};
         stats.struct_size = sizeof stats;
-        EXPECT_FAILS(fattn_permuted_block_stats(plan_.get(), c_.permutation.data(),
-                                                c_.block_mask.data(), &stats),
-                     kInvalid, text);
+        const fattn_permuted_block_selection selection = selection_of_case();
+        EXPECT_FAILS(fattn_permuted_block_stats(plan_.get(), &selection, &stats), kInvalid, text);
+    }
+
+    fattn_permuted_block_selection selection_of_case() const {
+        fattn_permuted_block_selection selection{};
+        selection.struct_size = sizeof selection;
+        selection.permutation = c_.permutation.data();
+        selection.block_mask = c_.block_mask.data();
+        return selection;
     }
 
     PermutedBlockCase c_;
@@ -262,9 +287,8 @@ TEST_F(PermutedBlockRuns, StatsAndTilesCountWhatTheSelectionShows) {
     for (const uint8 sees : visible) needed += sees;
     fattn_schedule_stats stats{};
     stats.struct_size = sizeof stats;
-    ASSERT_EQ(fattn_permuted_block_stats(plan_.get(), c_.permutation.data(), c_.block_mask.data(),
-                                         &stats),
-              FATTN_STATUS_OK);
+    const fattn_permuted_block_selection selection = selection_of_case();
+    ASSERT_EQ(fattn_permuted_block_stats(plan_.get(), &selection, &stats), FATTN_STATUS_OK);
     EXPECT_EQ(stats.needed_pairs, needed);
     EXPECT_GE(stats.visited_pairs, needed);
     EXPECT_EQ(stats.num_q_tiles, 6);
@@ -273,10 +297,9 @@ TEST_F(PermutedBlockRuns, StatsAndTilesCountWhatTheSelectionShows) {
     for (int64 b = 0; b < 2; ++b)
         for (int64 h = 0; h < 2; ++h) {
             std::vector<uint8> tiles(36);
-            ASSERT_EQ(
-                fattn_permuted_block_tiles(plan_.get(), c_.permutation.data(), c_.block_mask.data(),
-                                           b, h, tiles.data(), tiles.size()),
-                FATTN_STATUS_OK);
+            ASSERT_EQ(fattn_permuted_block_tiles(plan_.get(), &selection, b, h, tiles.data(),
+                                                 tiles.size()),
+                      FATTN_STATUS_OK);
             const int64 head = b * 2 + h;
             for (int64 n = 0; n < 36; ++n) {
                 // Pairs of the tile, counted one by one.
@@ -304,7 +327,15 @@ TEST_F(PermutedBlockRuns, APlanCountsEveryBlockAsKept) {
     fattn_schedule_stats of_plan{}, of_all{};
     of_plan.struct_size = of_all.struct_size = sizeof of_all;
     ASSERT_EQ(fattn_plan_schedule_stats(plan_.get(), &of_plan), FATTN_STATUS_OK);
-    ASSERT_EQ(fattn_permuted_block_stats(plan_.get(), nullptr, nullptr, &of_all), FATTN_STATUS_OK);
+    ASSERT_EQ(fattn_permuted_block_stats(plan_.get(), nullptr, &of_all), FATTN_STATUS_OK);
+    fattn_permuted_block_selection selection{};
+    selection.struct_size = sizeof selection;
+    fattn_schedule_stats of_none = of_all;
+    ASSERT_EQ(fattn_permuted_block_stats(plan_.get(), &selection, &of_none), FATTN_STATUS_OK);
+    EXPECT_EQ(of_none.visited_pairs, of_all.visited_pairs);
+    selection.flags = 1;
+    EXPECT_FAILS(fattn_permuted_block_stats(plan_.get(), &selection, &of_none),
+                 FATTN_STATUS_UNSUPPORTED, "selection->flags is 1; this library knows none");
     EXPECT_EQ(of_plan.visited_pairs, of_all.visited_pairs);
     EXPECT_EQ(of_plan.needed_pairs, 4 * 22 * 23 / 2);
     fattn_plan_description description{};

@@ -2,11 +2,13 @@
 // mean what the header says, and the queries answer what the pattern covers.
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <functional>
 #include <vector>
 
 #include "api/handles.h"
 #include "api/s2_check.h"
+#include "support/s2_case.h"
 
 namespace fattn::test {
 namespace {
@@ -123,6 +125,63 @@ TEST(S2Api, PlansOfOtherFamiliesAreRefused) {
     backward.struct_size = sizeof(backward);
     EXPECT_FAILS(fattn_s2_backward(s2.get(), &backward, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
                  "a backward run was asked for; the plan was made without FATTN_S2_BACKWARD");
+}
+
+/// A problem with some shards and its data.
+S2Spec small_case() {
+    S2Spec spec;
+    spec.dense.q_len = spec.dense.kv_len = 40;
+    spec.dense.head_dim = spec.dense.head_dim_v = 8;
+    spec.dense.backward = true;
+    spec.block_size = 8;
+    return spec;
+}
+
+TEST(S2Api, OffsetsMoveWholeBlocks) {
+    S2Case c(small_case());
+    const CpuDevice& device = cpu_devices().back();
+    const PlanHandle plan = make_plan(device, c);
+    ASSERT_TRUE(run_forward(plan.get(), c));
+    c.dense.reset_gradients();
+    const Tensor o = c.dense.o;
+    fattn_s2_forward_args forward = c.c_forward();
+    forward.q_position_offset = 12;
+    EXPECT_FAILS(fattn_s2_forward(plan.get(), &forward, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
+                 "args->q_position_offset is 12; allowed are multiples of 8, the block_size, from "
+                 "-2147483647 to 2147483647");
+    forward.q_position_offset = -8;
+    forward.k_position_offset = int64_t{1} << 31;
+    EXPECT_FAILS(fattn_s2_forward(plan.get(), &forward, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
+                 "args->k_position_offset is 2147483648; allowed are multiples of 8, the "
+                 "block_size, from -2147483647 to 2147483647");
+    fattn_s2_backward_args backward = c.c_backward();
+    backward.k_position_offset = -1;
+    EXPECT_FAILS(fattn_s2_backward(plan.get(), &backward, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
+                 "args->k_position_offset is -1; allowed are multiples of 8, the block_size, from "
+                 "-2147483647 to 2147483647");
+    EXPECT_TRUE(c.dense.o.same_bytes(o)) << "nothing is written before all checks";
+    EXPECT_TRUE(c.dense.d_k.same_bytes(Tensor(c.dense.d_k.layout())));
+}
+
+TEST(S2Api, ArgumentsWithoutOffsetsStandWhereTheyAre) {
+    S2Case c(small_case());
+    const CpuDevice& device = cpu_devices().back();
+    const PlanHandle plan = make_plan(device, c);
+    ASSERT_TRUE(run_forward(plan.get(), c));
+    ASSERT_TRUE(run_backward(plan.get(), c));
+    const Tensor o = c.dense.o, d_k = c.dense.d_k;
+    // What lies behind the struct of a caller who does not know the fields.
+    c.dense.reset_outputs();
+    fattn_s2_forward_args forward = c.c_forward();
+    forward.struct_size = offsetof(fattn_s2_forward_args, q_position_offset);
+    forward.q_position_offset = forward.k_position_offset = 3;
+    ASSERT_TRUE(ok(fattn_s2_forward(plan.get(), &forward, nullptr)));
+    EXPECT_TRUE(c.dense.o.same_bytes(o));
+    fattn_s2_backward_args backward = c.c_backward();
+    backward.struct_size = offsetof(fattn_s2_backward_args, q_position_offset);
+    backward.q_position_offset = backward.k_position_offset = 3;
+    ASSERT_TRUE(ok(fattn_s2_backward(plan.get(), &backward, nullptr)));
+    EXPECT_TRUE(c.dense.d_k.same_bytes(d_k));
 }
 
 TEST(S2Api, QueriesSayWhatThePatternCovers) {

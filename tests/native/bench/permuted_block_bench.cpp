@@ -202,7 +202,11 @@ void compare_with_dense(benchmark::State& state, const Shape& s) {
 
     fattn_schedule_stats stats{}, all{};
     stats.struct_size = all.struct_size = sizeof stats;
-    require(fattn_permuted_block_stats(plan, permutation.data(), mask.data(), &stats));
+    fattn_permuted_block_selection selection{};
+    selection.struct_size = sizeof(selection);
+    selection.permutation = permutation.data();
+    selection.block_mask = mask.data();
+    require(fattn_permuted_block_stats(plan, &selection, &stats));
     require(fattn_plan_schedule_stats(plan, &all));
     fattn_schedule_stats dense_stats{};
     dense_stats.struct_size = sizeof dense_stats;

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #include "support/compare.h"
 #include "support/s2_case.h"
@@ -80,6 +82,86 @@ TEST(S2Laws, ShortQueriesAreTheLastRows) {
             copy_tokens(all.dense.lse, b, whole.dense.q_len - 61, some.dense.lse, b);
         }
         EXPECT_TRUE(forward_is_near(truth, some.dense)) << device.name << " rows of the whole";
+    }
+}
+
+/// Adds what a shard found to the whole, whose tokens from `first` on are the shard's.
+void add_tokens(const Tensor& shard, int64 first, Tensor& whole) {
+    const TensorLayout& layout = shard.layout();
+    for (int64 b = 0; b < layout.shape[0]; ++b)
+        for (int64 h = 0; h < layout.shape[1]; ++h)
+            for (int64 t = 0; t < layout.shape[2]; ++t)
+                for (int64 d = 0; d < layout.shape[3]; ++d)
+                    whole.set(b, h, first + t, d,
+                              whole.at(b, h, first + t, d) + shard.at(b, h, t, d));
+}
+
+/// Queries and keys cut into shards, each pair of shards run apart with its positions, partial
+/// results merged: forward and gradients of the whole.
+TEST(S2Laws, ShardsOfQueriesAndKeysMakeTheWhole) {
+    constexpr int64 kShards = 2;
+    constexpr int64 kTokens = 160;
+    for (const bool causal : {true, false}) {
+        S2Spec spec = middle_sized();
+        spec.dense.q_len = spec.dense.kv_len = kShards * kTokens;
+        spec.causal = causal;
+        spec.head_offset = 1;
+        S2Case whole(spec);
+        const DenseTruth truth = s2_truth(whole);
+        S2Spec of_shard = spec;
+        of_shard.dense.q_len = of_shard.dense.kv_len = kTokens;
+        for (const CpuDevice& device : cpu_devices()) {
+            whole.dense.reset_outputs();
+            for (Tensor* sum : {&whole.dense.o, &whole.dense.lse, &whole.dense.d_q,
+                                &whole.dense.d_k, &whole.dense.d_v})
+                sum->fill([] { return 0.0; });
+            for (int64 q = 0; q < kShards; ++q) {
+                std::vector<std::unique_ptr<S2Case>> shards;
+                std::vector<const void*> o_parts;
+                std::vector<const float*> lse_parts;
+                for (int64 k = 0; k < kShards; ++k) {
+                    of_shard.q_position_offset = q * kTokens;
+                    of_shard.k_position_offset = k * kTokens;
+                    shards.push_back(std::make_unique<S2Case>(of_shard));
+                    S2Case& c = *shards.back();
+                    for (int64 b = 0; b < spec.dense.batch; ++b) {
+                        copy_tokens(whole.dense.q, b, q * kTokens, c.dense.q, b);
+                        copy_tokens(whole.dense.d_o, b, q * kTokens, c.dense.d_o, b);
+                        copy_tokens(whole.dense.k, b, k * kTokens, c.dense.k, b);
+                        copy_tokens(whole.dense.v, b, k * kTokens, c.dense.v, b);
+                    }
+                    const PlanHandle plan = make_plan(device, c);
+                    ASSERT_TRUE(run_forward(plan.get(), c));
+                    o_parts.push_back(c.dense.o.data());
+                    lse_parts.push_back(c.dense.lse.floats());
+                }
+                Tensor o(shards[0]->dense.o.layout());
+                Tensor lse(shards[0]->dense.lse.layout());
+                fattn_merge_args merge{};
+                merge.struct_size = sizeof merge;
+                merge.part = merge.o_layout = to_c(o.layout());
+                merge.num_parts = kShards;
+                merge.o_parts = o_parts.data();
+                merge.lse_parts = lse_parts.data();
+                merge.o = o.data();
+                merge.lse = lse.floats();
+                ASSERT_TRUE(ok(fattn_merge(device.handle.get(), &merge, nullptr)));
+                add_tokens(o, q * kTokens, whole.dense.o);
+                add_tokens(lse, q * kTokens, whole.dense.lse);
+                for (int64 k = 0; k < kShards; ++k) {
+                    S2Case& c = *shards[static_cast<std::size_t>(k)];
+                    c.dense.o = o;
+                    c.dense.lse = lse;
+                    const PlanHandle plan = make_plan(device, c);
+                    ASSERT_TRUE(run_backward(plan.get(), c));
+                    add_tokens(c.dense.d_q, q * kTokens, whole.dense.d_q);
+                    add_tokens(c.dense.d_k, k * kTokens, whole.dense.d_k);
+                    add_tokens(c.dense.d_v, k * kTokens, whole.dense.d_v);
+                }
+            }
+            EXPECT_TRUE(forward_is_near(truth, whole.dense)) << device.name << describe(spec);
+            EXPECT_TRUE(backward_is_near(truth, whole.dense)) << device.name << describe(spec);
+        }
     }
 }
 

@@ -22,11 +22,22 @@ DenseProblem problem_of(const S2Pattern& pattern, int64 num_v_heads, int64 q_len
     return problem;
 }
 
+/// Offsets are in blocks.
 std::string check(const S2Pattern& pattern, const DenseProblem& problem, int64 tile_q,
-                  int64 tile_kv) {
-    const S2Gatherer gatherer(problem, pattern, tile_q, tile_kv);
-    const std::vector<uint8> visible =
-        reference::s2_visibility(pattern, problem.q_len, problem.kv_len);
+                  int64 tile_kv, int64 q_blocks = 0, int64 k_blocks = 0) {
+    const int64 q_offset = q_blocks * pattern.block_size;
+    const int64 k_offset = k_blocks * pattern.block_size;
+    const S2Gatherer unmoved(problem, pattern, tile_q, tile_kv);
+    const S2Gatherer gatherer = unmoved.moved(q_offset, k_offset);
+    const GatherCapacity capacity = gatherer.forward_capacity();
+    const GatherCapacity planned = unmoved.forward_capacity();
+    if (capacity.rows != planned.rows || capacity.slots != planned.slots ||
+        capacity.words != planned.words) {
+        return "moving changes the capacity";
+    }
+    const std::vector<uint8> visible = reference::s2_visibility(
+        pattern, reference::s2_positions(problem.q_len, problem.kv_len, q_offset, k_offset),
+        problem.q_len, problem.kv_len);
     return test::check_gatherer(gatherer, problem, problem.kv_len,
                                 [&](int64, int64 h, int64 i, int64 j) {
                                     const int64 at = (h * problem.q_len + i) * problem.kv_len + j;
@@ -64,6 +75,41 @@ TEST(S2Gatherer, ShowsExactlyThePairsOfThePattern) {
                                 << q_len << "x" << kv_len << " block " << block << " local "
                                 << local << " stride " << stride << " flags " << flags << " tile "
                                 << tile;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+TEST(S2Gatherer, ShowsExactlyThePairsOfMovedPositions) {
+    for (const auto& [q_len, kv_len] : {std::pair<int64, int64>{9, 9}, {7, 16}, {10, 6}}) {
+        for (const auto& [q_blocks, k_blocks] :
+             {std::pair<int64, int64>{0, 3}, {1, 0}, {3, 1}, {5, 5}, {-2, 0}, {20, 3}, {-7, -8}}) {
+            for (const int64 block : {1, 3, 4}) {
+                for (const int64 local : {1, 3}) {
+                    for (const int64 stride : {1, 2, 5}) {
+                        for (int flags = 0; flags < 16; ++flags) {
+                            const S2Pattern pattern{.block_size = block,
+                                                    .local_blocks = local,
+                                                    .vertical_stride = stride,
+                                                    .head_offset = flags & 1,
+                                                    .dense_heads = flags >> 3,
+                                                    .num_q_heads = 4,
+                                                    .num_k_heads = 2,
+                                                    .per_query_head = (flags & 2) != 0,
+                                                    .homogeneous = false,
+                                                    .causal = (flags & 4) == 0};
+                            const DenseProblem problem = problem_of(pattern, 2, q_len, kv_len);
+                            for (const int64 tile : {2, 8}) {
+                                ASSERT_EQ(check(pattern, problem, tile, tile, q_blocks, k_blocks),
+                                          "")
+                                    << q_len << "x" << kv_len << " moved " << q_blocks << " "
+                                    << k_blocks << " block " << block << " local " << local
+                                    << " stride " << stride << " flags " << flags << " tile "
+                                    << tile;
+                            }
                         }
                     }
                 }

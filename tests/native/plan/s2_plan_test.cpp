@@ -15,7 +15,9 @@ struct Case {
     S2Pattern pattern;
 
     bool sees(int64 q_head, int64 i, int64 j) const {
-        return i >= 0 && reference::s2_sees(pattern, problem.q_len, problem.kv_len, q_head, i, j);
+        return i >= 0 &&
+               reference::s2_sees(pattern, reference::s2_positions(problem.q_len, problem.kv_len),
+                                  q_head, i, j);
     }
 };
 

@@ -46,7 +46,7 @@ std::string rows(const S2Pattern& pattern, int64 q_len, int64 kv_len, int64 head
     std::string out;
     for (int64 i = 0; i < q_len; ++i) {
         for (int64 j = 0; j < kv_len; ++j) {
-            out += s2_sees(pattern, q_len, kv_len, head, i, j) ? 'x' : '.';
+            out += s2_sees(pattern, s2_positions(q_len, kv_len), head, i, j) ? 'x' : '.';
         }
         out += '\n';
     }
@@ -155,6 +155,25 @@ TEST(S2Gradients, MatchFiniteDifferences) {
                 expect_gradient(c, pattern, c.q, gradients.d_q);
                 expect_gradient(c, pattern, c.k, gradients.d_k);
                 expect_gradient(c, pattern, c.v, gradients.d_v);
+            }
+        }
+    }
+}
+
+/// Tokens that stand elsewhere see what the tokens of a longer sequence see from there.
+TEST(S2Reference, MovedTokensAreThoseOfALongerSequence) {
+    for (const bool causal : {true, false}) {
+        S2Pattern pattern = pattern_of();
+        pattern.causal = causal;
+        for (int64 head = 0; head < pattern.num_q_heads; ++head) {
+            for (int64 i = 0; i < 20; ++i) {
+                for (int64 j = 0; j < 20; ++j) {
+                    const bool whole = s2_sees(pattern, s2_positions(20, 20), head, i, j);
+                    // Six queries from 8 on, six keys from 4 on.
+                    if (i < 8 || i >= 14 || j < 4 || j >= 10) continue;
+                    EXPECT_EQ(s2_sees(pattern, s2_positions(6, 6, 8, 4), head, i - 8, j - 4), whole)
+                        << head << " " << i << " " << j;
+                }
             }
         }
     }

@@ -16,10 +16,12 @@ constexpr double kBackwardWork = 6e5;
 void fill_mask(const S2Spec& spec, DenseCase& c) {
     const DenseSpec& s = spec.dense;
     const S2Pattern pattern = spec.pattern();
+    const reference::S2Positions positions =
+        reference::s2_positions(s.q_len, s.kv_len, spec.q_position_offset, spec.k_position_offset);
     for (int64 h = 0; h < s.num_q_heads; ++h)
         for (int64 i = 0; i < s.q_len; ++i)
             for (int64 j = 0; j < s.kv_len; ++j) {
-                const bool seen = reference::s2_sees(pattern, s.q_len, s.kv_len, h, i, j);
+                const bool seen = reference::s2_sees(pattern, positions, h, i, j);
                 c.mask.set(0, h, i, j, seen ? 1 : 0);
             }
 }
@@ -81,7 +83,8 @@ std::string describe(const S2Spec& s) {
     text << "s2 blocks of " << s.block_size << " local " << s.local_blocks << " stride "
          << s.vertical_stride << " offset " << s.head_offset << " dense " << s.dense_heads
          << (s.per_query_head ? " per query head" : "") << (s.homogeneous ? " homogeneous" : "")
-         << (s.causal ? "" : " two-sided") << "; " << describe(s.dense);
+         << (s.causal ? "" : " two-sided") << " moved " << s.q_position_offset << " "
+         << s.k_position_offset << "; " << describe(s.dense);
     return text.str();
 }
 
@@ -107,6 +110,10 @@ S2Spec random_s2_spec(uint64 seed, bool backward) {
     spec.homogeneous = between(0, 5) == 0;
     spec.causal = between(0, 2) != 0;
     spec.dense_heads = between(0, 3) == 0 ? between(0, spec.pattern().num_pattern_heads()) : 0;
+    if (between(0, 2) == 0) {
+        spec.q_position_offset = between(-2, 6) * spec.block_size;
+        spec.k_position_offset = between(-2, 6) * spec.block_size;
+    }
     return spec;
 }
 
@@ -149,6 +156,8 @@ fattn_s2_forward_args S2Case::c_forward() {
     args.v = dense.v.data();
     args.o = dense.o.data();
     args.lse = dense.lse.floats();
+    args.q_position_offset = spec_.q_position_offset;
+    args.k_position_offset = spec_.k_position_offset;
     return args;
 }
 
@@ -165,6 +174,8 @@ fattn_s2_backward_args S2Case::c_backward() {
     args.d_q = dense.d_q.data();
     args.d_k = dense.d_k.data();
     args.d_v = dense.d_v.data();
+    args.q_position_offset = spec_.q_position_offset;
+    args.k_position_offset = spec_.k_position_offset;
     return args;
 }
 

@@ -20,6 +20,8 @@ struct S2Spec {
     bool per_query_head = false;
     bool homogeneous = false;
     bool causal = true;
+    int64 q_position_offset = 0;  // multiples of block_size
+    int64 k_position_offset = 0;
 
     S2Pattern pattern() const;
 };
