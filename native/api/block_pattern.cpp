@@ -105,7 +105,8 @@ Status write_mask(const fattn_block_pattern* given, uint8_t* mask, uint64_t num_
     if (mask == nullptr && needed > 0) {
         return invalid(text("mask is NULL; room for ", needed, " bytes is needed"));
     }
-    write_block_mask(pattern, mask);
+    // Any number of heads may have no blocks.
+    if (needed > 0) write_block_mask(pattern, mask);
     return {};
 }
 

@@ -283,5 +283,13 @@ TEST(BlockPatternApi, WrongPatternsAreRefusedByName) {
                                           0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1}));
 }
 
+TEST(BlockPatternApi, HeadsWithoutQueriesTakeNoTime) {
+    fattn_block_pattern p{};
+    p.struct_size = sizeof(p);
+    p.num_heads = 2147483647;
+    p.block_size = 1;
+    EXPECT_EQ(fattn_block_pattern_mask(&p, nullptr, 0), FATTN_STATUS_OK);
+}
+
 }  // namespace
 }  // namespace fattn::test
