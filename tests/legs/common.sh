@@ -9,7 +9,7 @@ root=$PWD
 work=$root/.build/test/$(basename "$0" .sh)
 mkdir -p "$work"
 : "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
-# Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, which .ci/run takes from the commit
+# Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, so that a red run is red again for everyone
 # (native/notes/0028-test-seeds.md).
 export FATTN_TEST_MODE
 

@@ -165,7 +165,7 @@ TEST(NeighborhoodCheck, RunsNeedWhatThePlanAnnounced) {
                  FATTN_STATUS_INVALID_ARGUMENT,
                  "args->additional_v is NULL; needed are [2, 2, 5, 16] of f32");
     args = data.args();
-    args.o = data.additional_k.data();
+    args.additional_k = data.o.data();  // the smaller one, so that nothing else is met
     EXPECT_FAILS(fattn_neighborhood_forward(plan.get(), &args, nullptr),
                  FATTN_STATUS_INVALID_ARGUMENT,
                  "args->o and args->additional_k overlap in memory; an output must not meet an "
