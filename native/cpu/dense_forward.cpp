@@ -166,16 +166,8 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     };
     if (problem_.varlen) clear_unused_rows(args);
     const Status status = parallel_for(units, num_threads, cancel, [&](int64 task, int slot) {
-        const Unit unit = unit_of(task);
-        ForwardTask current = task_of(args, unit);
-        current.scratch = scratch + static_cast<uint64>(slot) * scratch_bytes;
-        current.cancel = cancel;
-        ForwardTask next{};
-        if (unit.plan.chunk == 0 && task + 1 < units) {
-            next = task_of(args, unit_of(task + 1));
-            current.next = &next;
-        }
-        run_unit(unit, current, partials);
+        run_unit(args, unit_of(task), scratch + static_cast<uint64>(slot) * scratch_bytes, partials,
+                 cancel);
     });
     if (!status.ok() || !split) return status;
     return parallel_for(batch * num_runs, num_threads, cancel, [&](int64 task, int) {
@@ -214,9 +206,11 @@ void DenseForward::clear_unused_rows(const DenseForwardArgs& args) const {
     }
 }
 
-ForwardTask DenseForward::task_of(const DenseForwardArgs& args, const Unit& unit) const {
+void DenseForward::run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch,
+                            float* partials, const int32* cancel) const {
     const SequencePlan& plan = unit.plan;
     const int64 run_rows = unit.run.count * unit.sequence.q_len;
+    const int64 kv_len = unit.sequence.kv_len;
     ForwardTask task{.problem = &problem_,
                      .args = &args,
                      .gathered = nullptr,
@@ -226,27 +220,18 @@ ForwardTask DenseForward::task_of(const DenseForwardArgs& args, const Unit& unit
                      .row_begin = 0,
                      .row_end = run_rows,
                      .key_begin = 0,
-                     .key_end = unit.sequence.kv_len,
+                     .key_end = kv_len,
                      .next_key_end = 0,
-                     .next = nullptr,
                      .partial = nullptr,
-                     .scratch = nullptr,
-                     .cancel = nullptr};
+                     .scratch = scratch,
+                     .cancel = cancel};
     if (plan.chunk == 0) {
-        // A run with fewer heads than the longest has fewer units: then no row is left.
-        task.row_begin = std::min(run_rows, unit.index * plan.block_rows);
+        task.row_begin = unit.index * plan.block_rows;
         task.row_end = std::min(run_rows, task.row_begin + plan.block_rows);
-    }
-    return task;
-}
-
-void DenseForward::run_unit(const Unit& unit, ForwardTask task, float* partials) const {
-    const SequencePlan& plan = unit.plan;
-    if (plan.chunk == 0) {
+        // A run with fewer heads than the longest has fewer units.
         if (task.row_begin < task.row_end) table_.forward(task);
         return;
     }
-    const int64 kv_len = unit.sequence.kv_len;
     const int64 stride = partial_floats(problem_, most_heads_ * unit.sequence.q_len);
     const int64 first = unit.index * plan.chunks_per_unit;
     const int64 last = std::min(plan.num_chunks, first + plan.chunks_per_unit);

@@ -33,8 +33,8 @@ class DenseForward {
     Grain grain(const DenseForwardArgs& args, int num_threads) const;
     /// Packed rows that belong to no sequence are rows that see no key.
     void clear_unused_rows(const DenseForwardArgs& args) const;
-    ForwardTask task_of(const DenseForwardArgs& args, const Unit& unit) const;
-    void run_unit(const Unit& unit, ForwardTask task, float* partials) const;
+    void run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch, float* partials,
+                  const int32* cancel) const;
 
     const DenseProblem& problem_;
     const KernelTable& table_;

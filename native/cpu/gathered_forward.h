@@ -29,16 +29,13 @@ class GatheredForward {
   private:
     /// What one thread works with.
     struct Memory {
-        GatherBuffer lists[2];  // of the current share and of the next one
+        GatherBuffer lists;
         std::byte* scratch;
         float* partials;
     };
 
-    struct Prepared;
-
     Memory take(const GatherCapacity& capacity, WorkspaceParts& parts) const;
     int64 partial_floats(int64 rows) const;
-    void run_share(ForwardTask task, const ForwardTask* next, const Memory& memory) const;
     /// Few rows: keys are read where they lie, a chunk at a time.
     void run_few_rows(ForwardTask task, const Memory& memory) const;
 

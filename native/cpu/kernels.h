@@ -27,7 +27,6 @@ struct ForwardTask {
     int64 key_end;
     int64
         next_key_end;  // decode: keys [key_end, next_key_end) will be read next by the same thread
-    const ForwardTask* next;  // what the same thread probably does next, or null
     /// Null: write o and lse. Otherwise the unnormalised state of every row goes here, for
     /// merge_partials: [num_rows] max in base 2, [num_rows] sum, [num_rows, round_up(head_dim_v,
     /// 16)] weighted values, all f32.

@@ -10,7 +10,6 @@
 #include "cpu/generic/math.h"
 #include "cpu/generic/micro.h"
 #include "cpu/generic/pack.h"
-#include "cpu/generic/read_ahead.h"
 #include "cpu/generic/rows.h"
 #include "cpu/generic/scores.h"
 #include "cpu/generic/scratch.h"
@@ -84,15 +83,12 @@ class ForwardLoop {
     void run() {
         start_rows();
         pack_queries();
-        const TokenRows keys = keys_of(task_, task_.first_head);
-        const TokenRows values = values_of(task_, task_.first_head);
+        const TokenRows keys = k_rows(task_, problem_.k_head(task_.first_head));
+        const TokenRows values = v_rows(task_, problem_.v_head(task_.first_head));
         for (int64 key = first_key_ / kTileKv * kTileKv; key < last_key_; key += kTileKv) {
             if (task_.cancel != nullptr && __atomic_load_n(task_.cancel, __ATOMIC_RELAXED) != 0)
                 return;
             pack_tile(keys, values, key);
-            look_ahead(keys, values, key + kTileKv);
-            ahead_.pace(num_groups_ *
-                        ceil_div<int64>(min_of<int64>(last_key_ - key, kTileKv), kPanel));
             for (int64 g = 0; g < num_groups_; g += kTileQ / kMicroRows) {
                 row_tile(g, min_of<int64>(num_groups_, g + kTileQ / kMicroRows), key);
             }
@@ -101,40 +97,6 @@ class ForwardLoop {
     }
 
   private:
-    TokenRows keys_of(const ForwardTask& task, int64 q_head) const {
-        return k_rows(task, problem_.k_head(q_head));
-    }
-    TokenRows values_of(const ForwardTask& task, int64 q_head) const {
-        return v_rows(task, problem_.v_head(q_head));
-    }
-
-    /// Queues what will be touched after the current tile: the next tile, or this task's rows of O
-    /// and what the next task starts with.
-    void look_ahead(const TokenRows& keys, const TokenRows& values, int64 next_key) {
-        ahead_.clear();
-        if (next_key < last_key_) {
-            add_ahead(keys, values, next_key, min_of<int64>(next_key + kTileKv, last_key_));
-            return;
-        }
-        if (task_.next == nullptr) return;
-        const ForwardTask& next = *task_.next;
-        const int64 begin = first_tile(next);
-        add_ahead(keys_of(next, next.first_head), values_of(next, next.first_head), begin,
-                  min_of<int64>(begin + kTileKv, next.key_end));
-    }
-    /// Key at which the next task's first tile begins, as far as its first row and this task's
-    /// predicate tell.
-    int64 first_tile(const ForwardTask& next) const {
-        if (next.gathered != nullptr || next.sequence.batch_idx != task_.sequence.batch_idx)
-            return 0;
-        const KeyInterval keys = space_.predicate.visible(next.row_begin % next.sequence.q_len);
-        return max_of(keys.begin, next.key_begin) / kTileKv * kTileKv;
-    }
-    void add_ahead(const TokenRows& keys, const TokenRows& values, int64 begin, int64 end) {
-        ahead_.add(keys, begin, end, problem_.head_dim * bytes_of(problem_.k.dtype));
-        ahead_.add(values, begin, end, problem_.head_dim_v * bytes_of(problem_.v.dtype));
-    }
-
     void start_rows() {
         first_key_ = task_.key_end;
         last_key_ = task_.key_begin;
@@ -225,7 +187,6 @@ class ForwardLoop {
             for (int64 g = group; g < group_end; ++g) {
                 const GroupRange& range = ranges[g - group];
                 if (j < range.begin || j >= range.end) continue;
-                ahead_.step();
                 multiply_keys(g, (g - group) * kMicroRows, j, range.depth - j);
             }
         }
@@ -439,7 +400,6 @@ class ForwardLoop {
     int64 v_begin_ = 0;  // tile-local key of the first packed value
     int64 v_words_ = 0;
     bool v_not_finite_ = false;
-    ReadAhead ahead_;
     ForwardScratch s_{};
 };
 
