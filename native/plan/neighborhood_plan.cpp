@@ -82,7 +82,9 @@ class VisitedPairs {
             slots_of_rows = std::move(longer);
         }
         double pairs = 0;
-        for (const auto& [line, slots] : slots_of_rows) {
+        for (const auto& entry : slots_of_rows) {
+            const int64 line = entry.first;
+            const double slots = entry.second;
             for_each_patch(first_, schedule.axis[first_],
                            [&](int32 group, KeyInterval patch, KeyInterval box) {
                                pairs += slots * along_first(grid_.axis[first_].group_length(group),
