@@ -127,8 +127,8 @@ inline void pack_transposed(const RowOf& row, int64 num_rows, int64 extent, floa
     for (int64 first = 0; first < kColumns; first += kWidth) {
         const int64 columns = min_of<int64>(kWidth, kColumns - first);
         const char* rows[kWidth];
-        const char*
-            next[kWidth];  // the block that follows: a transpose waits for every row it reads
+        // Of the block that follows: a transpose waits for every row it reads.
+        const char* next[kWidth];
         for (int r = 0; r < kWidth; ++r) {
             rows[r] = first + r < min_of<int64>(num_rows, kColumns) ? row(first + r) : nullptr;
             next[r] = row(min_of(first + columns + r, num_rows - 1));

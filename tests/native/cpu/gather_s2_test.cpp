@@ -45,6 +45,20 @@ std::string check(const S2Pattern& pattern, const DenseProblem& problem, int64 t
                                 });
 }
 
+/// Flags 0 to 15: head offset, pattern per query head, two-sided, a dense head.
+S2Pattern pattern_of(int64 block, int64 local, int64 stride, int flags) {
+    return {.block_size = block,
+            .local_blocks = local,
+            .vertical_stride = stride,
+            .head_offset = flags & 1,
+            .dense_heads = flags >> 3,
+            .num_q_heads = 4,
+            .num_k_heads = 2,
+            .per_query_head = (flags & 2) != 0,
+            .homogeneous = false,
+            .causal = (flags & 4) == 0};
+}
+
 TEST(S2Gatherer, ShowsExactlyThePairsOfThePattern) {
     for (const auto& [q_len, kv_len] : {std::pair<int64, int64>{0, 5},
                                         {5, 0},
@@ -59,16 +73,7 @@ TEST(S2Gatherer, ShowsExactlyThePairsOfThePattern) {
                 for (const int64 stride : {1, 2, 4, 9}) {
                     for (int flags = 0; flags < 16; ++flags) {
                         for (const int64 tile : {2, 8}) {
-                            const S2Pattern pattern{.block_size = block,
-                                                    .local_blocks = local,
-                                                    .vertical_stride = stride,
-                                                    .head_offset = flags & 1,
-                                                    .dense_heads = flags >> 3,
-                                                    .num_q_heads = 4,
-                                                    .num_k_heads = 2,
-                                                    .per_query_head = (flags & 2) != 0,
-                                                    .homogeneous = false,
-                                                    .causal = (flags & 4) == 0};
+                            const S2Pattern pattern = pattern_of(block, local, stride, flags);
                             const DenseProblem problem =
                                 problem_of(pattern, (flags & 1) != 0 ? 1 : 2, q_len, kv_len);
                             ASSERT_EQ(check(pattern, problem, tile, tile), "")
@@ -91,16 +96,7 @@ TEST(S2Gatherer, ShowsExactlyThePairsOfMovedPositions) {
                 for (const int64 local : {1, 3}) {
                     for (const int64 stride : {1, 2, 5}) {
                         for (int flags = 0; flags < 16; ++flags) {
-                            const S2Pattern pattern{.block_size = block,
-                                                    .local_blocks = local,
-                                                    .vertical_stride = stride,
-                                                    .head_offset = flags & 1,
-                                                    .dense_heads = flags >> 3,
-                                                    .num_q_heads = 4,
-                                                    .num_k_heads = 2,
-                                                    .per_query_head = (flags & 2) != 0,
-                                                    .homogeneous = false,
-                                                    .causal = (flags & 4) == 0};
+                            const S2Pattern pattern = pattern_of(block, local, stride, flags);
                             const DenseProblem problem = problem_of(pattern, 2, q_len, kv_len);
                             for (const int64 tile : {2, 8}) {
                                 ASSERT_EQ(check(pattern, problem, tile, tile, q_blocks, k_blocks),
