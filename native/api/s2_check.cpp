@@ -14,6 +14,9 @@ constexpr FamilyFlags kFlags{.known = 2 * static_cast<uint32>(FATTN_S2_DETERMINI
                              .backward = FATTN_S2_BACKWARD,
                              .backward_name = "FATTN_S2_BACKWARD"};
 
+/// A plan keeps a few numbers for each query head.
+constexpr int64 kMaxHeads = 65536;
+
 Status check_range(const char* name, int64 value, int64 least, int64 most, const char* meaning) {
     if (value >= least && value <= most) return {};
     return invalid(text(name, " is ", value, "; allowed are ", least, " to ", most, ", ", meaning));
@@ -41,6 +44,8 @@ Status check_s2_problem(const fattn_s2_problem& given, CheckedS2* out) {
     *out = CheckedS2{};
     FATTN_RETURN_IF_ERROR(check_softmax_base(given, kFlags, &out->dense));
     const DenseProblem& dense = out->dense.problem;
+    FATTN_RETURN_IF_ERROR(
+        check_range("q.shape[1]", dense.num_q_heads, 0, kMaxHeads, "the query heads"));
     FATTN_RETURN_IF_ERROR(
         check_range("block_size", given.block_size, 1, kMaxExtent, "the tokens of a block"));
     FATTN_RETURN_IF_ERROR(check_range("local_blocks", given.local_blocks, 1, kMaxExtent,

@@ -918,7 +918,7 @@ typedef struct fattn_s2_problem {
     uint32_t struct_size;
     /** Bits of fattn_s2_flags. */
     uint32_t flags;
-    /** Queries [B, Hq, Lq, D]; with Lq < Lk the last Lq positions. */
+    /** Queries [B, Hq, Lq, D]; with Lq < Lk the last Lq positions. Hq is at most 65536. */
     fattn_layout q;
     /** Keys [B, Hk, Lk, D]. */
     fattn_layout k;

@@ -45,6 +45,8 @@ TEST(S2Api, WrongProblemsAreRefusedByName) {
         {"the layout of a gradient is given, but flags lack FATTN_S2_BACKWARD",
          [](auto& p) { p.d_q = p.q; }},
         {"q.dtype is u8; allowed are f32, f16, bf16", [](auto& p) { p.q.dtype = FATTN_DTYPE_U8; }},
+        {"q.shape[1] is 65537; allowed are 0 to 65536, the query heads",
+         [](auto& p) { p.q.shape[1] = 65537; }},
         {"block_size is 0; allowed are 1 to 2147483647, the tokens of a block",
          [](auto& p) { p.block_size = 0; }},
         {"local_blocks is -1; allowed are 1 to 2147483647, the blocks of the local band, the "
