@@ -45,7 +45,7 @@ case ${1:-} in
     test)
         need_dotnet
         need /usr/include/gtest/gtest.h=libgtest-dev
-        build_native -DFATTN_BUILD_TESTS=ON
+        build_native -DFATTN_BUILD_TESTS=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan"
         dotnet build Interop.sln -c Release -v quiet
         exec bash tests/legs/run.sh "${@:2}"
         ;;

@@ -3,6 +3,7 @@
 #   fused_attention   the shared library that is shipped: exports only what the public header declares
 #   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
 #   fattn_reference   native/reference, part of neither
+#   fattn_<variant>_objects   for each of FATTN_SANITIZED_VARIANTS the object files once more, see fattn_sanitized_variant
 function(fattn_add_library)
   find_package(Threads REQUIRED)
   include(GNUInstallDirs)
@@ -14,10 +15,19 @@ function(fattn_add_library)
   endforeach()
   list(FILTER sources EXCLUDE REGEX "/native/cpu/target_[a-z0-9_]+\\.cpp$")
 
-  add_library(fattn_objects OBJECT ${sources})
-  fattn_compile_options(fattn_objects)
-  fattn_hide_symbols(fattn_objects)
-  target_compile_definitions(fattn_objects PRIVATE FATTN_VERSION="${PROJECT_VERSION}")
+  set(copies fattn_objects)
+  foreach(variant IN LISTS FATTN_SANITIZED_VARIANTS)
+    list(APPEND copies fattn_${variant}_objects)
+  endforeach()
+  foreach(copy IN LISTS copies)
+    add_library(${copy} OBJECT ${sources})
+    fattn_compile_options(${copy})
+    fattn_hide_symbols(${copy})
+    target_compile_definitions(${copy} PRIVATE FATTN_VERSION="${PROJECT_VERSION}")
+  endforeach()
+  foreach(variant IN LISTS FATTN_SANITIZED_VARIANTS)
+    fattn_sanitized_variant(fattn_${variant}_objects ${variant})
+  endforeach()
 
   add_library(fused_attention SHARED $<TARGET_OBJECTS:fattn_objects>)
   target_link_libraries(fused_attention PRIVATE Threads::Threads ${CMAKE_DL_LIBS})

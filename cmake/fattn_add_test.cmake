@@ -3,6 +3,9 @@
 # beside it. Programs link the library's object files, the reference and tests/native/support; the room "include", where
 # the public door is tested, links the shared library instead. Programs land in <build>/tests, listed in programs.txt.
 #
+# For each of FATTN_SANITIZED_VARIANTS the same object files are linked with the library's sanitized ones; those programs
+# land in <build>/tests/<variant>, and tests_<variant> builds them.
+#
 # A file <name>_for_<isa>.cpp is code of one CPU target: it is compiled with that target's flags and left out where the
 # target is not built. Like native/cpu/target_<isa>.cpp it lets nothing out but one table, so a program holds code of every
 # instruction set and calls what the processor has.
@@ -25,16 +28,46 @@ function(fattn_add_test room)
     list(APPEND sources ${isa_sources})
   endforeach()
 
+  set(objects fattn_tests_of_${room})
+  add_library(${objects} OBJECT ${sources})
+  fattn_compile_options(${objects})
+  target_include_directories(${objects} PRIVATE "${PROJECT_SOURCE_DIR}/tests/native")
+  # What a test does besides calling the library is short; compiling it is not.
+  target_compile_options(${objects} PRIVATE
+    $<$<CONFIG:Release>:-O1>
+    # GCC 12 at this level believes that strings which it sees moved from are read past their end.
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds -Wno-stringop-overread -Wno-stringop-overflow>)
+
   set(target fattn_test_${room})
-  add_executable(${target} ${sources})
-  fattn_compile_options(${target})
-  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/native")
-  if(room STREQUAL "include")
-    target_link_libraries(${target} PRIVATE fused_attention GTest::gtest_main)
-  else()
-    target_link_libraries(${target} PRIVATE fattn_test_support fattn_reference fattn_internal GTest::gtest_main)
-    fattn_precompile_headers(${target})
-  endif()
-  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  add_executable(${target} $<TARGET_OBJECTS:${objects}>)
+  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   file(APPEND "${PROJECT_BINARY_DIR}/tests/programs.txt" "${target}\n")
+  if(room STREQUAL "include")
+    target_link_libraries(${objects} PRIVATE fused_attention GTest::gtest)
+    target_link_libraries(${target} PRIVATE fused_attention GTest::gtest_main)
+    return()
+  endif()
+  target_link_libraries(${objects} PRIVATE fattn_test_support fattn_reference fattn_internal)
+  target_link_libraries(${target} PRIVATE fattn_test_support fattn_reference fattn_internal GTest::gtest_main)
+  fattn_precompile_headers(${objects})
+
+  # What these rooms test is in headers or no part of the library: there is nothing to sanitize.
+  if(room MATCHES "^(core|reference)$")
+    return()
+  endif()
+  foreach(variant IN LISTS FATTN_SANITIZED_VARIANTS)
+    get_property(of_targets GLOBAL PROPERTY FATTN_OBJECTS_OF_${variant})
+    # The library's files come first: of an inline function that both have, the sanitized copy is then linked.
+    add_executable(${target}_${variant}
+      $<TARGET_OBJECTS:fattn_${variant}_objects> ${of_targets} $<TARGET_OBJECTS:${objects}>)
+    # As a file, which does not bring the library's plain object files along.
+    target_link_libraries(${target}_${variant} PRIVATE
+      $<TARGET_FILE:fattn_test_support> fattn_reference GTest::gtest_main GTest::gtest Threads::Threads ${CMAKE_DL_LIBS})
+    set_target_properties(${target}_${variant} PROPERTIES
+      LINKER_LANGUAGE CXX OUTPUT_NAME ${target} RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/${variant}")
+    fattn_sanitized_variant(${target}_${variant} ${variant})
+    add_dependencies(${target}_${variant} fattn_test_support)
+    add_dependencies(tests_${variant} ${target}_${variant})
+    file(APPEND "${PROJECT_BINARY_DIR}/tests/${variant}/programs.txt" "${target}\n")
+  endforeach()
 endfunction()

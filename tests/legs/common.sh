@@ -77,13 +77,13 @@ gtest() {
     echo "$name: $all_passed passed, $all_failed failed, $all_skipped skipped, $((SECONDS - started)) s"
 }
 
-# gtest_all <build tree> <launcher>...: every GoogleTest program that the tree has just been configured with.
+# gtest_all <folder> <launcher>...: every GoogleTest program that the build tree has just been configured to leave there.
 gtest_all() {
-    local tree=$1 program
+    local folder=$1 program
     shift
     while read -r program; do
-        gtest "$@" "$tree/tests/$program"
-    done < "$tree/tests/programs.txt"
+        gtest "$@" "$folder/$program"
+    done < "$folder/programs.txt"
 }
 
 # dotnet_tests <label> <command>...: runs the managed suite and counts its tests.

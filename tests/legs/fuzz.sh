@@ -8,13 +8,19 @@ runs=20000 seconds=15
 native_build fuzz -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
     -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DFATTN_BUILD_FUZZERS=ON \
     "-DFATTN_CPU_TARGETS=scalar" -DFATTN_SANITIZE=fuzzer-no-link,address,undefined
-for source in tests/fuzz/*_fuzz.cpp; do
-    name=$(basename "$source" _fuzz.cpp)
-    program=.build/native/fuzz/fuzz/fattn_fuzz_$name
-    seeds=tests/fuzz/seeds/$name
+fuzz() {
+    local name=$1 program=.build/native/fuzz/fuzz/fattn_fuzz_$1 seeds=tests/fuzz/seeds/$1
     mkdir -p "$work/$name"
     check "$name replays its seeds" "$program" -runs=0 "$seeds"
     check "$name mutates them" "$program" -seed=1 -runs="$runs" -max_total_time="$seconds" \
         -artifact_prefix="$work/" "$work/$name" "$seeds"
+}
+
+# A program uses one processor, so there are as many at a time as processors.
+for source in tests/fuzz/*_fuzz.cpp; do
+    while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n; done
+    fuzz "$(basename "$source" _fuzz.cpp)" &
 done
+wait
+awk '$2 > 0 { failed = 1 } END { exit failed }' "$LEG_COUNTS" || leg_failed=1
 finish

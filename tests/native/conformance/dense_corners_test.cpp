@@ -107,11 +107,12 @@ TEST_P(DenseCorners, LengthsAroundTileEdges) {
 
 TEST_P(DenseCorners, EveryHeadDim) {
     const int64 step = runs_everything() ? 1 : 37;
+    CasePicker picker;
     for (int64 head_dim = 1; head_dim <= 576; head_dim += step)
         for (const DType dtype : kDTypes) {
             DenseSpec spec = sized(5, 9, head_dim);
             spec.dtype = dtype;
-            expect_corner(spec, backward());
+            if (picker.next()) expect_corner(spec, backward());
         }
     for (const auto& [head_dim, head_dim_v] :
          {std::pair<int64, int64>{576, 512}, {192, 128}, {1, 576}, {576, 1}, {33, 65}, {64, 31}})
@@ -119,7 +120,7 @@ TEST_P(DenseCorners, EveryHeadDim) {
             DenseSpec spec = sized(5, 9, head_dim);
             spec.head_dim_v = head_dim_v;
             spec.dtype = dtype;
-            expect_corner(spec, backward());
+            if (picker.next()) expect_corner(spec, backward());
         }
 }
 

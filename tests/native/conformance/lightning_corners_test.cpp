@@ -5,6 +5,7 @@
 #include <string>
 
 #include "support/lightning_truth.h"
+#include "support/sampling.h"
 
 namespace fattn::test {
 namespace {
@@ -24,6 +25,7 @@ LightningSpec spec_of(int64 len, int64 head_dim, int64 head_dim_v) {
 }
 
 TEST(LightningCorners, SingleTokensAndSingleFeatures) {
+    CasePicker picker;
     for (const int64 len : {1, 2, 96, 97})
         for (const int64 head_dim : {1, 16})
             for (const int64 head_dim_v : {1, 16})
@@ -31,7 +33,7 @@ TEST(LightningCorners, SingleTokensAndSingleFeatures) {
                     LightningSpec spec = spec_of(len, head_dim, head_dim_v);
                     spec.batch = 64;
                     spec.causal = causal;
-                    expect_near_truth(spec);
+                    if (picker.next()) expect_near_truth(spec);
                 }
 }
 
@@ -94,7 +96,7 @@ TEST(LightningCorners, EmptyExtentsPassTheStateOn) {
 TEST(LightningCorners, LongSequencesStayNearTheReference) {
     // One head without decay adds up everything, one forgets slowly.
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-        LightningSpec spec = spec_of(100000, 8, 8);
+        LightningSpec spec = spec_of(runs_little() ? 10000 : 100000, 8, 8);
         spec.batch = 1;
         spec.num_q_heads = 2;
         spec.num_kv_heads = 1;

@@ -62,7 +62,7 @@ TEST(LightningDeterminism, LargeBitsOfSegmentsDoNotDependOnThreads) {
             LightningSpec spec;
             spec.num_q_heads = 2;
             spec.num_kv_heads = 1;
-            spec.len = 5000;
+            spec.len = runs_little() ? 2100 : 5000;  // several segments
             spec.head_dim = 24;
             spec.head_dim_v = 40;
             spec.dtype = dtype;

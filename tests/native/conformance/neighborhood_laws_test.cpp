@@ -8,6 +8,7 @@
 #include "support/compare.h"
 #include "support/dense_case.h"
 #include "support/neighborhood_truth.h"
+#include "support/sampling.h"
 
 namespace fattn::test {
 namespace {
@@ -199,10 +200,11 @@ TEST(NeighborhoodLaws, CornersAreNearTheReference) {
     one_kv_head.num_q_heads = 40;  // more rows than a share takes of a few tokens
     one_kv_head.num_kv_heads = 1;
     one_kv_head.batch = 1;
+    CasePicker picker;
     for (NeighborhoodSpec spec : specs) {
         for (const DType dtype : {DType::kF32, DType::kBF16}) {
             spec.dtype = dtype;
-            expect_near_truth(spec);
+            if (picker.next()) expect_near_truth(spec);
         }
     }
 }

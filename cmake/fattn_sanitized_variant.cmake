@@ -1,0 +1,23 @@
+# fattn_sanitized_variant(<target> <variant>): compiles a copy of the library's code with the variant's sanitizers and with
+# asserts, or links a program with them. Only the library's code is compiled again: tests, comparers and the reference are
+# linked as they are, which keeps the programs fast. Memory that tests allocate is still watched, for the sanitizers replace
+# the allocator, and so are threads.
+function(fattn_sanitized_variant target variant)
+  if(variant STREQUAL "asan")
+    set(sanitizers address,undefined)
+  elseif(variant STREQUAL "tsan")
+    set(sanitizers thread)
+  else()
+    message(FATAL_ERROR "FATTN_SANITIZED_VARIANTS holds ${variant}; allowed are asan and tsan")
+  endif()
+  set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL ON)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    target_link_options(${target} PRIVATE -fsanitize=${sanitizers})
+  else()
+    target_compile_options(${target} PRIVATE
+      -O1 -g1 -UNDEBUG -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
+      # GCC's analysis loses track in instrumented code and then warns about the standard library's own headers.
+      $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  endif()
+endfunction()
