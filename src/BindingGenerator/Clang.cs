@@ -3,6 +3,7 @@ using System;
 using System.Collections.Generic;
 using System.ComponentModel;
 using System.Diagnostics;
+using System.IO;
 using System.Text.Json;
 using System.Threading.Tasks;
 
@@ -48,11 +49,15 @@ internal sealed class Clang(string executable)
 
     /// <summary>The syntax tree of the header with every comment attached to what it describes.</summary>
     public JsonDocument DumpTree(string headerPath) => JsonDocument.Parse(
-        Run(["-x", "c", "-std=c11", "-Xclang", "-ast-dump=json", "-fsyntax-only", "-fparse-all-comments", headerPath]),
+        Run([.. Language(headerPath), "-Xclang", "-ast-dump=json", "-fsyntax-only", "-fparse-all-comments", headerPath]),
         new JsonDocumentOptions { MaxDepth = 512 });
 
     /// <summary>The definitions of all macros after the header, one a line.</summary>
-    public string DumpMacros(string headerPath) => Run(["-x", "c", "-std=c11", "-dM", "-E", headerPath]);
+    public string DumpMacros(string headerPath) => Run([.. Language(headerPath), "-dM", "-E", headerPath]);
+
+    // The parts of a header include each other as "folder/part.h".
+    private static string[] Language(string headerPath) =>
+        ["-x", "c", "-std=c11", "-I", Path.GetFullPath(Path.Combine(headerPath, "..", ".."))];
 
     private string Run(IReadOnlyList<string> arguments)
     {

@@ -11,7 +11,7 @@ using FusedAttention.BindingGenerator.Model;
 
 namespace FusedAttention.BindingGenerator;
 
-/// <summary>Walks the top-level declarations of one header in order.</summary>
+/// <summary>Walks the top-level declarations of one header and its parts, the files beside it, in order.</summary>
 internal sealed class HeaderReader
 {
     private const string Prefix = "fattn_";
@@ -33,10 +33,12 @@ internal sealed class HeaderReader
     public static Header Read(string headerPath, Clang clang)
     {
         var reader = new HeaderReader();
+        string folder = FolderOf(headerPath);
+        var files = new DeclarationFiles();
         using JsonDocument tree = clang.DumpTree(headerPath);
         foreach (JsonElement declaration in Children(tree.RootElement))
         {
-            if (IsOwn(declaration))
+            if (files.Next(declaration) is { } file && FolderOf(file) == folder)
             {
                 reader.Add(declaration);
             }
@@ -48,12 +50,18 @@ internal sealed class HeaderReader
             reader._functions);
     }
 
-    /// <summary>SHA-256 of the header's text with line feeds as line ends, in lower-case hexadecimal digits.</summary>
+    /// <summary>
+    /// SHA-256 of the name and text of every header file in the folder, by name, with line feeds as line ends; in
+    /// lower-case hexadecimal digits.
+    /// </summary>
     public static string HashOf(string headerPath)
     {
-        string text = File.ReadAllText(headerPath).ReplaceLineEndings("\n");
-        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+        IEnumerable<string> texts = Directory.GetFiles(FolderOf(headerPath), "*.h").Order(StringComparer.Ordinal)
+            .Select(file => $"{Path.GetFileName(file)}\n{File.ReadAllText(file).ReplaceLineEndings("\n")}");
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(texts))));
     }
+
+    private static string FolderOf(string path) => Path.GetFullPath(Path.Combine(path, ".."));
 
     private void Add(JsonElement declaration)
     {
@@ -259,23 +267,6 @@ internal sealed class HeaderReader
 
         constants.Sort((a, b) => string.CompareOrdinal(a.Key, b.Key));
         return constants;
-    }
-
-    // clang marks what an #include brought in, and its own builtins; all the rest is the header's.
-    private static bool IsOwn(JsonElement declaration)
-    {
-        if (declaration.TryGetProperty("isImplicit", out _)
-            || !declaration.TryGetProperty("loc", out JsonElement place))
-        {
-            return false;
-        }
-
-        if (place.TryGetProperty("expansionLoc", out JsonElement expansion))
-        {
-            place = expansion;
-        }
-
-        return place.TryGetProperty("offset", out _) && !place.TryGetProperty("includedFrom", out _);
     }
 
     private static string Documentation(JsonElement declaration)

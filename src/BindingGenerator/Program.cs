@@ -11,7 +11,7 @@ internal static class Program
 {
     private const string Usage = """
         BindingGenerator [--check] [--clang PATH] [--header FILE] [--output FOLDER]
-          Reads the C header through clang and writes the C# bindings.
+          Reads the C header, with its parts beside it, through clang and writes the C# bindings.
           --check    write nothing; exit 1 when a file in the folder differs from what would be written
           --clang    the clang to run (default: the first of clang-19, clang-14, others, on the PATH)
           --header   default: native/include/fused_attention/fused_attention.h of this repository

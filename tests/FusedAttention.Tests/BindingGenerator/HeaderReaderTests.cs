@@ -15,13 +15,18 @@ internal sealed class HeaderReaderTests
 {
     private const string Start = "#include <stdint.h>\n";
     private static readonly string[] KnownCompilers = ["clang-14", "clang-19"];
+    private string _folder = "";
     private string _path = "";
 
     [SetUp]
-    public void MakePath() => _path = Path.Combine(Path.GetTempPath(), $"fattn_{Guid.NewGuid():n}.h");
+    public void MakeFolder()
+    {
+        _folder = Directory.CreateTempSubdirectory("fattn_").FullName;
+        _path = Path.Combine(_folder, "whole.h");
+    }
 
     [TearDown]
-    public void RemoveFile() => File.Delete(_path);
+    public void RemoveFolder() => Directory.Delete(_folder, recursive: true);
 
     [Test]
     public void A_clang_is_here_to_test_with() =>
@@ -95,6 +100,23 @@ internal sealed class HeaderReaderTests
         Assert.That(files["AbiTable.Generated.cs"], Does.Contain("(uint)((byte*)&value.@in - start)"));
     }
 
+    [TestCaseSource(nameof(KnownCompilers))]
+    public void Parts_beside_the_header_are_read_in_the_order_of_their_includes(string compiler)
+    {
+        Assume.That(new Clang(compiler).IsPresent(), $"{compiler} is not on this machine");
+        string folder = Path.GetFileName(_folder);
+        WritePart("b.h", "#define FATTN_B\n/** B. */ FATTN_B void fattn_b(int32_t x);");
+        WritePart("a.h", $"#include \"{folder}/b.h\"\n/** A. */ FATTN_B void fattn_a(void);");
+        File.WriteAllText(
+            _path,
+            $"#include \"{folder}/b.h\"\n#include <stdlib.h>\n#include \"{folder}/a.h\"\n"
+            + "/** Whole. */ FATTN_B void fattn_whole(void);\n");
+        Header header = HeaderReader.Read(_path, new Clang(compiler));
+        Assert.That(
+            header.Functions.Select(f => (f.Name, f.Documentation)),
+            Is.EqualTo(new[] { ("fattn_b", "B."), ("fattn_a", "A."), ("fattn_whole", "Whole.") }));
+    }
+
     [TestCase("/** U. */ typedef union fattn_u { int32_t a; } fattn_u;", "only structs")]
     [TestCase("/** S. */ typedef struct fattn_s { /** A. */ uint32_t a : 3; } fattn_s;", "bit-field")]
     [TestCase("/** S. */ typedef struct fattn_s { /** A. */ unsigned a; } fattn_s;", "has type 'unsigned int'")]
@@ -128,6 +150,24 @@ internal sealed class HeaderReaderTests
         string unix = HeaderReader.HashOf(_path);
         File.WriteAllText(_path, "a\r\nb\r\n");
         Assert.That(HeaderReader.HashOf(_path), Is.EqualTo(unix));
+    }
+
+    [Test]
+    public void The_hash_depends_on_every_part()
+    {
+        File.WriteAllText(_path, "whole\n");
+        string alone = HeaderReader.HashOf(_path);
+        WritePart("part.h", "one");
+        string one = HeaderReader.HashOf(_path);
+        WritePart("part.h", "two");
+        Assert.That(new[] { alone, one, HeaderReader.HashOf(_path) }, Is.Unique);
+    }
+
+    private void WritePart(string name, string text)
+    {
+        string guard = name.Replace('.', '_');
+        File.WriteAllText(
+            Path.Combine(_folder, name), $"#ifndef {guard}\n#define {guard}\n{Start}{text}\n#endif\n");
     }
 
     private Dictionary<string, string> Generate(string text)
