@@ -10,11 +10,11 @@ extra=$(git ls-files | cut -d/ -f1 | sort -u |
     grep -vxE 'native|src|tests|cmake|CMakeLists\.txt|build\.ps1|build\.sh|Interop\.sln|README\.md|LICENSE|global\.json|\..*' || true)
 [[ -z $extra ]] || complain "the top level is fixed; these do not belong there: $extra"
 
-# 600 lines is the limit; the public header is one table of structs, and generated files are not read by people.
+# 600 lines is the limit; generated files are not read by people.
 while read -r lines file; do
     complain "$file has $lines lines; 600 is the limit"
 done < <(git ls-files -z '*.cpp' '*.h' '*.c' '*.cs' '*.cu' '*.cuh' '*.sh' '*.cmake' '*.py' |
-    grep -zvE '\.Generated\.cs$|include/fused_attention/fused_attention\.h$' | xargs -0 -r wc -l |
+    grep -zvE '\.Generated\.cs$' | xargs -0 -r wc -l |
     awk '$1 > 600 && $2 != "total"')
 
 # The first line (after a #!) of a source file is a comment that says what the file is.

@@ -5,11 +5,12 @@ need clang-14=clang-14 clang-format-14=clang-format-14 nm=binutils git=git ||
     not_run "clang-14, clang-format-14, binutils or git is missing"
 
 release=.build/native/release
-header=native/include/fused_attention/fused_attention.h
+headers=native/include/fused_attention
 check "include lines follow the arrows" bash tests/checks/include_arrows.sh
 check "a planted wrong include is seen" bash tests/checks/include_arrows_self_test.sh
 check "target files export one table" bash tests/checks/target_symbols.sh "$release"
-check "the library file exports the header" bash tests/checks/library_file.sh .build/native/out/lib/libfused_attention.so "$header"
+check "the library file exports the header" bash tests/checks/library_file.sh .build/native/out/lib/libfused_attention.so "$headers"
+check "every part of the header stands alone" bash tests/checks/header_parts.sh "$headers"
 check "no global constructors" bash tests/checks/no_constructors.sh "$release"
 check "house rules" bash tests/checks/house_rules.sh
 bindings_equal() {

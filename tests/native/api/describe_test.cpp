@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -51,10 +52,13 @@ std::map<std::string, Structure> structures() {
 
 /// Struct names and their field names, in order, as the header's text has them.
 std::map<std::string, std::vector<std::string>> header_structures() {
-    std::ifstream file(FATTN_SOURCE_DIR "/native/include/fused_attention/fused_attention.h");
-    EXPECT_TRUE(file.good());
     std::stringstream buffer;
-    buffer << file.rdbuf();
+    for (const auto& part :
+         std::filesystem::directory_iterator(FATTN_SOURCE_DIR "/native/include/fused_attention")) {
+        std::ifstream file(part.path());
+        EXPECT_TRUE(file.good()) << part.path();
+        buffer << file.rdbuf();
+    }
     const std::string code =
         std::regex_replace(buffer.str(), std::regex(R"(/\*[^*]*\*+([^/*][^*]*\*+)*/)"), "");
     std::map<std::string, std::vector<std::string>> all;
