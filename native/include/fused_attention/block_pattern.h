@@ -1,6 +1,6 @@
 /*
- * Published patterns of kept blocks, from which callers make the mask that permuted block attention
- * takes.
+ * Published patterns of kept blocks, for callers that want one as the mask of permuted block
+ * attention.
  */
 #ifndef FUSED_ATTENTION_BLOCK_PATTERN_H
 #define FUSED_ATTENTION_BLOCK_PATTERN_H
@@ -76,6 +76,14 @@ typedef struct fattn_block_pattern {
     /** HEAD_CLASSES: [H], nonzero for heads that see only sinks and window. */
     const uint8_t* head_streaming;
 } fattn_block_pattern;
+
+/**
+ * Writes a published pattern as a mask of kept blocks, [H, nQ, nK] of 0 and 1 with nQ = ceil(q_len
+ * / block_size) and nK = ceil(kv_len / block_size): the form that permuted block attention takes.
+ * num_bytes is the size of mask and must be at least that many.
+ */
+FATTN_API fattn_status fattn_block_pattern_mask(const fattn_block_pattern* pattern, uint8_t* mask,
+                                                uint64_t num_bytes);
 
 #ifdef __cplusplus
 }

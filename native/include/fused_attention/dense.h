@@ -1,10 +1,11 @@
 /*
- * Dense attention: its problem, known when a plan is made, and the data of its runs; read by
- * callers of fattn_dense_*.
+ * Dense attention, for callers with all keys or a window of them: its problem, the data of its
+ * runs, its functions.
  */
 #ifndef FUSED_ATTENTION_DENSE_H
 #define FUSED_ATTENTION_DENSE_H
 
+#include "fused_attention/run.h"
 #include "fused_attention/types.h"
 
 #ifdef __cplusplus
@@ -237,6 +238,56 @@ typedef struct fattn_dense_backward_args {
     /** As in the forward run. */
     uint64_t program_parameter_bytes;
 } fattn_dense_backward_args;
+
+/**
+ * Makes a plan for dense attention, with a reference for the caller. Checks everything that does
+ * not need the data.
+ * Errors: INVALID_ARGUMENT for NULL, shapes, strides, types or values that fit no problem;
+ * UNSUPPORTED for unknown flags, what is reserved, the backward pass of a paged cache.
+ * Cost: a few microseconds and memory proportional to the heads, whatever the lengths.
+ */
+FATTN_API fattn_status fattn_dense_plan(fattn_device* device, const fattn_dense_problem* problem,
+                                        fattn_plan** plan);
+
+/**
+ * FATTN_STATUS_OK when fattn_dense_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error.
+ * Errors: those of fattn_dense_plan.
+ */
+FATTN_API fattn_status fattn_supports_dense(fattn_device* device,
+                                            const fattn_dense_problem* problem);
+
+/**
+ * Dense attention, forward: O = softmax(s) V over the visible keys, LSE = log sum exp(s), with the
+ * scores s of fattn_dense_problem. Tensors as the plan's layouts; outputs are overwritten, and must
+ * meet neither each other nor an input. run may be NULL.
+ * Errors: INVALID_ARGUMENT for NULL, a plan of another family, a missing, unexpected, misaligned or
+ * overlapping tensor, index contents (cu_seqlens, kv_len, block_table) that leave the tensors;
+ * UNSUPPORTED for what is reserved; WORKSPACE_TOO_SMALL; CANCELLED.
+ * Bounds: error at most twice that of a plain evaluation in f32 (with weights and results stored in
+ * the dtype of q) against double precision. The same bits for any number of threads and for a batch
+ * entry alone. 4 D operations a visible pair; memory as fattn_plan_workspace says; allocates
+ * nothing once the device's pool is warm.
+ * Source: Dao et al. 2022, arXiv:2205.14135, algorithm 1, with the scores between matrix products
+ * on packed tiles; Milakov and Gimelshein 2018, arXiv:1805.02867, algorithm 3, for the running
+ * state.
+ */
+FATTN_API fattn_status fattn_dense_forward(fattn_plan* plan, const fattn_dense_forward_args* args,
+                                           const fattn_run* run);
+
+/**
+ * Dense attention, backward: recomputes the weights P = exp(s - LSE) from q, k and lse; with D =
+ * sum over the head dim of dO O, minus dLSE: dV = P^T dO, dS = P (dO V^T - D), dQ = scale dS K, dK
+ * = scale dS^T Q. o and lse are the forward run's. A NULL gradient is skipped. run may be NULL.
+ * Errors: as fattn_dense_forward; also INVALID_ARGUMENT for a plan made without
+ * FATTN_DENSE_BACKWARD.
+ * Bounds: error at most three times that of a plain evaluation in f32 against double precision. The
+ * same bits on every run and for any number of threads. 10 D operations a visible pair.
+ * Source: Dao et al. 2022, arXiv:2205.14135, algorithm 4; keys outside, queries inside, dQ summed
+ * in f32 in an order that the lengths fix.
+ */
+FATTN_API fattn_status fattn_dense_backward(fattn_plan* plan, const fattn_dense_backward_args* args,
+                                            const fattn_run* run);
 
 #ifdef __cplusplus
 }

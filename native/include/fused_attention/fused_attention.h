@@ -33,7 +33,8 @@
 #include "fused_attention/s2.h"
 #include "fused_attention/block_pattern.h"
 #include "fused_attention/device.h"
-#include "fused_attention/operations.h"
+#include "fused_attention/plan.h"
+#include "fused_attention/abi.h"
 #include "fused_attention/merge.h"
 /* clang-format on */
 

@@ -1,10 +1,11 @@
 /*
- * Linear attention with decay: its problem, known when a plan is made, and the data of its runs;
- * read by callers of fattn_lightning_*.
+ * Linear attention with decay, for callers whose layers have no softmax: its problem, the data of
+ * its runs, its functions.
  */
 #ifndef FUSED_ATTENTION_LIGHTNING_H
 #define FUSED_ATTENTION_LIGHTNING_H
 
+#include "fused_attention/run.h"
 #include "fused_attention/types.h"
 
 #ifdef __cplusplus
@@ -140,6 +141,38 @@ typedef struct fattn_lightning_backward_args {
     /** Gradient of the initial state, [B, Hq, F, E] f32. */
     float* d_initial_state;
 } fattn_lightning_backward_args;
+
+/**
+ * Makes a plan for linear attention. Checks everything that does not need the data. The plan has no
+ * schedule: fattn_plan_schedule_stats and _tiles are FATTN_STATUS_UNSUPPORTED.
+ */
+FATTN_API fattn_status fattn_lightning_plan(fattn_device* device,
+                                            const fattn_lightning_problem* problem,
+                                            fattn_plan** plan);
+
+/** FATTN_STATUS_OK when fattn_lightning_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error. */
+FATTN_API fattn_status fattn_supports_lightning(fattn_device* device,
+                                                const fattn_lightning_problem* problem);
+
+/** Linear attention, forward: time proportional to the tokens, memory independent of them, but for
+ * FATTN_LIGHTNING_NON_CAUSAL, where each thread keeps the f32 results of a sixteenth of the tokens
+ * (of 1024 tokens at least). run may be NULL. */
+FATTN_API fattn_status fattn_lightning_forward(fattn_plan* plan,
+                                               const fattn_lightning_forward_args* args,
+                                               const fattn_run* run);
+
+/** One token of a recurrence, in a causal plan of one token: updates the state in final_state and
+ * writes o. run may be NULL. */
+FATTN_API fattn_status fattn_lightning_step(fattn_plan* plan,
+                                            const fattn_lightning_forward_args* args,
+                                            const fattn_run* run);
+
+/** Linear attention, backward: recomputes states from q, k and v. Slopes have no gradient. run may
+ * be NULL. */
+FATTN_API fattn_status fattn_lightning_backward(fattn_plan* plan,
+                                                const fattn_lightning_backward_args* args,
+                                                const fattn_run* run);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,11 @@
 /*
- * Neighborhood attention: its problem, known when a plan is made, and the data of its runs; read by
- * callers of fattn_neighborhood_*.
+ * Neighborhood attention, for callers whose tokens lie on a grid: its problem, the data of its
+ * runs, its functions.
  */
 #ifndef FUSED_ATTENTION_NEIGHBORHOOD_H
 #define FUSED_ATTENTION_NEIGHBORHOOD_H
 
+#include "fused_attention/run.h"
 #include "fused_attention/types.h"
 
 #ifdef __cplusplus
@@ -128,6 +129,34 @@ typedef struct fattn_neighborhood_backward_args {
     /** Gradient of additional_v. */
     void* d_additional_v;
 } fattn_neighborhood_backward_args;
+
+/**
+ * Makes a plan for neighborhood attention. A token x of an axis with dilation d sees keys y of its
+ * own group, y mod d = x mod d, in a window of kernel_size tokens of the group around x. stride
+ * queries share the window of their middle one (their last one on a causal axis). An even window
+ * has one more key before the query than behind it. At the ends of an axis the window is shifted so
+ * that it keeps its size; on a causal axis it ends with the query and is cut at the start. A key is
+ * seen when every axis sees it. Needed: 1 <= stride <= kernel_size and
+ * kernel_size * dilation <= grid.
+ */
+FATTN_API fattn_status fattn_neighborhood_plan(fattn_device* device,
+                                               const fattn_neighborhood_problem* problem,
+                                               fattn_plan** plan);
+
+/** FATTN_STATUS_OK when fattn_neighborhood_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error. */
+FATTN_API fattn_status fattn_supports_neighborhood(fattn_device* device,
+                                                   const fattn_neighborhood_problem* problem);
+
+/** Neighborhood attention, forward. run may be NULL. */
+FATTN_API fattn_status fattn_neighborhood_forward(fattn_plan* plan,
+                                                  const fattn_neighborhood_forward_args* args,
+                                                  const fattn_run* run);
+
+/** Neighborhood attention, backward: recomputes the weights from q, k and lse. run may be NULL. */
+FATTN_API fattn_status fattn_neighborhood_backward(fattn_plan* plan,
+                                                   const fattn_neighborhood_backward_args* args,
+                                                   const fattn_run* run);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,12 @@
 /*
- * Permuted block-sparse attention: its problem, known when a plan is made, the choice of blocks,
- * and the data of its runs; read by callers of fattn_permuted_block_*.
+ * Permuted block-sparse attention, for callers that let the data, a gate or a mask choose blocks:
+ * its problem, the choice of blocks, the data of its runs, its functions.
  */
 #ifndef FUSED_ATTENTION_PERMUTED_BLOCK_H
 #define FUSED_ATTENTION_PERMUTED_BLOCK_H
 
+#include "fused_attention/plan.h"
+#include "fused_attention/run.h"
 #include "fused_attention/types.h"
 
 #ifdef __cplusplus
@@ -206,6 +208,59 @@ typedef struct fattn_permuted_block_backward_args {
     /** Gradient of v. */
     void* d_v;
 } fattn_permuted_block_backward_args;
+
+/** Makes a plan for permuted block-sparse attention. */
+FATTN_API fattn_status fattn_permuted_block_plan(fattn_device* device,
+                                                 const fattn_permuted_block_problem* problem,
+                                                 fattn_plan** plan);
+
+/** FATTN_STATUS_OK when fattn_permuted_block_plan would succeed; otherwise its status, the reason
+ * in fattn_last_error. */
+FATTN_API fattn_status fattn_supports_permuted_block(fattn_device* device,
+                                                     const fattn_permuted_block_problem* problem);
+
+/**
+ * Chooses slots and blocks from the data: the last min(block_size, Lq) queries say how important
+ * each key is, keys are sorted inside segments, pooled queries meet pooled keys of other (with
+ * causality: earlier) segments, and each row keeps the shortest run of highest weights that reaches
+ * coverage. Takes the workspace of a forward run. run may be NULL.
+ */
+FATTN_API fattn_status fattn_permuted_block_select(fattn_plan* plan,
+                                                   const fattn_permuted_block_select_args* args,
+                                                   const fattn_run* run);
+
+/** Chooses blocks by a gate. Takes the workspace of a forward run. run may be NULL. */
+FATTN_API fattn_status fattn_permuted_block_gate(fattn_plan* plan,
+                                                 const fattn_permuted_block_gate_args* args,
+                                                 const fattn_run* run);
+
+/** Attention over a selection, forward. The index contents are checked first. run may be NULL. */
+FATTN_API fattn_status fattn_permuted_block_forward(fattn_plan* plan,
+                                                    const fattn_permuted_block_forward_args* args,
+                                                    const fattn_run* run);
+
+/** The gradient of fattn_permuted_block_forward, the selection being held fixed. run may be NULL.
+ */
+FATTN_API fattn_status fattn_permuted_block_backward(fattn_plan* plan,
+                                                     const fattn_permuted_block_backward_args* args,
+                                                     const fattn_run* run);
+
+/**
+ * Sums over what a run with this selection visits, in tiles of query_block queries and block_size
+ * slots; of its own segment a tile visits the tokens up to its last query's position. (With
+ * query_block 1 that is what the query sees, although a run computes neighbouring queries
+ * together.) fattn_plan_schedule_stats counts for every block kept, and so does selection NULL.
+ */
+FATTN_API fattn_status fattn_permuted_block_stats(fattn_plan* plan,
+                                                  const fattn_permuted_block_selection* selection,
+                                                  fattn_schedule_stats* stats);
+
+/** Tile map of one batch entry and query head for this selection, [nQ, nK] bytes of
+ * fattn_tile_values; see fattn_permuted_block_stats and fattn_plan_schedule_tiles. */
+FATTN_API fattn_status fattn_permuted_block_tiles(fattn_plan* plan,
+                                                  const fattn_permuted_block_selection* selection,
+                                                  int64_t batch, int64_t head, uint8_t* tiles,
+                                                  uint64_t num_bytes);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,11 @@
 /*
- * S2 attention: its problem, known when a plan is made, the data of its runs, and what its heads
- * cover; read by callers of fattn_s2_*.
+ * S2 attention, for callers whose heads share the context out in shards: its problem, the data of
+ * its runs, its functions, what its heads cover.
  */
 #ifndef FUSED_ATTENTION_S2_H
 #define FUSED_ATTENTION_S2_H
 
+#include "fused_attention/run.h"
 #include "fused_attention/types.h"
 
 #ifdef __cplusplus
@@ -147,6 +148,35 @@ typedef struct fattn_s2_coverage {
     /** Shards that no head sees at a distance; 0 for FATTN_S2_NON_CAUSAL. */
     int64_t unseen_shards;
 } fattn_s2_coverage;
+
+/** Makes a plan for S2 attention. Checks everything that does not need the data. */
+FATTN_API fattn_status fattn_s2_plan(fattn_device* device, const fattn_s2_problem* problem,
+                                     fattn_plan** plan);
+
+/** FATTN_STATUS_OK when fattn_s2_plan would succeed; otherwise its status, the reason in
+ * fattn_last_error. */
+FATTN_API fattn_status fattn_supports_s2(fattn_device* device, const fattn_s2_problem* problem);
+
+/** S2 attention, forward. run may be NULL. */
+FATTN_API fattn_status fattn_s2_forward(fattn_plan* plan, const fattn_s2_forward_args* args,
+                                        const fattn_run* run);
+
+/** S2 attention, backward: recomputes the weights from q, k and lse. run may be NULL. */
+FATTN_API fattn_status fattn_s2_backward(fattn_plan* plan, const fattn_s2_backward_args* args,
+                                         const fattn_run* run);
+
+/** Which part of the context the heads of an S2 plan see together. */
+FATTN_API fattn_status fattn_s2_coverage_of(fattn_plan* plan, fattn_s2_coverage* coverage);
+
+/**
+ * Which key blocks of a key head some query at position first_position or later may see, also past
+ * the plan's last query (FATTN_S2_NON_CAUSAL: up to the last key): what a cache has to keep once
+ * all earlier queries are done. needed has ceil(Lk / block_size) bytes, 1 for a needed block, else
+ * 0; num_bytes is its size.
+ */
+FATTN_API fattn_status fattn_s2_needed_blocks(fattn_plan* plan, int64_t k_head,
+                                              int64_t first_position, uint8_t* needed,
+                                              uint64_t num_bytes);
 
 #ifdef __cplusplus
 }

@@ -21,9 +21,6 @@
 extern "C" {
 #endif
 
-/** Version of this interface; fattn_abi_describe reports the one the library was built with. */
-#define FATTN_ABI_VERSION 1
-
 /** Result of a call; see fattn_status_values. */
 typedef uint32_t fattn_status;
 enum fattn_status_values {
