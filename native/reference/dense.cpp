@@ -70,21 +70,33 @@ class Sums {
     std::vector<Real> values_;
 };
 
+Shift shift_of(Arithmetic arithmetic) {
+    return arithmetic == Arithmetic::kPlainWide ? Shift::kRounded : Shift::kExact;
+}
+
+SumOrder forward_order(Arithmetic arithmetic) {
+    return arithmetic == Arithmetic::kPlainWide ? SumOrder::kLastToFirst : SumOrder::kFirstToLast;
+}
+
+SumOrder backward_order(Arithmetic arithmetic) {
+    return arithmetic == Arithmetic::kPlainWide ? SumOrder::kFirstToLast : SumOrder::kLastToFirst;
+}
+
 TensorLayout lse_shape(const DenseProblem& problem) {
     return contiguous(problem.q.shape[0], problem.num_q_heads, problem.q.shape[2], 1, DType::kF32);
 }
 
 template <class Real>
-DenseOutput forward(const DenseProblem& problem, const Inputs& inputs) {
+DenseOutput forward(const DenseProblem& problem, const Inputs& inputs, Arithmetic arithmetic) {
     Sums<Real> o(problem.o);
     Sums<Real> lse(lse_shape(problem));
     for (int64 b = 0; b < problem.batch; ++b) {
         const Entry entry = find_entry(problem, inputs, b);
         for (int64 h = 0; h < problem.num_q_heads; ++h) {
             const Head<Real> head =
-                load_head<Real>(problem, inputs, entry, h, SumOrder::kFirstToLast);
+                load_head<Real>(problem, inputs, entry, h, forward_order(arithmetic));
             for (int64 i = 0; i < entry.num_q; ++i) {
-                const RowWeights<Real> row = weigh_row(problem, head, i);
+                const RowWeights<Real> row = weigh_row(problem, head, i, shift_of(arithmetic));
                 Real* o_row = o.row(entry.batch_idx, h, entry.first_q + i);
                 for (int64 j = 0; j < entry.num_k; ++j) {
                     if (!head.sees(i, j)) continue;
@@ -94,6 +106,7 @@ DenseOutput forward(const DenseProblem& problem, const Inputs& inputs) {
                     for (int64 d = 0; d < problem.head_dim_v; ++d)
                         o_row[d] += weight * head.v.row(j)[d];
                 }
+                for (int64 d = 0; d < problem.head_dim_v; ++d) o_row[d] *= 1 / row.sum;
                 *lse.row(entry.batch_idx, h, entry.first_q + i) = row.lse;
             }
         }
@@ -123,9 +136,12 @@ struct RowGradient {
 };
 
 template <class Real>
-RowGradient<Real> differentiate(const DenseProblem& problem, DType between, const Head<Real>& head,
-                                const Row<Real>& row) {
-    const std::vector<Real> weights = weights_from_lse(problem, head, row.i, row.lse);
+RowGradient<Real> differentiate(const DenseProblem& problem, Arithmetic arithmetic,
+                                const Head<Real>& head, const Row<Real>& row) {
+    // What the plain evaluation stores between two operations.
+    const DType between = arithmetic == Arithmetic::kPlain ? problem.q.dtype : DType::kF32;
+    const std::vector<Real> weights =
+        weights_from_lse(problem, head, row.i, row.lse, shift_of(arithmetic));
     RowGradient<Real> gradient{std::vector<Real>(weights.size()), std::vector<Real>(weights.size()),
                                std::vector<Real>(weights.size()), Real(0)};
     // A sum of products beside d_weight's matrix product: two routines, which need not round alike.
@@ -154,11 +170,10 @@ RowGradient<Real> differentiate(const DenseProblem& problem, DType between, cons
 template <class Real>
 class Backward {
   public:
-    /// between: type of what the plain evaluation stores between two operations.
-    Backward(const DenseProblem& problem, DType between, const DenseBackwardArgs& args,
+    Backward(const DenseProblem& problem, Arithmetic arithmetic, const DenseBackwardArgs& args,
              const DenseOutput& output)
         : problem_(problem),
-          between_(between),
+          arithmetic_(arithmetic),
           args_(args),
           output_(output),
           d_q_(problem.d_q),
@@ -173,10 +188,10 @@ class Backward {
             const Entry entry = find_entry(problem_, inputs, b);
             for (int64 h = 0; h < problem_.num_q_heads; ++h) {
                 const Head<Real> head =
-                    load_head<Real>(problem_, inputs, entry, h, SumOrder::kLastToFirst);
+                    load_head<Real>(problem_, inputs, entry, h, backward_order(arithmetic_));
                 for (int64 i = 0; i < entry.num_q; ++i) {
                     const Row<Real> row = load_row(entry, h, i);
-                    add(entry, head, row, differentiate(problem_, between_, head, row));
+                    add(entry, head, row, differentiate(problem_, arithmetic_, head, row));
                 }
             }
         }
@@ -238,7 +253,7 @@ class Backward {
     }
 
     const DenseProblem& problem_;
-    DType between_;
+    Arithmetic arithmetic_;
     const DenseBackwardArgs& args_;
     const DenseOutput& output_;
     Sums<Real> d_q_;
@@ -248,26 +263,27 @@ class Backward {
     Sums<Real> d_sink_logits_;
 };
 
+DenseOutput forward(const DenseProblem& problem, const Inputs& inputs, Arithmetic arithmetic) {
+    return arithmetic == Arithmetic::kExact ? forward<double>(problem, inputs, arithmetic)
+                                            : forward<float>(problem, inputs, arithmetic);
+}
+
 }  // namespace
 
 DenseOutput dense_forward(const DenseProblem& problem, const DenseForwardArgs& args,
                           Arithmetic arithmetic) {
     Inputs inputs = common_inputs(args);
     inputs.block_table = args.block_table;
-    return arithmetic == Arithmetic::kExact ? forward<double>(problem, inputs)
-                                            : forward<float>(problem, inputs);
+    return forward(problem, inputs, arithmetic);
 }
 
 DenseGradients dense_backward(const DenseProblem& problem, const DenseBackwardArgs& args,
                               Arithmetic arithmetic, const DenseOutput* given) {
     const Inputs inputs = common_inputs(args);
-    const bool exact = arithmetic == Arithmetic::kExact;
-    const DenseOutput output = given != nullptr ? *given
-                               : exact          ? forward<double>(problem, inputs)
-                                                : forward<float>(problem, inputs);
-    const DType between = arithmetic == Arithmetic::kPlain ? problem.q.dtype : DType::kF32;
-    return exact ? Backward<double>(problem, between, args, output).run(inputs)
-                 : Backward<float>(problem, between, args, output).run(inputs);
+    const DenseOutput output = given != nullptr ? *given : forward(problem, inputs, arithmetic);
+    return arithmetic == Arithmetic::kExact
+               ? Backward<double>(problem, arithmetic, args, output).run(inputs)
+               : Backward<float>(problem, arithmetic, args, output).run(inputs);
 }
 
 }  // namespace fattn::reference

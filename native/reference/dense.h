@@ -16,9 +16,14 @@ enum class Arithmetic {
     /// an
     /// ordinary evaluation ends up.
     kPlain,
-    /// As kPlain, but gradients of 16-bit problems keep f32 between operations, as most kernels do.
-    /// Not always nearer the truth: a weight of 1 that a rounded LSE makes 1 + 2^-22 is exact again
-    /// once it is rounded to 16 bits.
+    /// The same with what a fused kernel may do and kPlain does not. It scales a score and
+    /// subtracts from it, in one rounding, the row's scaled maximum or LSE, which was rounded on
+    /// its own: all weights of a row are off by one factor, 1 + 2^-11 for scores of 10^4. Forward
+    /// it cancels, but what is rounded with it, weights in 16 bits and sums, is rounded elsewhere;
+    /// a result is multiplied by the reciprocal of its row's sum at the end. Products of queries
+    /// and keys are summed the other way round. Gradients of 16-bit problems keep f32 between
+    /// operations. Not always nearer the truth than kPlain, nor farther: to kPlain, the weight of
+    /// an only key is exactly 1, and a weight of 1 + 2^-22 is so once it is rounded to 16 bits.
     kPlainWide
 };
 

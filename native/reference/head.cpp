@@ -31,6 +31,15 @@ Real logarithm(Real x) {
     return std::is_same_v<Real, double> ? std::log(x) : std::log2(x);
 }
 
+/// How far x may be from what was rounded to it, half a unit in its last place: up or down as its
+/// last digit happens to be, since errors below and above a weight of 1 round differently.
+template <class Real>
+Real rounding_error(Real x) {
+    const Real size = std::abs(x);
+    const Real last_place = std::nextafter(size, std::numeric_limits<Real>::infinity()) - size;
+    return (std::fmod(size / last_place, Real(2)) == 0 ? -last_place : last_place) / 2;
+}
+
 template <class Real>
 constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();
 
@@ -196,11 +205,12 @@ Head<Real> load_head(const DenseProblem& problem, const Inputs& inputs, const En
 }
 
 template <class Real>
-RowWeights<Real> weigh_row(const DenseProblem& problem, const Head<Real>& head, int64 i) {
+RowWeights<Real> weigh_row(const DenseProblem& problem, const Head<Real>& head, int64 i,
+                           Shift shift) {
     RowWeights<Real> row{std::vector<Real>(static_cast<std::size_t>(head.exponent.num_columns)),
-                         Real(0)};
+                         Real(1), Real(0)};
     if (problem.weights == Weights::kSigmoid) {
-        row.weights = weights_from_lse(problem, head, i, Real(0));
+        row.weights = weights_from_lse(problem, head, i, Real(0), shift);
         return row;
     }
     const Real* s = head.exponent.row(i);
@@ -213,30 +223,36 @@ RowWeights<Real> weigh_row(const DenseProblem& problem, const Head<Real>& head, 
         row.lse = largest;
         return row;
     }
-    Real sum = power(sink - largest);
+    const Real off = shift == Shift::kRounded ? rounding_error(largest) : Real(0);
+    Real sum = power(sink - largest + off);
     for (int64 j = 0; j < head.exponent.num_columns; ++j) {
         if (!head.sees(i, j)) continue;
-        row.weights[static_cast<std::size_t>(j)] = power(s[j] - largest);
+        row.weights[static_cast<std::size_t>(j)] = power(s[j] - largest + off);
         sum += row.weights[static_cast<std::size_t>(j)];
     }
-    for (Real& weight : row.weights) weight /= sum;
-    row.lse = (largest + logarithm(sum)) * kNatsPerExponent<Real>;
+    row.lse = (largest + (logarithm(sum) - off)) * kNatsPerExponent<Real>;
+    if (shift == Shift::kRounded) {
+        row.sum = sum;
+    } else {
+        for (Real& weight : row.weights) weight /= sum;
+    }
     return row;
 }
 
 template <class Real>
 std::vector<Real> weights_from_lse(const DenseProblem& problem, const Head<Real>& head, int64 i,
-                                   Real lse) {
+                                   Real lse, Shift shift) {
     std::vector<Real> weights(static_cast<std::size_t>(head.exponent.num_columns));
     const bool sigmoid = problem.weights == Weights::kSigmoid;
     if (!sigmoid && lse == kMinusInfinity<Real>) return weights;
     const Real log_sum = lse * kExponentsPerNat<Real>;
+    const Real off = shift == Shift::kRounded ? rounding_error(log_sum) : Real(0);
     const Real sigmoid_bias = kExponentsPerNat<Real> * static_cast<Real>(problem.sigmoid_bias);
     for (int64 j = 0; j < head.exponent.num_columns; ++j) {
         if (!head.sees(i, j)) continue;
         const Real s = head.exponent.row(i)[j];
         weights[static_cast<std::size_t>(j)] =
-            sigmoid ? 1 / (1 + power(-(s + sigmoid_bias))) : power(s - log_sum);
+            sigmoid ? 1 / (1 + power(-(s + sigmoid_bias))) : power(s - log_sum + off);
     }
     return weights;
 }
@@ -248,11 +264,12 @@ Real exponential(Real x) {
 
 template Head<double> load_head(const DenseProblem&, const Inputs&, const Entry&, int64, SumOrder);
 template Head<float> load_head(const DenseProblem&, const Inputs&, const Entry&, int64, SumOrder);
-template RowWeights<double> weigh_row(const DenseProblem&, const Head<double>&, int64);
-template RowWeights<float> weigh_row(const DenseProblem&, const Head<float>&, int64);
+template RowWeights<double> weigh_row(const DenseProblem&, const Head<double>&, int64, Shift);
+template RowWeights<float> weigh_row(const DenseProblem&, const Head<float>&, int64, Shift);
 template std::vector<double> weights_from_lse(const DenseProblem&, const Head<double>&, int64,
-                                              double);
-template std::vector<float> weights_from_lse(const DenseProblem&, const Head<float>&, int64, float);
+                                              double, Shift);
+template std::vector<float> weights_from_lse(const DenseProblem&, const Head<float>&, int64, float,
+                                             Shift);
 template double exponential(double);
 template float exponential(float);
 

@@ -89,7 +89,7 @@ struct Head {
 };
 
 /// Order in which a dot product of a query and a key is summed. A backward pass recomputes the
-/// scores of the forward pass and need not round as it did, so the plain evaluation sums them the
+/// scores of the forward pass and need not round as it did, so a plain evaluation sums them the
 /// other way round.
 enum class SumOrder { kFirstToLast, kLastToFirst };
 
@@ -101,18 +101,30 @@ Head<Real> load_head(const DenseProblem& problem, const Inputs& inputs, const En
 template <class Real>
 struct RowWeights {
     std::vector<Real> weights;  // [num_k]
+    Real sum;                   // what results are yet to be divided by
     Real lse;  // natural log of the row sum; -inf for a row that sees nothing; 0 with sigmoid
                // weights
 };
 
+/// How exponents become softmax weights.
+enum class Shift {
+    /// Their difference from the row's maximum or LSE is exact but for its rounding, and weights
+    /// are divided by their sum before they are used.
+    kExact,
+    /// The maximum or LSE is off by half a unit in its last place, and results are divided by the
+    /// sum.
+    kRounded
+};
+
 /// As the forward pass finds them.
 template <class Real>
-RowWeights<Real> weigh_row(const DenseProblem& problem, const Head<Real>& head, int64 i);
+RowWeights<Real> weigh_row(const DenseProblem& problem, const Head<Real>& head, int64 i,
+                           Shift shift);
 
 /// As a backward pass finds them again from the row's lse.
 template <class Real>
 std::vector<Real> weights_from_lse(const DenseProblem& problem, const Head<Real>& head, int64 i,
-                                   Real lse);
+                                   Real lse, Shift shift);
 
 /// e to the power of x, in the arithmetic of Real.
 template <class Real>

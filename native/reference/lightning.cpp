@@ -133,13 +133,13 @@ Row normalised(const Row& sums) {
 }
 
 /// Gradient of sums from that of normalised(sums).
-Row normalised_backward(const Row& sums, const Row& d_o) {
+Row normalised_backward(const Row& sums, const Row& d_o, QuotientTerms terms) {
     const double den = sums.back();
     Row d_sums(sums.size());
     if (den == 0) return d_sums;
     for (std::size_t c = 0; c < d_o.size(); ++c) {
-        d_sums[c] = d_o[c] / den;
-        d_sums.back() -= d_o[c] * sums[c] / (den * den);
+        if (terms != QuotientTerms::kDenominator) d_sums[c] = d_o[c] / den;
+        if (terms != QuotientTerms::kNumerator) d_sums.back() -= d_o[c] * sums[c] / (den * den);
     }
     return d_sums;
 }
@@ -242,7 +242,7 @@ LightningOutput lightning_forward(const LightningProblem& problem,
 }
 
 LightningGradients lightning_backward(const LightningProblem& problem,
-                                      const LightningBackwardArgs& args) {
+                                      const LightningBackwardArgs& args, QuotientTerms terms) {
     const int64 q_heads = problem.num_q_heads, kv_heads = problem.num_kv_heads, len = problem.len;
     LightningGradients out{.d_q = zeros(problem.batch, q_heads, len, problem.head_dim),
                            .d_k = zeros(problem.batch, kv_heads, len, problem.head_dim),
@@ -257,7 +257,7 @@ LightningGradients lightning_backward(const LightningProblem& problem,
                             state_of(args.initial_state, problem, b, h));
                 const Rows sums = sum_over_tokens(head, head.q, head.k, head.v, &state);
                 for (std::size_t t = 0; t < sums.size(); ++t)
-                    d_sums[t] = normalised_backward(sums[t], d_sums[t]);
+                    d_sums[t] = normalised_backward(sums[t], d_sums[t], terms);
             }
             for (Row& row : d_sums)
                 for (double& x : row) x *= static_cast<double>(problem.result_scale());

@@ -33,7 +33,13 @@ std::vector<double> features_backward(FeatureMap map, const std::vector<double>&
 LightningOutput lightning_forward(const LightningProblem& problem,
                                   const LightningForwardArgs& args);
 
+/// The gradient of a quotient is the difference of two terms, which nearly cancel where one token
+/// has all the weight: both, or one alone, with what reaches it through the other left out.
+enum class QuotientTerms { kBoth, kNumerator, kDenominator };
+
+/// Gradients are linear in the two terms, but for d_final_state, which counts in each.
 LightningGradients lightning_backward(const LightningProblem& problem,
-                                      const LightningBackwardArgs& args);
+                                      const LightningBackwardArgs& args,
+                                      QuotientTerms terms = QuotientTerms::kBoth);
 
 }  // namespace fattn::reference

@@ -266,5 +266,22 @@ TEST(DenseReference, PlainEvaluationIsCloseToTheTruthAndNotTheTruth) {
     }
 }
 
+TEST(DenseReference, TheWideEvaluationRoundsWhatIsExactForAnOnlyKey) {
+    DenseSpec spec;
+    spec.q_len = 200;
+    spec.head_dim = 16;
+    spec.head_dim_v = 16;
+    spec.magnitude = 100;
+    DenseCase c(spec);
+    const DenseOutput truth = run(c);
+    EXPECT_EQ(truth.o, dense_forward(c.problem(), c.forward_args(), Arithmetic::kPlain).o);
+    const DenseOutput wide = dense_forward(c.problem(), c.forward_args(), Arithmetic::kPlainWide);
+    double worst = 0;
+    for (std::size_t n = 0; n < truth.o.size(); ++n)
+        worst = std::max(worst, std::abs(truth.o[n] - wide.o[n]));
+    EXPECT_GT(worst, 0);
+    EXPECT_LT(worst, 1e-6);
+}
+
 }  // namespace
 }  // namespace fattn::reference

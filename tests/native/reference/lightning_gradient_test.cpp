@@ -124,5 +124,31 @@ TEST(LightningGradients, OfNormalisedNonCausalRowsMatchFiniteDifferences) {
     expect_all_gradients(spec);
 }
 
+TEST(LightningGradients, OfAQuotientAreTheSumOfItsTwoTerms) {
+    LightningSpec spec = small();
+    spec.map = FeatureMap::kTaylor2;
+    spec.normalize = true;
+    spec.initial_state = true;
+    spec.backward = true;
+    const LightningCase c(spec);
+    const auto terms = [&](QuotientTerms of) {
+        return lightning_backward(c.problem(), c.backward_args(), of);
+    };
+    const LightningGradients both = terms(QuotientTerms::kBoth);
+    const LightningGradients numerator = terms(QuotientTerms::kNumerator);
+    const LightningGradients denominator = terms(QuotientTerms::kDenominator);
+    for (std::vector<double> LightningGradients::*gradient :
+         {&LightningGradients::d_q, &LightningGradients::d_k, &LightningGradients::d_v,
+          &LightningGradients::d_initial_state}) {
+        double largest = 0;
+        for (std::size_t n = 0; n < (both.*gradient).size(); ++n) {
+            EXPECT_NEAR((both.*gradient)[n], (numerator.*gradient)[n] + (denominator.*gradient)[n],
+                        1e-10);
+            largest = std::max(largest, std::abs((numerator.*gradient)[n]));
+        }
+        EXPECT_GT(largest, 0);
+    }
+}
+
 }  // namespace
 }  // namespace fattn::reference
