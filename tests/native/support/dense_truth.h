@@ -8,7 +8,7 @@
 #include "reference/dense.h"
 #include "support/dense_case.h"
 #include "support/device.h"
-#include "support/tolerances.h"
+#include "support/plain_search.h"
 
 namespace fattn::test {
 
@@ -19,10 +19,6 @@ struct DenseTruth {
     int64 num_rows = 0;  // softmax rows that the plain errors rest on
 };
 
-/// How long to look for the plain errors. A quick estimate may rest on too few results and then be
-/// too low: it is enough to accept a result, a thorough one has the last word on the others.
-enum class Effort { kQuick, kThorough };
-
 /// Evaluates the case in both arithmetics, and others of its distribution until the plain errors
 /// rest on enough results.
 /// prepare is what the test did to the case after it was made: the others get it too.
@@ -31,11 +27,12 @@ DenseTruth dense_truth(const DenseCase& c, const std::function<void(DenseCase&)>
 
 testing::AssertionResult forward_is_near(const DenseTruth& truth, const DenseCase& c);
 testing::AssertionResult backward_is_near(const DenseTruth& truth, const DenseCase& c);
+/// Forward and, when its spec asks, backward.
+testing::AssertionResult is_near(const DenseTruth& truth, const DenseCase& c);
 
 /// Runs a case on a device, forward and, when its spec asks, backward; expects both near the truth.
 void expect_near_truth(const CpuDevice& device, const DenseTruth& truth, DenseCase& c);
-/// The same for every device, with the truth of the case, estimated thoroughly before anything is
-/// found to be wrong.
+/// The same for every device, with the truth of the case.
 void expect_near_truth(DenseCase& c);
 void expect_near_truth(const DenseSpec& spec);
 

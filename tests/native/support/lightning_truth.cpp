@@ -1,7 +1,9 @@
 // Evaluates the reference for a linear attention case, runs kernels and compares their results.
 #include "support/lightning_truth.h"
 
-#include <initializer_list>
+#include <algorithm>
+#include <cmath>
+#include <utility>
 #include <vector>
 
 #include "support/coins.h"
@@ -11,28 +13,132 @@
 namespace fattn::test {
 namespace {
 
-struct Expected {
-    const char* name;
-    const std::vector<double>* values;
-    const Tensor* actual;
-};
-
 /// Below this size results are nothing: where decays leave less, f32 cannot hold its digits.
 constexpr double kNothing = 1e-30;
-/// The gradient of a quotient is the difference of two terms of about this size or more, which
-/// cancel where one token has all the weight.
-constexpr double kTermOfQuotient = 0.1;
 
-testing::AssertionResult all_near(std::initializer_list<Expected> results, const LightningCase& c,
-                                  double least_size) {
-    for (const Expected& result : results) {
-        if (!result.actual->present()) continue;
-        const double allowed = linear_tolerance(c.spec().dtype, result.actual->layout().dtype);
-        const testing::AssertionResult near = near_rms(result.name, *result.values, *result.actual,
+/// What a thorough truth may take: other problems, and multiply-adds of their references.
+constexpr int kMostReplicas = 500;
+constexpr double kReplicaWork = 5e8;
+
+/// One result of a case: what it should be, what it is, how large such results are.
+struct Result {
+    const char* name;
+    const std::vector<double>& expected;
+    const Tensor& actual;
+    const LinearSize& size;
+};
+
+std::vector<Result> forward_results(const reference::LightningOutput& expected,
+                                    const LightningCase& c, const LightningSizes& sizes) {
+    return {{"o", expected.o, c.o, sizes.o},
+            {"final_state", expected.final_state, c.final_state, sizes.final_state}};
+}
+
+std::vector<Result> backward_results(const reference::LightningGradients& expected,
+                                     const LightningCase& c, const LightningSizes& sizes) {
+    std::vector<Result> results = {{"d_q", expected.d_q, c.d_q, sizes.d_q},
+                                   {"d_k", expected.d_k, c.d_k, sizes.d_k},
+                                   {"d_v", expected.d_v, c.d_v, sizes.d_v}};
+    if (c.d_initial_state.present())
+        results.push_back({"d_initial_state", expected.d_initial_state, c.d_initial_state,
+                           sizes.d_initial_state});
+    return results;
+}
+
+double allowed_share(const LightningCase& c, const Result& result) {
+    return linear_tolerance(c.spec().dtype, result.actual.layout().dtype);
+}
+
+testing::AssertionResult all_near(const std::vector<Result>& results, const LightningTruth& truth,
+                                  const LightningCase& c) {
+    for (const Result& result : results) {
+        double allowed = allowed_share(c, result);
+        double least_size = kNothing;
+        if (truth.effort == Effort::kThorough) {
+            const double num = result.size.num_equal();
+            if (num < PlainError::kEnough) allowed *= excess_of_few(num);
+            least_size = std::max(kNothing, result.size.root_mean_square());
+        }
+        const testing::AssertionResult near = near_rms(result.name, result.expected, result.actual,
                                                        allowed, describe(c.spec()), least_size);
         if (!near) return near;
     }
     return testing::AssertionSuccess();
+}
+
+/// Squares of errors, summed over problems.
+struct SquaredErrors {
+    double sum = 0;
+    int64 count = 0;
+
+    void add(const Result& result) {
+        const std::vector<double> got = result.actual.values();
+        for (std::size_t n = 0; n < got.size(); ++n) {
+            if (!std::isfinite(result.expected[n])) continue;
+            sum += (got[n] - result.expected[n]) * (got[n] - result.expected[n]);
+            ++count;
+        }
+    }
+    double root_mean_square() const {
+        return std::sqrt(sum / static_cast<double>(std::max<int64>(count, 1)));
+    }
+};
+
+void evaluate(const LightningCase& c, reference::LightningOutput& output,
+              reference::LightningGradients& gradients) {
+    output = reference::lightning_forward(c.problem(), c.forward_args());
+    if (c.spec().backward)
+        gradients = reference::lightning_backward(c.problem(), c.backward_args());
+}
+
+void add_gradient_sizes(const LightningCase& c, const reference::LightningGradients& gradients,
+                        LightningSizes& sizes) {
+    if (!c.spec().normalize) {
+        sizes.d_q.add(gradients.d_q);
+        sizes.d_k.add(gradients.d_k);
+        sizes.d_v.add(gradients.d_v);
+        sizes.d_initial_state.add(gradients.d_initial_state);
+        return;
+    }
+    using reference::QuotientTerms;
+    LightningBackwardArgs args = c.backward_args();
+    const reference::LightningGradients terms =
+        reference::lightning_backward(c.problem(), args, QuotientTerms::kNumerator);
+    args.d_final_state = nullptr;
+    const reference::LightningGradients others =
+        reference::lightning_backward(c.problem(), args, QuotientTerms::kDenominator);
+    sizes.d_q.add(terms.d_q, others.d_q);
+    sizes.d_k.add(terms.d_k, others.d_k);
+    sizes.d_v.add(terms.d_v, others.d_v);
+    sizes.d_initial_state.add(terms.d_initial_state, others.d_initial_state);
+}
+
+void add_sizes(const LightningCase& c, const reference::LightningOutput& output,
+               const reference::LightningGradients& gradients, LightningSizes& sizes) {
+    sizes.o.add(output.o);
+    sizes.final_state.add(output.final_state);
+    if (c.spec().backward) add_gradient_sizes(c, gradients, sizes);
+}
+
+bool rest_on_enough(const LightningSizes& sizes) {
+    for (const LinearSize* size :
+         {&sizes.o, &sizes.final_state, &sizes.d_q, &sizes.d_k, &sizes.d_v, &sizes.d_initial_state})
+        if (size->count() > 0 && size->count() < PlainError::kEnough) return false;
+    return true;
+}
+
+void add_replicas(const LightningCase& c, LightningTruth& truth) {
+    LightningSpec spec = c.spec();
+    const double work = spec.work() * (spec.backward ? 5 : 1);
+    for (int n = 0; n < kMostReplicas && !rest_on_enough(truth.sizes); ++n) {
+        if ((n + 1) * work > kReplicaWork) break;
+        spec.seed += 0x100000000;
+        LightningReplica replica{std::make_unique<LightningCase>(spec), {}, {}};
+        replica.c->slopes = c.slopes;  // they say how many tokens count
+        evaluate(*replica.c, replica.output, replica.gradients);
+        add_sizes(*replica.c, replica.output, replica.gradients, truth.sizes);
+        truth.replicas.push_back(std::move(replica));
+    }
 }
 
 constexpr int64 kLengths[] = {1,  2,  3,  5,   11,  12,  13,  16,  31,  32,  33,  48,  64,
@@ -53,11 +159,13 @@ constexpr int64 kLeastResults = 512;
 
 }  // namespace
 
-LightningTruth lightning_truth(const LightningCase& c) {
+LightningTruth lightning_truth(const LightningCase& c, Effort effort) {
     LightningTruth truth;
-    truth.output = reference::lightning_forward(c.problem(), c.forward_args());
-    if (c.spec().backward)
-        truth.gradients = reference::lightning_backward(c.problem(), c.backward_args());
+    truth.effort = effort;
+    evaluate(c, truth.output, truth.gradients);
+    if (effort == Effort::kQuick) return truth;
+    add_sizes(c, truth.output, truth.gradients, truth.sizes);
+    add_replicas(c, truth);
     return truth;
 }
 
@@ -94,17 +202,49 @@ testing::AssertionResult run_backward(fattn_plan* plan, LightningCase& c, int th
 }
 
 testing::AssertionResult forward_is_near(const LightningTruth& truth, const LightningCase& c) {
-    return all_near(
-        {{"o", &truth.output.o, &c.o}, {"final_state", &truth.output.final_state, &c.final_state}},
-        c, kNothing);
+    return all_near(forward_results(truth.output, c, truth.sizes), truth, c);
 }
 
 testing::AssertionResult backward_is_near(const LightningTruth& truth, const LightningCase& c) {
-    return all_near({{"d_q", &truth.gradients.d_q, &c.d_q},
-                     {"d_k", &truth.gradients.d_k, &c.d_k},
-                     {"d_v", &truth.gradients.d_v, &c.d_v},
-                     {"d_initial_state", &truth.gradients.d_initial_state, &c.d_initial_state}},
-                    c, c.spec().normalize ? kTermOfQuotient : kNothing);
+    return all_near(backward_results(truth.gradients, c, truth.sizes), truth, c);
+}
+
+testing::AssertionResult is_near(const LightningTruth& truth, const LightningCase& c) {
+    const testing::AssertionResult forward = forward_is_near(truth, c);
+    return forward && c.spec().backward ? backward_is_near(truth, c) : forward;
+}
+
+testing::AssertionResult keeps_the_rule(fattn_plan* plan, const LightningTruth& truth,
+                                        const LightningCase& c) {
+    const auto results_of = [&](const reference::LightningOutput& output,
+                                const reference::LightningGradients& gradients,
+                                const LightningCase& of) {
+        std::vector<Result> results = forward_results(output, of, truth.sizes);
+        if (of.spec().backward)
+            for (const Result& result : backward_results(gradients, of, truth.sizes))
+                results.push_back(result);
+        return results;
+    };
+    const std::vector<Result> own = results_of(truth.output, truth.gradients, c);
+    std::vector<SquaredErrors> errors(own.size());
+    for (std::size_t n = 0; n < own.size(); ++n) errors[n].add(own[n]);
+    for (const LightningReplica& replica : truth.replicas) {
+        testing::AssertionResult ran = run_forward(plan, *replica.c);
+        if (ran && c.spec().backward) ran = run_backward(plan, *replica.c);
+        if (!ran) return ran;
+        const std::vector<Result> results =
+            results_of(replica.output, replica.gradients, *replica.c);
+        for (std::size_t n = 0; n < results.size(); ++n) errors[n].add(results[n]);
+    }
+    for (std::size_t n = 0; n < own.size(); ++n) {
+        const double bound =
+            allowed_share(c, own[n]) * std::max(kNothing, own[n].size.root_mean_square());
+        if (!(errors[n].root_mean_square() <= bound))
+            return testing::AssertionFailure()
+                   << own[n].name << ": RMS error " << errors[n].root_mean_square() << " of "
+                   << errors[n].count << " results beyond " << bound << "; " << describe(c.spec());
+    }
+    return testing::AssertionSuccess();
 }
 
 void expect_near_truth(const CpuDevice& device, const LightningTruth& truth, LightningCase& c) {
@@ -122,8 +262,21 @@ void expect_near_truth(const CpuDevice& device, const LightningTruth& truth, Lig
 }
 
 void expect_near_truth(LightningCase& c) {
-    const LightningTruth truth = lightning_truth(c);
-    for (const CpuDevice& device : cpu_devices()) expect_near_truth(device, truth, c);
+    TruthInTwoSteps<LightningTruth> truth(
+        [&](Effort effort) { return lightning_truth(c, effort); });
+    for (const CpuDevice& device : cpu_devices()) {
+        const PlanHandle plan = make_plan(device, c);
+        if (plan == nullptr) return;
+        testing::AssertionResult ran = run_forward(plan.get(), c);
+        if (ran && c.spec().backward) ran = run_backward(plan.get(), c);
+        EXPECT_TRUE(ran) << device.name;
+        if (!ran) return;
+        EXPECT_TRUE(truth.check([&](const LightningTruth& of_c) {
+            const testing::AssertionResult near = is_near(of_c, c);
+            return near && of_c.effort == Effort::kThorough ? keeps_the_rule(plan.get(), of_c, c)
+                                                            : near;
+        })) << device.name;
+    }
 }
 
 void expect_near_truth(const LightningSpec& spec) {

@@ -1,8 +1,6 @@
 // Runs neighborhood cases and compares their results with the reference.
 #include "support/neighborhood_truth.h"
 
-#include <algorithm>
-
 #include "support/compare.h"
 
 namespace fattn::test {
@@ -12,14 +10,6 @@ using reference::Arithmetic;
 using reference::neighborhood_backward;
 using reference::neighborhood_forward;
 
-/// The errors of a row's results hang together through its sum, so many results of few rows show
-/// too little.
-constexpr int64 kEnoughRows = 64;
-constexpr int kMostReplicas = 200;
-/// Multiply-adds that the replicas of one case may cost, and while rows are missing.
-constexpr double kReplicaWork = 4e7;
-constexpr double kReplicaWorkForRows = 5e7;
-
 void evaluate(const NeighborhoodCase& c, reference::DenseOutput& output,
               reference::NeighborhoodGradients& gradients) {
     output = neighborhood_forward(c.problem(), c.forward_args());
@@ -28,29 +18,32 @@ void evaluate(const NeighborhoodCase& c, reference::DenseOutput& output,
             neighborhood_backward(c.problem(), c.backward_args(), Arithmetic::kExact, &output);
 }
 
+/// The plain evaluation; the wide one adds its errors to those of the same results.
 void add_errors(const NeighborhoodCase& c, const reference::DenseOutput& output,
-                const reference::NeighborhoodGradients& gradients, NeighborhoodTruth& truth) {
+                const reference::NeighborhoodGradients& gradients, Arithmetic arithmetic,
+                NeighborhoodTruth& truth) {
+    const auto add = arithmetic == Arithmetic::kPlain ? &PlainError::add : &PlainError::add_other;
     const reference::DenseOutput plain =
-        neighborhood_forward(c.problem(), c.forward_args(), Arithmetic::kPlain);
-    truth.o.add(output.o, plain.o);
-    truth.lse.add(output.lse, plain.lse);
-    truth.num_rows += static_cast<int64>(output.lse.size());
+        neighborhood_forward(c.problem(), c.forward_args(), arithmetic);
+    (truth.o.*add)(output.o, plain.o);
+    (truth.lse.*add)(output.lse, plain.lse);
     if (!c.spec().backward) return;
-    const reference::NeighborhoodGradients p =
-        neighborhood_backward(c.problem(), c.backward_args(), Arithmetic::kPlain, &plain);
-    truth.d_q.add(gradients.d_q, p.d_q);
-    truth.d_k.add(gradients.d_k, p.d_k);
-    truth.d_v.add(gradients.d_v, p.d_v);
-    truth.d_additional_k.add(gradients.d_additional_k, p.d_additional_k);
-    truth.d_additional_v.add(gradients.d_additional_v, p.d_additional_v);
+    const reference::NeighborhoodGradients g =
+        neighborhood_backward(c.problem(), c.backward_args(), arithmetic, &plain);
+    (truth.d_q.*add)(gradients.d_q, g.d_q);
+    (truth.d_k.*add)(gradients.d_k, g.d_k);
+    (truth.d_v.*add)(gradients.d_v, g.d_v);
+    (truth.d_additional_k.*add)(gradients.d_additional_k, g.d_additional_k);
+    (truth.d_additional_v.*add)(gradients.d_additional_v, g.d_additional_v);
 }
 
-bool rests_on_enough(const NeighborhoodTruth& truth) {
-    if (truth.num_rows < kEnoughRows) return false;
-    for (const PlainError* error : {&truth.o, &truth.lse, &truth.d_q, &truth.d_k, &truth.d_v,
-                                    &truth.d_additional_k, &truth.d_additional_v})
-        if (error->count() > 0 && error->count() < PlainError::kEnough) return false;
-    return true;
+void add_errors(const NeighborhoodCase& c, const reference::DenseOutput& output,
+                const reference::NeighborhoodGradients& gradients, Effort effort,
+                NeighborhoodTruth& truth) {
+    add_errors(c, output, gradients, Arithmetic::kPlain, truth);
+    truth.num_rows += static_cast<int64>(output.lse.size());
+    if (wide_counts(effort, c.spec().dtype, c.spec().f32_output))
+        add_errors(c, output, gradients, Arithmetic::kPlainWide, truth);
 }
 
 }  // namespace
@@ -88,22 +81,21 @@ testing::AssertionResult run_backward(fattn_plan* plan, NeighborhoodCase& c, int
                           describe(c.spec()));
 }
 
-NeighborhoodTruth neighborhood_truth(const NeighborhoodCase& c) {
+NeighborhoodTruth neighborhood_truth(const NeighborhoodCase& c, Effort effort) {
     NeighborhoodTruth truth;
     evaluate(c, truth.output, truth.gradients);
-    add_errors(c, truth.output, truth.gradients, truth);
+    add_errors(c, truth.output, truth.gradients, effort, truth);
     NeighborhoodSpec replica = c.spec();
-    const double work = std::max(replica.work() * (replica.backward ? 5 : 1), 1.0);
-    double spent = 0;
-    for (int n = 0; n < kMostReplicas && !rests_on_enough(truth); ++n, spent += work) {
-        if (spent + work > (truth.num_rows < kEnoughRows ? kReplicaWorkForRows : kReplicaWork))
-            break;
+    PlainSearch search(effort, replica.magnitude, replica.work() * (replica.backward ? 5 : 1));
+    while (search.wants_another(truth.num_rows,
+                                {&truth.o, &truth.lse, &truth.d_q, &truth.d_k, &truth.d_v,
+                                 &truth.d_additional_k, &truth.d_additional_v})) {
         replica.seed += 0x100000000;
         const NeighborhoodCase other(replica);
         reference::DenseOutput output;
         reference::NeighborhoodGradients gradients;
         evaluate(other, output, gradients);
-        add_errors(other, output, gradients, truth);
+        add_errors(other, output, gradients, effort, truth);
     }
     return truth;
 }
@@ -144,20 +136,23 @@ testing::AssertionResult backward_is_near(const NeighborhoodTruth& truth,
     return testing::AssertionSuccess();
 }
 
+testing::AssertionResult is_near(const NeighborhoodTruth& truth, const NeighborhoodCase& c) {
+    const testing::AssertionResult forward = forward_is_near(truth, c);
+    return forward && c.spec().backward ? backward_is_near(truth, c) : forward;
+}
+
 void expect_near_truth(NeighborhoodCase& c) {
-    const NeighborhoodTruth truth = neighborhood_truth(c);
+    TruthInTwoSteps<NeighborhoodTruth> truth(
+        [&](Effort effort) { return neighborhood_truth(c, effort); });
     for (const CpuDevice& device : cpu_devices()) {
         const PlanHandle plan = make_plan(device, c);
         if (plan == nullptr) continue;
-        const testing::AssertionResult ran = run_forward(plan.get(), c);
+        testing::AssertionResult ran = run_forward(plan.get(), c);
+        if (ran && c.spec().backward) ran = run_backward(plan.get(), c);
         EXPECT_TRUE(ran) << device.name;
         if (!ran) continue;
-        EXPECT_TRUE(forward_is_near(truth, c)) << device.name;
-        if (!c.spec().backward) continue;
-        const testing::AssertionResult ran_back = run_backward(plan.get(), c);
-        EXPECT_TRUE(ran_back) << device.name;
-        if (!ran_back) continue;
-        EXPECT_TRUE(backward_is_near(truth, c)) << device.name;
+        EXPECT_TRUE(truth.check([&](const NeighborhoodTruth& of_c) { return is_near(of_c, c); }))
+            << device.name;
     }
 }
 

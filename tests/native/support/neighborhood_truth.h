@@ -5,7 +5,7 @@
 #include "reference/neighborhood.h"
 #include "support/device.h"
 #include "support/neighborhood_case.h"
-#include "support/tolerances.h"
+#include "support/plain_search.h"
 
 namespace fattn::test {
 
@@ -27,11 +27,13 @@ struct NeighborhoodTruth {
 
 /// Evaluates the case in both arithmetics, and others of its distribution until the plain errors
 /// rest on enough results.
-NeighborhoodTruth neighborhood_truth(const NeighborhoodCase& c);
+NeighborhoodTruth neighborhood_truth(const NeighborhoodCase& c, Effort effort = Effort::kQuick);
 
 testing::AssertionResult forward_is_near(const NeighborhoodTruth& truth, const NeighborhoodCase& c);
 testing::AssertionResult backward_is_near(const NeighborhoodTruth& truth,
                                           const NeighborhoodCase& c);
+/// Forward and, when its spec asks, backward.
+testing::AssertionResult is_near(const NeighborhoodTruth& truth, const NeighborhoodCase& c);
 
 /// Runs a case on every device, forward and, when its spec asks, backward; expects both near the
 /// truth.

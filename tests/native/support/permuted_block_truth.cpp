@@ -12,50 +12,63 @@ using reference::Arithmetic;
 using reference::permuted_block_backward;
 using reference::permuted_block_forward;
 
-constexpr int kMostReplicas = 60;
-constexpr int64 kEnoughRows = 64;
-/// Multiply-adds that the replicas of one case may cost.
-constexpr double kReplicaWork = 2e7;
-
-void add(PermutedBlockCase& c, PermutedBlockTruth& truth, PermutedBlockTruth& of_case) {
-    of_case.output = permuted_block_forward(c.problem(), c.forward_args());
+/// The plain evaluation; the wide one adds its errors to those of the same results.
+void add_errors(PermutedBlockCase& c, const PermutedBlockTruth& of_case, Arithmetic arithmetic,
+                PermutedBlockTruth& truth) {
+    const auto add = arithmetic == Arithmetic::kPlain ? &PlainError::add : &PlainError::add_other;
     const reference::DenseOutput plain =
-        permuted_block_forward(c.problem(), c.forward_args(), Arithmetic::kPlain);
-    truth.o.add(of_case.output.o, plain.o);
-    truth.lse.add(of_case.output.lse, plain.lse);
+        permuted_block_forward(c.problem(), c.forward_args(), arithmetic);
+    (truth.o.*add)(of_case.output.o, plain.o);
+    (truth.lse.*add)(of_case.output.lse, plain.lse);
     if (!c.spec().backward) return;
-    of_case.gradients = permuted_block_backward(c.problem(), c.backward_args(), Arithmetic::kExact,
-                                                &of_case.output);
-    const reference::DenseGradients of_plain =
-        permuted_block_backward(c.problem(), c.backward_args(), Arithmetic::kPlain, &plain);
-    truth.d_q.add(of_case.gradients.d_q, of_plain.d_q);
-    truth.d_k.add(of_case.gradients.d_k, of_plain.d_k);
-    truth.d_v.add(of_case.gradients.d_v, of_plain.d_v);
+    const reference::DenseGradients g =
+        permuted_block_backward(c.problem(), c.backward_args(), arithmetic, &plain);
+    (truth.d_q.*add)(of_case.gradients.d_q, g.d_q);
+    (truth.d_k.*add)(of_case.gradients.d_k, g.d_k);
+    (truth.d_v.*add)(of_case.gradients.d_v, g.d_v);
+}
+
+/// Evaluates a case into of_case, and adds its errors to those of a truth.
+void add(PermutedBlockCase& c, Effort effort, PermutedBlockTruth& of_case,
+         PermutedBlockTruth& truth) {
+    of_case.output = permuted_block_forward(c.problem(), c.forward_args());
+    if (c.spec().backward)
+        of_case.gradients = permuted_block_backward(c.problem(), c.backward_args(),
+                                                    Arithmetic::kExact, &of_case.output);
+    add_errors(c, of_case, Arithmetic::kPlain, truth);
+    truth.num_rows += static_cast<int64>(of_case.output.lse.size());
+    if (wide_counts(effort, c.spec().dtype, c.spec().f32_output))
+        add_errors(c, of_case, Arithmetic::kPlainWide, truth);
+}
+
+double work(const PermutedBlockSpec& spec) {
+    return static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len * spec.kv_len *
+                               (spec.head_dim + spec.head_dim_v)) *
+           (spec.backward ? 5 : 1);
 }
 
 }  // namespace
 
-PermutedBlockTruth permuted_block_truth(PermutedBlockCase& c) {
+PermutedBlockTruth permuted_block_truth(PermutedBlockCase& c, Effort effort) {
     PermutedBlockTruth truth;
-    add(c, truth, truth);
-    PermutedBlockSpec spec = c.spec();
-    const double work = static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len *
-                                            spec.kv_len * (spec.head_dim + spec.head_dim_v)) *
-                            (spec.backward ? 5 : 1) +
-                        1;
-    double spent = 0;
-    for (int n = 0; n < kMostReplicas; ++n, spent += work) {
-        const bool enough =
-            truth.lse.count() >= kEnoughRows && truth.o.count() >= PlainError::kEnough;
-        if (enough || spent + work > kReplicaWork) break;
-        spec.seed += 0x100000000;
-        PermutedBlockCase other(spec);
+    add(c, effort, truth, truth);
+    PermutedBlockSpec replica = c.spec();
+    PlainSearch search(effort, replica.magnitude, work(replica));
+    while (search.wants_another(truth.num_rows,
+                                {&truth.o, &truth.lse, &truth.d_q, &truth.d_k, &truth.d_v})) {
+        replica.seed += 0x100000000;
+        PermutedBlockCase other(replica);
         other.permutation = c.permutation;
         other.block_mask = c.block_mask;
         PermutedBlockTruth of_other;
-        add(other, truth, of_other);
+        add(other, effort, of_other, truth);
     }
     return truth;
+}
+
+TruthInTwoSteps<PermutedBlockTruth> truth_in_two_steps(PermutedBlockCase& c) {
+    return TruthInTwoSteps<PermutedBlockTruth>(
+        [&c](Effort effort) { return permuted_block_truth(c, effort); });
 }
 
 PlanHandle make_plan(const CpuDevice& device, const PermutedBlockCase& c) {
@@ -95,29 +108,55 @@ testing::AssertionResult run_backward(fattn_plan* plan, PermutedBlockCase& c, in
     return gaps_untouched({{"d_q", &c.d_q}, {"d_k", &c.d_k}, {"d_v", &c.d_v}}, describe(c.spec()));
 }
 
+testing::AssertionResult is_near(const PermutedBlockTruth& truth, const PermutedBlockCase& c) {
+    struct Result {
+        const char* name;
+        const std::vector<double>& expected;
+        const Tensor& actual;
+        Quantity quantity;
+        const PlainError& plain;
+    };
+    const reference::DenseGradients& g = truth.gradients;
+    for (const Result& x : {Result{"o", truth.output.o, c.o, Quantity::kOutput, truth.o},
+                            Result{"lse", truth.output.lse, c.lse, Quantity::kLse, truth.lse},
+                            Result{"d_q", g.d_q, c.d_q, Quantity::kGradient, truth.d_q},
+                            Result{"d_k", g.d_k, c.d_k, Quantity::kGradient, truth.d_k},
+                            Result{"d_v", g.d_v, c.d_v, Quantity::kGradient, truth.d_v}}) {
+        if (!x.actual.present()) continue;
+        const double allowed =
+            tolerance(x.quantity, c.spec().dtype, x.actual.layout().dtype, x.plain);
+        const testing::AssertionResult result =
+            near(x.name, x.expected, x.actual, allowed, describe(c.spec()));
+        if (!result) return result;
+    }
+    return testing::AssertionSuccess();
+}
+
+namespace {
+
+/// Whether the runs of a case ended well; a failure is reported.
+bool ran_on(const CpuDevice& device, PermutedBlockCase& c) {
+    const PlanHandle plan = make_plan(device, c);
+    if (plan == nullptr) return false;
+    testing::AssertionResult ran = run_forward(plan.get(), c);
+    if (ran && c.spec().backward) ran = run_backward(plan.get(), c);
+    EXPECT_TRUE(ran) << device.name;
+    return static_cast<bool>(ran);
+}
+
+}  // namespace
+
 void expect_near_truth(const CpuDevice& device, const PermutedBlockTruth& truth,
                        PermutedBlockCase& c) {
-    const PlanHandle plan = make_plan(device, c);
-    if (plan == nullptr) return;
-    const std::string context = std::string(device.name) + " " + describe(c.spec());
-    const DType dtype = c.spec().dtype;
-    const auto expect = [&](const char* name, const std::vector<double>& expected,
-                            const Tensor& actual, Quantity quantity, const PlainError& plain) {
-        EXPECT_TRUE(near(name, expected, actual,
-                         tolerance(quantity, dtype, actual.layout().dtype, plain), context));
-    };
-    const testing::AssertionResult ran = run_forward(plan.get(), c);
-    EXPECT_TRUE(ran) << device.name;
-    if (!ran) return;
-    expect("o", truth.output.o, c.o, Quantity::kOutput, truth.o);
-    expect("lse", truth.output.lse, c.lse, Quantity::kLse, truth.lse);
-    if (!c.spec().backward) return;
-    const testing::AssertionResult ran_back = run_backward(plan.get(), c);
-    EXPECT_TRUE(ran_back) << device.name;
-    if (!ran_back) return;
-    expect("d_q", truth.gradients.d_q, c.d_q, Quantity::kGradient, truth.d_q);
-    expect("d_k", truth.gradients.d_k, c.d_k, Quantity::kGradient, truth.d_k);
-    expect("d_v", truth.gradients.d_v, c.d_v, Quantity::kGradient, truth.d_v);
+    if (!ran_on(device, c)) return;
+    EXPECT_TRUE(is_near(truth, c)) << device.name;
+}
+
+void expect_near_truth(const CpuDevice& device, TruthInTwoSteps<PermutedBlockTruth>& truth,
+                       PermutedBlockCase& c) {
+    if (!ran_on(device, c)) return;
+    EXPECT_TRUE(truth.check([&](const PermutedBlockTruth& of_c) { return is_near(of_c, c); }))
+        << device.name;
 }
 
 PermutedBlockSpec random_permuted_block_spec(uint64 seed, bool backward) {
@@ -134,7 +173,7 @@ PermutedBlockSpec random_permuted_block_spec(uint64 seed, bool backward) {
     PermutedBlockSpec s;
     s.seed = seed;
     s.dtype = static_cast<DType>(one_of(DType::kF32, DType::kF16, DType::kBF16));
-    const bool f32_output = one_of(0, 0, 1) != 0;
+    s.f32_output = one_of(0, 0, 1) != 0;
     s.batch = one_of(1, 1, 2);
     s.num_k_heads = one_of(1, 2);
     s.num_q_heads = s.num_k_heads * one_of(1, 2, 3);
@@ -143,9 +182,6 @@ PermutedBlockSpec random_permuted_block_spec(uint64 seed, bool backward) {
     s.segment = s.block * one_of(1, 2, 3);
     s.query_block = s.block % 8 == 0 ? one_of(0, 0, 1, 8) : 0;
     s.kv_len = one_of(1, 7, 31, 64, 65, 130, 200);
-    // The weight of an only key is 1, which 16 bits hold without an error that f32 could be held
-    // to.
-    s.f32_output = f32_output && s.kv_len > 1;
     const int64 step = s.query_block > 0 ? s.query_block : s.block;
     s.q_len =
         s.kv_len - step * static_cast<int64>(random() % static_cast<uint64>(s.kv_len / step + 1) *

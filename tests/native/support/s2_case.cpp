@@ -179,8 +179,9 @@ fattn_s2_backward_args S2Case::c_backward() {
     return args;
 }
 
-DenseTruth s2_truth(const S2Case& c) {
-    return dense_truth(c.dense, [&](DenseCase& other) { fill_mask(c.spec(), other); });
+DenseTruth s2_truth(const S2Case& c, Effort effort) {
+    return dense_truth(
+        c.dense, [&](DenseCase& other) { fill_mask(c.spec(), other); }, effort);
 }
 
 PlanHandle make_plan(const CpuDevice& device, const S2Case& c) {
@@ -209,20 +210,16 @@ testing::AssertionResult run_backward(fattn_plan* plan, S2Case& c, int threads) 
 
 void expect_near_truth(const S2Spec& spec) {
     S2Case c(spec);
-    const DenseTruth truth = s2_truth(c);
+    TruthInTwoSteps<DenseTruth> truth([&](Effort effort) { return s2_truth(c, effort); });
     for (const CpuDevice& device : cpu_devices()) {
-        const std::string context = std::string(device.name) + "; " + describe(spec);
         const PlanHandle plan = make_plan(device, c);
         if (plan == nullptr) return;
-        const testing::AssertionResult ran = run_forward(plan.get(), c);
+        testing::AssertionResult ran = run_forward(plan.get(), c);
+        if (ran && spec.dense.backward) ran = run_backward(plan.get(), c);
         EXPECT_TRUE(ran) << device.name;
         if (!ran) return;
-        EXPECT_TRUE(forward_is_near(truth, c.dense)) << context;
-        if (!spec.dense.backward) continue;
-        const testing::AssertionResult ran_back = run_backward(plan.get(), c);
-        EXPECT_TRUE(ran_back) << device.name;
-        if (!ran_back) return;
-        EXPECT_TRUE(backward_is_near(truth, c.dense)) << context;
+        EXPECT_TRUE(truth.check([&](const DenseTruth& of_c) { return is_near(of_c, c.dense); }))
+            << device.name << "; " << describe(spec);
     }
 }
 

@@ -46,7 +46,7 @@ class S2Case {
     S2Spec spec_;
 };
 
-DenseTruth s2_truth(const S2Case& c);
+DenseTruth s2_truth(const S2Case& c, Effort effort = Effort::kQuick);
 
 /// Null with a failed expectation when the plan cannot be made.
 PlanHandle make_plan(const CpuDevice& device, const S2Case& c);

@@ -11,10 +11,14 @@ namespace fattn::test {
 
 namespace {
 
+/// What the largest of PlainError::kEnough normally distributed errors is expected to stay below,
+/// in standard deviations.
+constexpr double kLargestOfEnough = 3.667;
+
 /// For n normally distributed errors: times their root mean square it is what the largest of
 /// PlainError::kEnough such errors is expected to stay below (Student's distribution, Abramowitz
 /// and Stegun 26.7.5, to the second order in 1 / n).
-double largest_of_enough(double n) { return 3.667 + 13.24 / n + 42.87 / (n * n); }
+double largest_of_enough(double n) { return kLargestOfEnough + 13.24 / n + 42.87 / (n * n); }
 
 }  // namespace
 
@@ -63,6 +67,12 @@ double linear_tolerance(DType dtype, DType stored) {
             return rule.share + rule.stored_roundoffs * reference::unit_roundoff(stored);
     }
     return 0;
+}
+
+double excess_of_few(double n) {
+    // Wilson and Hilferty: the cube root of a mean of n squares is about normally distributed.
+    const double variance = 2 / (9 * n);
+    return std::pow(1 - variance + kLargestOfEnough * std::sqrt(variance), 1.5);
 }
 
 }  // namespace fattn::test
