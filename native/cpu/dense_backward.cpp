@@ -28,8 +28,8 @@ struct DenseBackward::Run {
     int num_threads;
     const int32* cancel;
     float* delta;        // [B, Hq, Lq]
-    float* d_q;          // sums: of every chunk when keys are split, else of every thread
-    std::byte* scratch;  // of every thread
+    float* split_d_q;    // sums of every chunk when keys are split
+    std::byte* threads;  // what each thread has for itself
 
     /// Anything that needs the gradients of scores.
     bool wants_scores() const {
@@ -73,36 +73,55 @@ bool DenseBackward::shares_bias() const {
                                  (problem_.d_bias.shape[1] == 1 && problem_.num_q_heads > 1));
 }
 
-uint64 DenseBackward::scratch_bytes() const {
-    const uint64 bias = shares_bias() ? table_.backward_bias_scratch(problem_) : 0;
-    return line_up(std::max(table_.backward_scratch(problem_), bias));
+int64 DenseBackward::num_bias_tasks() const {
+    if (!shares_bias()) return 0;
+    return problem_.d_bias.shape[0] * problem_.d_bias.shape[1] *
+           ceil_div<int64>(problem_.q_len, table_.backward_tile_q);
 }
 
-uint64 DenseBackward::d_q_bytes(int num_threads) const {
-    if (splits_keys()) {
-        return floats(most_chunks_ * problem_.q.shape[0] * problem_.num_q_heads * rows_of_head() *
-                      row_floats());
-    }
-    return static_cast<uint64>(num_threads) *
-           floats(most_heads_ * (problem_.q_len + kRowRoom) * row_floats());
+uint64 DenseBackward::delta_bytes() const {
+    return floats(problem_.q.shape[0] * problem_.num_q_heads * problem_.q.shape[2]);
+}
+
+uint64 DenseBackward::split_d_q_bytes() const {
+    if (!splits_keys()) return 0;
+    return floats(most_chunks_ * problem_.q.shape[0] * problem_.num_q_heads * rows_of_head() *
+                  row_floats());
+}
+
+uint64 DenseBackward::d_q_bytes() const {
+    if (splits_keys()) return 0;
+    return floats(most_heads_ * (problem_.q_len + kRowRoom) * row_floats());
+}
+
+uint64 DenseBackward::tile_thread_bytes() const {
+    return d_q_bytes() + line_up(table_.backward_scratch(problem_));
+}
+
+uint64 DenseBackward::bias_thread_bytes() const {
+    return shares_bias() ? line_up(table_.backward_bias_scratch(problem_)) : 0;
 }
 
 uint64 DenseBackward::workspace(int num_threads) const {
     if (!problem_.backward) return 0;
-    return floats(problem_.q.shape[0] * problem_.num_q_heads * problem_.q.shape[2]) +
-           d_q_bytes(num_threads) + static_cast<uint64>(num_threads) * scratch_bytes();
+    const auto of_threads = [&](int64 num_tasks, uint64 bytes) {
+        return static_cast<uint64>(threads_with_tasks(num_tasks, num_threads)) * bytes;
+    };
+    // The passes that need memory for each thread follow one another.
+    return delta_bytes() + split_d_q_bytes() +
+           std::max(of_threads(num_tile_tasks(), tile_thread_bytes()),
+                    of_threads(num_bias_tasks(), bias_thread_bytes()));
 }
 
 Status DenseBackward::run(const DenseBackwardArgs& args, int num_threads, const int32* cancel,
                           std::byte* workspace) const {
-    std::byte* d_q =
-        workspace + floats(problem_.q.shape[0] * problem_.num_q_heads * problem_.q.shape[2]);
+    std::byte* split_d_q = workspace + delta_bytes();
     const Run run{.args = args,
                   .num_threads = num_threads,
                   .cancel = cancel,
                   .delta = reinterpret_cast<float*>(workspace),
-                  .d_q = reinterpret_cast<float*>(d_q),
-                  .scratch = d_q + d_q_bytes(num_threads)};
+                  .split_d_q = reinterpret_cast<float*>(split_d_q),
+                  .threads = split_d_q + split_d_q_bytes()};
     Status status = clear(run);
     if (status.ok()) status = find_deltas(run);
     if (status.ok()) status = run_tiles(run);
@@ -170,15 +189,14 @@ Status DenseBackward::run_tiles(const Run& run) const {
         if (chunk >= chunks) return;
         const int64 keys = chunk_keys(sequence.kv_len);
         const int64 row_stride = row_floats();
-        float* d_q = run.d_q;
+        std::byte* own = run.threads + static_cast<uint64>(slot) * tile_thread_bytes();
+        auto* d_q = reinterpret_cast<float*>(own);
         int64 head_rows = sequence.q_len + kRowRoom;
         if (splits_keys()) {
             head_rows = rows_of_head();
-            d_q += (chunk * problem_.q.shape[0] * problem_.num_q_heads * head_rows +
-                    first_row_of(sequence, group.first)) *
-                   row_stride;
-        } else {
-            d_q += slot * most_heads_ * (problem_.q_len + kRowRoom) * row_stride;
+            d_q = run.split_d_q + (chunk * problem_.q.shape[0] * problem_.num_q_heads * head_rows +
+                                   first_row_of(sequence, group.first)) *
+                                      row_stride;
         }
         table_.backward({.problem = &problem_,
                          .args = &run.args,
@@ -194,11 +212,10 @@ Status DenseBackward::run_tiles(const Run& run) const {
                          .d_q_head_stride = head_rows * row_stride,
                          .partial = chunks > 1,
                          .stores_d_bias = stores_d_bias,
-                         .scratch = run.scratch + static_cast<uint64>(slot) * scratch_bytes(),
+                         .scratch = own + d_q_bytes(),
                          .cancel = run.cancel});
     };
-    return parallel_for(problem_.batch * num_groups * most_chunks_, run.num_threads, run.cancel,
-                        body);
+    return parallel_for(num_tile_tasks(), run.num_threads, run.cancel, body);
 }
 
 Status DenseBackward::merge_d_q(const Run& run) const {
@@ -213,16 +230,17 @@ Status DenseBackward::merge_d_q(const Run& run) const {
             const int64 chunks = num_chunks(sequence.kv_len);
             if (chunks == 1) return;
             const int64 begin = task % blocks * kRowsOfTask;
-            table_.merge_d_q({.problem = &problem_,
-                              .args = &run.args,
-                              .sequence = sequence,
-                              .head = head,
-                              .row_begin = begin,
-                              .row_end = std::min(begin + kRowsOfTask, sequence.q_len),
-                              .num_parts = chunks,
-                              .part_stride = problem_.q.shape[0] * problem_.num_q_heads *
-                                             rows_of_head() * row_floats(),
-                              .parts = run.d_q + first_row_of(sequence, head) * row_floats()});
+            table_.merge_d_q(
+                {.problem = &problem_,
+                 .args = &run.args,
+                 .sequence = sequence,
+                 .head = head,
+                 .row_begin = begin,
+                 .row_end = std::min(begin + kRowsOfTask, sequence.q_len),
+                 .num_parts = chunks,
+                 .part_stride =
+                     problem_.q.shape[0] * problem_.num_q_heads * rows_of_head() * row_floats(),
+                 .parts = run.split_d_q + first_row_of(sequence, head) * row_floats()});
         });
 }
 
@@ -232,23 +250,21 @@ Status DenseBackward::add_shared_bias(const Run& run) const {
     const bool all_entries = layout.shape[0] == 1;
     const bool all_heads = layout.shape[1] == 1;
     const int64 tiles = ceil_div<int64>(problem_.q_len, table_.backward_tile_q);
-    return parallel_for(
-        layout.shape[0] * layout.shape[1] * tiles, run.num_threads, run.cancel,
-        [&](int64 task, int slot) {
-            const int64 entry = task / tiles / layout.shape[1];
-            const int64 head = task / tiles % layout.shape[1];
-            table_.backward_bias(
-                {.problem = &problem_,
-                 .args = &run.args,
-                 .entry_begin = entry,
-                 .entry_end = all_entries ? problem_.batch : entry + 1,
-                 .head_begin = head,
-                 .head_end = all_heads ? problem_.num_q_heads : head + 1,
-                 .row = task % tiles * table_.backward_tile_q,
-                 .delta = problem_.weights == Weights::kSoftmax ? run.delta : nullptr,
-                 .scratch = run.scratch + static_cast<uint64>(slot) * scratch_bytes(),
-                 .cancel = run.cancel});
-        });
+    return parallel_for(num_bias_tasks(), run.num_threads, run.cancel, [&](int64 task, int slot) {
+        const int64 entry = task / tiles / layout.shape[1];
+        const int64 head = task / tiles % layout.shape[1];
+        table_.backward_bias(
+            {.problem = &problem_,
+             .args = &run.args,
+             .entry_begin = entry,
+             .entry_end = all_entries ? problem_.batch : entry + 1,
+             .head_begin = head,
+             .head_end = all_heads ? problem_.num_q_heads : head + 1,
+             .row = task % tiles * table_.backward_tile_q,
+             .delta = problem_.weights == Weights::kSoftmax ? run.delta : nullptr,
+             .scratch = run.threads + static_cast<uint64>(slot) * bias_thread_bytes(),
+             .cancel = run.cancel});
+    });
 }
 
 /// d_sink = sum of e^(sink - lse) * -delta over the rows of a head, in order: the sink is a key

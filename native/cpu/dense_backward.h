@@ -33,9 +33,16 @@ class DenseBackward {
     int64 rows_of_head() const;  // of d_q sums, room between sequences included
     int64 first_row_of(const Sequence& sequence, int64 head) const;  // in d_q sums of one chunk
     bool splits_keys() const { return most_chunks_ > 1; }
-    bool shares_bias() const;      // several heads or batch entries add to one bias
-    uint64 scratch_bytes() const;  // of one thread
-    uint64 d_q_bytes(int num_threads) const;
+    bool shares_bias() const;  // several heads or batch entries add to one bias
+    int64 num_tile_tasks() const {
+        return problem_.batch * static_cast<int64>(groups_.size()) * most_chunks_;
+    }
+    int64 num_bias_tasks() const;
+    uint64 delta_bytes() const;
+    uint64 split_d_q_bytes() const;    // of all chunks
+    uint64 d_q_bytes() const;          // of one thread
+    uint64 tile_thread_bytes() const;  // of one thread: its sums of d_q, then scratch
+    uint64 bias_thread_bytes() const;
 
     Status clear(const Run& run) const;
     Status find_deltas(const Run& run) const;

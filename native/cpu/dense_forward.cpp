@@ -90,19 +90,38 @@ int64 partial_floats(const DenseProblem& problem, int64 rows) {
 
 }  // namespace
 
-uint64 DenseForward::workspace(int num_threads) const {
-    const auto threads = static_cast<uint64>(num_threads);
+int64 DenseForward::most_keys() const {
+    const int64 capacity = problem_.batch * problem_.kv_len;
+    return problem_.varlen && !problem_.paged ? std::min(capacity, problem_.k.shape[2]) : capacity;
+}
+
+int64 DenseForward::most_units() const {
+    const int64 capacity = problem_.batch * problem_.q_len;
+    const int64 queries = problem_.varlen ? std::min(capacity, problem_.q.shape[2]) : capacity;
+    // Every sequence may end with a part of a block, or of a chunk.
+    const int64 blocks = most_heads_ * queries / table_.tile_q + problem_.batch;
+    const int64 chunks = most_keys() / std::min(kSplitChunk, table_.decode_keys) + problem_.batch;
+    const int64 longest = most_heads_ * problem_.q_len;
+    const bool softmax = problem_.weights == Weights::kSoftmax;
+    const bool has_split = softmax && (problem_.varlen || longest <= kSplitRows);
+    const bool has_whole = !softmax || problem_.varlen || longest > kSplitRows;
+    return static_cast<int64>(runs_.size()) * ((has_whole ? blocks : 0) + (has_split ? chunks : 0));
+}
+
+uint64 DenseForward::scratch_bytes() const {
     const int64 block = kMostTilesInBlock * table_.tile_q;
-    const uint64 scratch =
-        line_up(std::max(table_.forward_scratch(problem_, block), table_.decode_scratch(problem_)));
+    return line_up(
+        std::max(table_.forward_scratch(problem_, block), table_.decode_scratch(problem_)));
+}
+
+uint64 DenseForward::workspace(int num_threads) const {
+    const auto threads = static_cast<uint64>(threads_with_tasks(most_units(), num_threads));
     // Prefix sums over sequences, then scratch, then partial states at capacity. Packed batches may
     // hold sequences of both kinds of split, so both are counted where they can occur.
     const auto batch = static_cast<uint64>(problem_.batch);
     int64 partials = 0;
     if (problem_.weights == Weights::kSoftmax) {
-        const int64 capacity = problem_.batch * problem_.kv_len;
-        const int64 keys =
-            problem_.varlen && !problem_.paged ? std::min(capacity, problem_.k.shape[2]) : capacity;
+        const int64 keys = most_keys();
         const int64 longest = most_heads_ * problem_.q_len;
         const int64 shortest = problem_.varlen ? most_heads_ : longest;
         if (shortest <= table_.decode_rows) {
@@ -115,12 +134,13 @@ uint64 DenseForward::workspace(int num_threads) const {
         }
     }
     const uint64 partial_bytes = static_cast<uint64>(partials) * runs_.size() * sizeof(float);
-    return line_up(2 * (batch + 1) * sizeof(int64)) + threads * scratch + partial_bytes;
+    return line_up(2 * (batch + 1) * sizeof(int64)) + threads * scratch_bytes() + partial_bytes;
 }
 
-Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const int32* cancel,
+Status DenseForward::run(const DenseForwardArgs& args, int max_threads, const int32* cancel,
                          std::byte* workspace) const {
     const int64 batch = problem_.batch;
+    const int num_threads = threads_with_tasks(most_units(), max_threads);
     const Grain cut = grain(args, num_threads);
     const auto num_runs = static_cast<int64>(runs_.size());
     auto* first_unit = reinterpret_cast<int64*>(workspace);
@@ -144,12 +164,10 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     first_unit[batch] = units;
     first_float[batch] = floats;
 
-    const int64 most_rows = kMostTilesInBlock * table_.tile_q;
-    const uint64 scratch_bytes = line_up(
-        std::max(table_.forward_scratch(problem_, most_rows), table_.decode_scratch(problem_)));
+    const uint64 bytes_of_thread = scratch_bytes();
     std::byte* scratch = workspace + line_up(2 * static_cast<uint64>(batch + 1) * sizeof(int64));
     auto* partials =
-        reinterpret_cast<float*>(scratch + static_cast<uint64>(num_threads) * scratch_bytes);
+        reinterpret_cast<float*>(scratch + static_cast<uint64>(num_threads) * bytes_of_thread);
 
     const auto unit_of = [&](int64 task) {
         const int64 b = std::upper_bound(first_unit, first_unit + batch + 1, task) - first_unit - 1;
@@ -166,8 +184,8 @@ Status DenseForward::run(const DenseForwardArgs& args, int num_threads, const in
     };
     if (problem_.varlen) clear_unused_rows(args);
     const Status status = parallel_for(units, num_threads, cancel, [&](int64 task, int slot) {
-        run_unit(args, unit_of(task), scratch + static_cast<uint64>(slot) * scratch_bytes, partials,
-                 cancel);
+        run_unit(args, unit_of(task), scratch + static_cast<uint64>(slot) * bytes_of_thread,
+                 partials, cancel);
     });
     if (!status.ok() || !split) return status;
     return parallel_for(batch * num_runs, num_threads, cancel, [&](int64 task, int) {

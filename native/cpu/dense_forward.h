@@ -19,7 +19,7 @@ class DenseForward {
 
     /// Bytes of workspace of a run on num_threads threads, at capacity.
     uint64 workspace(int num_threads) const;
-    Status run(const DenseForwardArgs& args, int num_threads, const int32* cancel,
+    Status run(const DenseForwardArgs& args, int max_threads, const int32* cancel,
                std::byte* workspace) const;
 
   private:
@@ -31,6 +31,9 @@ class DenseForward {
     /// the threads where results could change.
     SequencePlan plan_sequence(const Sequence& sequence, const Grain& grain) const;
     Grain grain(const DenseForwardArgs& args, int num_threads) const;
+    int64 most_keys() const;       // of all sequences together
+    int64 most_units() const;      // of a run, however its sequences are
+    uint64 scratch_bytes() const;  // of one thread
     /// Packed rows that belong to no sequence are rows that see no key.
     void clear_unused_rows(const DenseForwardArgs& args) const;
     void run_unit(const DenseForwardArgs& args, const Unit& unit, void* scratch, float* partials,

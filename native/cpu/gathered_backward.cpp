@@ -92,7 +92,8 @@ uint64 GatheredBackward::workspace(const GatherCapacity& capacity, int num_threa
     take_shared(shared);
     WorkspaceParts own(nullptr);
     take_own(capacity, own);
-    return shared.used() + static_cast<uint64>(num_threads) * own.used();
+    const int threads = threads_with_tasks(num_tile_tasks(), num_threads);
+    return shared.used() + static_cast<uint64>(threads) * own.used();
 }
 
 Status GatheredBackward::run(const Gatherer& gatherer, const DenseBackwardArgs& args,
@@ -256,32 +257,29 @@ Status GatheredBackward::run_tiles(const Run& run, const Gatherer& gatherer) con
     WorkspaceParts counted(nullptr);
     take_own(capacity, counted);
     const uint64 bytes_of_thread = counted.used();
-    return parallel_for(
-        problem_.batch * num_groups * num_chunks_, run.num_threads, run.cancel,
-        [&](int64 task, int slot) {
-            const int64 chunk = task % num_chunks_;
-            const int64 entry = task / num_chunks_ / num_groups;
-            const HeadGroup& group =
-                groups_[static_cast<std::size_t>(task / num_chunks_ % num_groups)];
-            WorkspaceParts parts(run.own + static_cast<uint64>(slot) * bytes_of_thread);
-            Memory memory = take_own(capacity, parts);
-            if (splits_keys()) {
-                const int64 row =
-                    ((chunk * problem_.batch + entry) * problem_.num_q_heads + group.first) *
-                    problem_.q_len;
-                memory.d_q = from_row(run.shared.d_q, row, problem_.head_dim);
-            }
-            if (!run.wants_d_q()) memory.d_q = {};
-            if (!run.wants_d_k()) memory.d_k = {};
-            if (!run.wants_d_v()) memory.d_v = {};
-            const Sequence sequence = sequence_of(problem_, run.args, entry);
-            Task(*this, run, gatherer, memory, sequence, {chunk, num_chunks_}).run(group);
-            if (splits_keys() || !run.wants_d_q()) return;
-            for (int64 h = 0; h < group.count; ++h) {
-                const TokenSums sums = from_row(memory.d_q, h * problem_.q_len, problem_.head_dim);
-                write_d_q(run, sequence, group.first + h, 0, problem_.q_len, sums, 1);
-            }
-        });
+    return parallel_for(num_tile_tasks(), run.num_threads, run.cancel, [&](int64 task, int slot) {
+        const int64 chunk = task % num_chunks_;
+        const int64 entry = task / num_chunks_ / num_groups;
+        const HeadGroup& group = groups_[static_cast<std::size_t>(task / num_chunks_ % num_groups)];
+        WorkspaceParts parts(run.own + static_cast<uint64>(slot) * bytes_of_thread);
+        Memory memory = take_own(capacity, parts);
+        if (splits_keys()) {
+            const int64 row =
+                ((chunk * problem_.batch + entry) * problem_.num_q_heads + group.first) *
+                problem_.q_len;
+            memory.d_q = from_row(run.shared.d_q, row, problem_.head_dim);
+        }
+        if (!run.wants_d_q()) memory.d_q = {};
+        if (!run.wants_d_k()) memory.d_k = {};
+        if (!run.wants_d_v()) memory.d_v = {};
+        const Sequence sequence = sequence_of(problem_, run.args, entry);
+        Task(*this, run, gatherer, memory, sequence, {chunk, num_chunks_}).run(group);
+        if (splits_keys() || !run.wants_d_q()) return;
+        for (int64 h = 0; h < group.count; ++h) {
+            const TokenSums sums = from_row(memory.d_q, h * problem_.q_len, problem_.head_dim);
+            write_d_q(run, sequence, group.first + h, 0, problem_.q_len, sums, 1);
+        }
+    });
 }
 
 Status GatheredBackward::merge_d_q(const Run& run) const {

@@ -37,6 +37,9 @@ class GatheredBackward {
     /// Keys of a sequence, additional ones included.
     int64 num_keys() const { return problem_.kv_len + additional_.num; }
     bool splits_keys() const { return num_chunks_ > 1; }
+    int64 num_tile_tasks() const {
+        return problem_.batch * static_cast<int64>(groups_.size()) * num_chunks_;
+    }
     TokenSums take_sums(int64 rows, int64 extent, WorkspaceParts& parts) const;
     Memory take_shared(WorkspaceParts& parts) const;
     Memory take_own(const GatherCapacity& capacity, WorkspaceParts& parts) const;

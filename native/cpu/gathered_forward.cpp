@@ -33,17 +33,22 @@ GatheredForward::Memory GatheredForward::take(const GatherCapacity& capacity,
             .partials = parts.take<float>(chunks * partial_floats(table_.decode_rows))};
 }
 
-uint64 GatheredForward::workspace(const GatherCapacity& capacity, int num_threads) const {
+uint64 GatheredForward::thread_bytes(const GatherCapacity& capacity) const {
     WorkspaceParts parts(nullptr);
     take(capacity, parts);
-    return static_cast<uint64>(num_threads) * parts.used();
+    return parts.used();
+}
+
+uint64 GatheredForward::workspace(const Gatherer& gatherer, int num_threads) const {
+    const int threads = threads_with_tasks(gatherer.num_forward_shares(), num_threads);
+    return static_cast<uint64>(threads) * thread_bytes(gatherer.forward_capacity());
 }
 
 Status GatheredForward::run(const Gatherer& gatherer, const DenseForwardArgs& args,
                             const AdditionalKeyArgs& additional_args, int num_threads,
                             const int32* cancel, std::byte* workspace) const {
     const GatherCapacity capacity = gatherer.forward_capacity();
-    const uint64 bytes_of_thread = this->workspace(capacity, 1);
+    const uint64 bytes_of_thread = thread_bytes(capacity);
     return parallel_for(
         gatherer.num_forward_shares(), num_threads, cancel, [&](int64 index, int slot) {
             WorkspaceParts parts(workspace + static_cast<uint64>(slot) * bytes_of_thread);

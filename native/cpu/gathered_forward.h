@@ -20,8 +20,9 @@ class GatheredForward {
                     const KernelTable& table);
 
     /// Bytes of workspace of a run on num_threads threads.
-    uint64 workspace(const GatherCapacity& capacity, int num_threads) const;
-    /// Results do not depend on num_threads. The workspace is one of gatherer.forward_capacity().
+    uint64 workspace(const Gatherer& gatherer, int num_threads) const;
+    /// Results do not depend on num_threads. The workspace is that of the gatherer, or of one with
+    /// as many shares and the same capacity.
     Status run(const Gatherer& gatherer, const DenseForwardArgs& args,
                const AdditionalKeyArgs& additional_args, int num_threads, const int32* cancel,
                std::byte* workspace) const;
@@ -35,6 +36,7 @@ class GatheredForward {
     };
 
     Memory take(const GatherCapacity& capacity, WorkspaceParts& parts) const;
+    uint64 thread_bytes(const GatherCapacity& capacity) const;
     int64 partial_floats(int64 rows) const;
     /// Few rows: keys are read where they lie, a chunk at a time.
     void run_few_rows(ForwardTask task, const Memory& memory) const;

@@ -213,7 +213,8 @@ class CpuLightningKernel final : public LightningKernel {
     }
 
     uint64 step_bytes(int num_threads) const {
-        return static_cast<uint64>(num_threads) *
+        const int threads = threads_with_tasks(problem_.batch * problem_.num_q_heads, num_threads);
+        return static_cast<uint64>(threads) *
                round_up<uint64>(
                    table_.linear.step_scratch(problem_.state_rows(), problem_.state_columns()),
                    kLine);

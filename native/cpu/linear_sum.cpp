@@ -110,7 +110,8 @@ uint64 LinearSum::thread_bytes() const {
 }
 
 uint64 LinearSum::workspace(int num_threads) const {
-    return float_bytes(shared_state_floats()) + static_cast<uint64>(num_threads) * thread_bytes();
+    const int threads = threads_with_tasks(most_tasks(), num_threads);
+    return float_bytes(shared_state_floats()) + static_cast<uint64>(threads) * thread_bytes();
 }
 
 LinearScanTask LinearSum::scan_task(const Memory& memory, const Unit& unit, int64 segment,

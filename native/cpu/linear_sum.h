@@ -64,6 +64,10 @@ class LinearSum {
 
     int64 num_units() const;
     int64 num_directions() const { return spec_.two_sided ? 2 : 1; }
+    /// Of the pass with most of them that need memory of their own.
+    int64 most_tasks() const {
+        return num_units() * max_of(num_segments_, num_directions() * (num_segments_ - 1));
+    }
     Unit unit(int64 index) const;
     uint64 thread_bytes() const;
     int64 shared_state_floats() const;

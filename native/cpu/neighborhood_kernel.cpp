@@ -57,7 +57,7 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
   private:
     int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
     uint64 forward_bytes(int num_threads) const {
-        return forward_.workspace(gatherer_.forward_capacity(), num_threads);
+        return forward_.workspace(gatherer_, num_threads);
     }
     uint64 backward_bytes(int num_threads) const {
         return backward_.workspace(gatherer_.backward_capacity(), num_threads);

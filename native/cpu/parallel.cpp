@@ -304,8 +304,7 @@ int threads_of_run(int max_threads, int default_threads) {
 }
 
 Status parallel_for(int64 num_tasks, int max_threads, const int32* cancel, TaskBody body) {
-    const int num_slots =
-        static_cast<int>(clamp_to<int64>(min_of<int64>(max_threads, num_tasks), 1, kMostThreads));
+    const int num_slots = threads_with_tasks(num_tasks, clamp_to(max_threads, 1, kMostThreads));
     Job job{.body = body, .num_tasks = num_tasks, .num_slots = num_slots, .cancel = cancel};
     job.busy_slots[0] = 1;  // the caller's
     if (num_slots == 1) {

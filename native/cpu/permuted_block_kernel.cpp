@@ -92,7 +92,7 @@ class CpuPermutedBlockKernel final : public PermutedBlockKernel {
     /// What a selection changes is never how much a run may need.
     PermutedBlockGatherer any_gatherer() const { return {problem_, geometry_, nullptr, nullptr}; }
     uint64 forward_bytes(int num_threads) const {
-        return std::max(forward_.workspace(any_gatherer().forward_capacity(), num_threads),
+        return std::max(forward_.workspace(any_gatherer(), num_threads),
                         select_.workspace(num_threads));
     }
     uint64 backward_bytes(int num_threads) const {

@@ -26,7 +26,7 @@ class CpuS2Kernel final : public DenseKernel {
     WorkspaceSize workspace(Pass pass, int max_threads) const override {
         const int num_threads = threads(max_threads);
         if (pass == Pass::kForward) {
-            return {forward_.workspace(gatherer_.forward_capacity(), num_threads), 0};
+            return {forward_.workspace(gatherer_, num_threads), 0};
         }
         return {backward_.workspace(gatherer_.backward_capacity(), num_threads), 0};
     }

@@ -10,7 +10,7 @@ SelectRun::SelectRun(const PermutedBlockProblem& problem, const KernelTable& tab
       chunk_(std::max(problem.segment, kChunkKeys / problem.segment * problem.segment)),
       num_sorted_(problem.num_sorted()),
       num_chunks_(ceil_div(num_sorted_, chunk_)),
-      num_threads_(num_threads) {
+      num_threads_(threads_with_tasks(most_tasks(), num_threads)) {
     WorkspaceParts parts(workspace);
     const int64 heads = problem.batch * problem.num_q_heads;
     const int64 judges = problem.num_judges();
@@ -24,6 +24,12 @@ SelectRun::SelectRun(const PermutedBlockProblem& problem, const KernelTable& tab
     take(own);
     thread_bytes_ = own.used();
     if (workspace != nullptr) threads_ = workspace + shared_bytes_;
+}
+
+int64 SelectRun::most_tasks() const {
+    const int64 heads = problem_.batch * problem_.num_q_heads;
+    const int64 row_tasks = ceil_div(problem_.num_query_blocks(), rows_of_task());
+    return std::max(heads * num_chunks_, num_units() * std::max(num_chunks_ + 1, row_tasks));
 }
 
 SelectRun::ThreadMemory SelectRun::take(WorkspaceParts& parts) const {

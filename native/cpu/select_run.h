@@ -18,7 +18,8 @@
 
 namespace fattn::cpu {
 
-constexpr int64 kChunkKeys = 2048;  // keys of a task of the first steps, at least a segment
+constexpr int64 kChunkKeys = 2048;      // keys of a task of the first steps, at least a segment
+constexpr int64 kQueriesOfTask = 2048;  // queries whose rows of the mask one task fills
 
 /// One selection: made for each run, refers to the plan's problem and the run's workspace.
 class SelectRun {
@@ -77,6 +78,10 @@ class SelectRun {
     int64 num_units() const {
         return problem_.batch * (problem_.shared ? problem_.num_k_heads : problem_.num_q_heads);
     }
+    /// Rows of the block mask that one task fills.
+    int64 rows_of_task() const { return std::max<int64>(1, kQueriesOfTask / problem_.query_block); }
+    /// Of the step with most of them.
+    int64 most_tasks() const;
     Heads heads_of(int64 unit) const;
     int64 number_of(const Heads& heads, int64 n) const {
         return heads.entry * problem_.num_q_heads + heads.first + n;
@@ -134,9 +139,8 @@ class SelectRun {
 
 template <class Fill>
 Status SelectRun::for_each_row(const int32* cancel, const Fill& fill) const {
-    constexpr int64 kQueriesOfTask = 2048;  // queries whose rows of the mask one task fills
     const int64 rows = problem_.num_query_blocks();
-    const int64 rows_of_task = std::max<int64>(1, kQueriesOfTask / problem_.query_block);
+    const int64 rows_of_task = this->rows_of_task();
     const int64 tasks = ceil_div(rows, rows_of_task);
     return parallel_for(num_units() * tasks, num_threads_, cancel, [&](int64 task, int slot) {
         const ThreadMemory own = of_thread(slot);

@@ -1,9 +1,13 @@
 // What a run's workspace costs: against the length of the sequence, against the threads allowed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "support/device.h"
 #include "support/lightning_truth.h"
@@ -80,6 +84,55 @@ TEST(Workspace, OfDenseDecodeAndBackwardGrowsAtMostLinearly) {
     }
 }
 
+constexpr int64 kLongHeads = 16;
+constexpr int64 kLongLen = int64{1} << 20;
+constexpr int64 kLongDim = 64;
+
+template <class Problem>
+Problem long_backward(uint32_t flags) {
+    Problem p{};
+    p.struct_size = sizeof p;
+    p.flags = flags;
+    p.q = p.k = p.v = to_c(contiguous(1, kLongHeads, kLongLen, kLongDim, DType::kBF16));
+    return p;
+}
+
+/// f32 sums of q's, k's and v's gradients in each thread: a run has kLongHeads tasks, and threads
+/// without one need nothing. Counted for 1024 threads it would be 64 times as much, beyond what
+/// machines have.
+template <class Problem>
+void expect_memory_for_tasks_alone(fattn_status (*make)(fattn_device*, const Problem*,
+                                                        fattn_plan**),
+                                   const CpuDevice& device, const Problem& problem,
+                                   uint64 sums_of_task) {
+    fattn_plan* plan = nullptr;
+    ASSERT_TRUE(ok(make(device.handle.get(), &problem, &plan)));
+    const PlanHandle owner(plan);
+    const auto one_gradient = static_cast<uint64>(kLongHeads * kLongLen * kLongDim) * sizeof(float);
+    const uint64_t bytes = workspace(plan, FATTN_PASS_BACKWARD, kEndless);
+    EXPECT_EQ(bytes, workspace(plan, FATTN_PASS_BACKWARD, kLongHeads));
+    EXPECT_LT(bytes, (sums_of_task + 1) * one_gradient);
+    EXPECT_GT(bytes, workspace(plan, FATTN_PASS_BACKWARD, kLongHeads - 1));
+}
+
+TEST(Workspace, OfLongBackwardRunsIsForTheirTasksAlone) {
+    for (const CpuDevice& device : cpu_devices()) {
+        SCOPED_TRACE(device.name);
+        expect_memory_for_tasks_alone(fattn_dense_plan, device,
+                                      long_backward<fattn_dense_problem>(FATTN_DENSE_BACKWARD), 1);
+        auto neighborhood = long_backward<fattn_neighborhood_problem>(FATTN_NEIGHBORHOOD_BACKWARD);
+        neighborhood.num_axes = 1;
+        neighborhood.grid[0] = kLongLen;
+        neighborhood.kernel_size[0] = 5;
+        expect_memory_for_tasks_alone(fattn_neighborhood_plan, device, neighborhood, 3);
+        auto s2 = long_backward<fattn_s2_problem>(FATTN_S2_BACKWARD);
+        s2.block_size = 64;
+        s2.local_blocks = 4;
+        s2.vertical_stride = 16;
+        expect_memory_for_tasks_alone(fattn_s2_plan, device, s2, 3);
+    }
+}
+
 DenseSpec small_dense() {
     DenseSpec spec;
     spec.num_q_heads = 2;
@@ -90,17 +143,19 @@ DenseSpec small_dense() {
     return spec;
 }
 
-/// A limit beyond every pool counts as the most threads that one has: a run works, and asks for no
-/// more memory.
+/// More than any pass of the small problems below has.
+constexpr int32_t kManyTasks = 64;
+
+/// A limit beyond every pool counts as the most threads that one has, and as those that a run has
+/// tasks for: it works, and asks for no more memory.
 template <class Case>
 void expect_endless_threads_are_harmless(Case&& c) {
     const CpuDevice& device = cpu_devices().back();
     const PlanHandle plan = make_plan(device, c);
     ASSERT_NE(plan, nullptr);
     for (const fattn_pass pass : {FATTN_PASS_FORWARD, FATTN_PASS_BACKWARD}) {
-        EXPECT_EQ(workspace(plan.get(), pass, kEndless), workspace(plan.get(), pass, kMostThreads));
-        EXPECT_EQ(workspace(plan.get(), pass, kMostThreads + 1),
-                  workspace(plan.get(), pass, kMostThreads));
+        for (const int32_t threads : {kManyTasks, kMostThreads, kMostThreads + 1})
+            EXPECT_EQ(workspace(plan.get(), pass, kEndless), workspace(plan.get(), pass, threads));
     }
     EXPECT_TRUE(run_forward(plan.get(), c, kEndless));
     EXPECT_TRUE(run_backward(plan.get(), c, kEndless));
@@ -108,6 +163,57 @@ void expect_endless_threads_are_harmless(Case&& c) {
 
 TEST(Workspace, EndlessThreadsAreHarmlessInDenseAttention) {
     expect_endless_threads_are_harmless(DenseCase(small_dense()));
+}
+
+/// Passes with more tasks than the others, which may then need the more memory: rows of a bias that
+/// heads share, and sequences of a packed batch.
+TEST(Workspace, OfARunOnManyThreadsHoldsItsSharedBiasAndItsPackedSequences) {
+    constexpr std::size_t kGuard = 4096;
+    constexpr std::byte kUntouched{0xA5};
+    for (const bool packed : {false, true}) {
+        DenseSpec spec = small_dense();
+        if (packed) {
+            spec.q_lens = {300, 0, 1, 77, 40};
+            spec.kv_lens = {300, 5, 9000, 80, 40};
+            spec.batch = 5;
+            spec.q_len = 300;
+            spec.kv_len = 9000;
+        } else {
+            spec.q_len = spec.kv_len = 700;
+            spec.bias = DType::kF32;
+        }
+        DenseCase c(spec);
+        for (const CpuDevice& device : cpu_devices()) {
+            const PlanHandle plan = make_plan(device, c);
+            ASSERT_NE(plan, nullptr);
+            for (const int32_t threads : {1, 3, 17, kEndless}) {
+                const uint64_t bytes[] = {workspace(plan.get(), FATTN_PASS_FORWARD, threads),
+                                          workspace(plan.get(), FATTN_PASS_BACKWARD, threads)};
+                std::vector<std::byte> memory(std::max(bytes[0], bytes[1]) + 64 + kGuard);
+                void* start = memory.data();
+                std::size_t space = memory.size();
+                std::align(64, space - 64, start, space);
+                auto* const first = static_cast<std::byte*>(start);
+                const auto run_in = [&](uint64_t size, const auto& run) {
+                    std::fill(memory.begin(), memory.end(), kUntouched);
+                    fattn_run options = with_threads(threads);
+                    options.workspace = first;
+                    options.workspace_bytes = size;
+                    EXPECT_TRUE(ok(run(options))) << device.name << " on " << threads;
+                    for (const std::byte* at = first + size; at < first + size + kGuard / 2; ++at)
+                        ASSERT_EQ(*at, kUntouched) << device.name << " on " << threads;
+                };
+                run_in(bytes[0], [&](const fattn_run& options) {
+                    const fattn_dense_forward_args args = c.c_forward();
+                    return fattn_dense_forward(plan.get(), &args, &options);
+                });
+                run_in(bytes[1], [&](const fattn_run& options) {
+                    const fattn_dense_backward_args args = c.c_backward();
+                    return fattn_dense_backward(plan.get(), &args, &options);
+                });
+            }
+        }
+    }
 }
 
 TEST(Workspace, EndlessThreadsAreHarmlessInNeighborhoodAttention) {

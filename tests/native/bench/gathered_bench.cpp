@@ -165,8 +165,7 @@ class Case {
           gathered_backward_(problem_, additional_, table) {
         uint64 bytes = 0;
         for (const uint64 needed :
-             {dense_.workspace(1), gathered_.workspace(gatherer_.forward_capacity(), 1),
-              dense_backward_.workspace(1),
+             {dense_.workspace(1), gathered_.workspace(gatherer_, 1), dense_backward_.workspace(1),
               gathered_backward_.workspace(gatherer_.backward_capacity(), 1)}) {
             bytes = std::max(bytes, needed);
         }

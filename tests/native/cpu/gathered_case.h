@@ -41,7 +41,7 @@ class GatheredCase {
         args.lse = data.lse.floats();
         const GatheredForward pass(problem, additional, table);
         return with_workspace(
-            pass.workspace(gatherer.forward_capacity(), num_threads), [&](std::byte* workspace) {
+            pass.workspace(gatherer, num_threads), [&](std::byte* workspace) {
                 const AdditionalKeyArgs more{last_keys(data.k), last_keys(data.v), nullptr,
                                              nullptr};
                 return pass.run(gatherer, args, more, num_threads, cancel, workspace);
