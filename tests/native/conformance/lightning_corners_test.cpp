@@ -128,7 +128,8 @@ TEST(LightningCorners, NormalisedRowsWithoutWeightAreZero) {
         EXPECT_NEAR(c.o.at(0, 0, 100, 3), c.v.at(0, 0, 100, 3), 1e-6) << device.name;
         ASSERT_TRUE(run_backward(plan.get(), c));
         EXPECT_EQ(c.d_q.at(0, 0, 99, 3), 0.0) << device.name;
-        expect_near_truth(device, lightning_truth(c), c);
+        // All weight of a row is on tokens alike: the two terms of a quotient's gradient cancel.
+        expect_near_truth(device, lightning_truth(c, Effort::kThorough), c);
     }
 }
 
