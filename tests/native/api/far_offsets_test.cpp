@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <random>
 #include <vector>
 
@@ -93,74 +94,179 @@ struct Twice {
     }
 };
 
-void expect_far_equals_near(int far_axis) {
-    std::mt19937 random(static_cast<unsigned>(far_axis));
-    Twice q(layout(2, 2, 3, 8), far_axis, random);
-    Twice k(layout(2, 2, 4, 8), far_axis, random);
-    Twice v(layout(2, 2, 4, 12), far_axis, random);
-    Twice o(layout(2, 2, 3, 12), far_axis, random);
-    Twice d_o(layout(2, 2, 3, 12), far_axis, random);
-    Twice d_q(layout(2, 2, 3, 8), far_axis, random);
-    Twice d_k(layout(2, 2, 4, 8), far_axis, random);
-    Twice d_v(layout(2, 2, 4, 12), far_axis, random);
-    for (const Twice* t : {&q, &k, &v, &o, &d_o, &d_q, &d_k, &d_v}) {
-        if (t->far_data.data() == nullptr)
-            GTEST_SKIP() << "the system reserves no such address space";
+/// Attention over six tokens of two heads and two batch entries, forward and backward.
+struct Tensors {
+    explicit Tensors(int far_axis)
+        : random(static_cast<unsigned>(far_axis)),
+          q(layout(2, 2, 6, 8), far_axis, random),
+          k(layout(2, 2, 6, 8), far_axis, random),
+          v(layout(2, 2, 6, 12), far_axis, random),
+          o(layout(2, 2, 6, 12), far_axis, random),
+          d_o(layout(2, 2, 6, 12), far_axis, random),
+          d_q(layout(2, 2, 6, 8), far_axis, random),
+          d_k(layout(2, 2, 6, 8), far_axis, random),
+          d_v(layout(2, 2, 6, 12), far_axis, random) {}
+
+    bool present() const {
+        for (const Twice* t : {&q, &k, &v, &o, &d_o, &d_q, &d_k, &d_v})
+            if (t->far_data.data() == nullptr) return false;
+        return true;
     }
-    const Device device = cpu_device();
-    for (const bool far : {false, true}) {
-        const auto layout_of = [far](const Twice& t) { return far ? t.far_layout : t.near_layout; };
-        const auto data_of = [far](Twice& t) {
-            return far ? t.far_data.data() : t.near_data.data();
+
+    std::mt19937 random;
+    Twice q, k, v, o, d_o, d_q, d_k, d_v;
+    float lse[2 * 2 * 6] = {};
+};
+
+/// The functions of a family, and what its structs have beside the tensors that all families share.
+template <class Problem, class Forward, class Backward>
+struct Family {
+    fattn_status (*make)(fattn_device*, const Problem*, fattn_plan**);
+    fattn_status (*forward)(fattn_plan*, const Forward*, const fattn_run*);
+    fattn_status (*backward)(fattn_plan*, const Backward*, const fattn_run*);
+    std::function<void(Problem&)> set_problem;
+    std::function<void(Forward&)> set_forward;
+    std::function<void(Backward&)> set_backward;
+
+    void run(fattn_device* device, Tensors& t, bool far) const {
+        const auto layout_of = [far](const Twice& x) { return far ? x.far_layout : x.near_layout; };
+        const auto data_of = [far](Twice& x) {
+            return far ? x.far_data.data() : x.near_data.data();
         };
-        fattn_dense_problem problem{};
+        Problem problem{};
         problem.struct_size = sizeof(problem);
-        problem.flags = FATTN_DENSE_BACKWARD | FATTN_DENSE_CAUSAL;
-        problem.q = layout_of(q);
-        problem.k = layout_of(k);
-        problem.v = layout_of(v);
-        problem.o = layout_of(o);
-        problem.d_o = layout_of(d_o);
-        problem.d_q = layout_of(d_q);
-        problem.d_k = layout_of(d_k);
-        problem.d_v = layout_of(d_v);
-        const Plan plan = make_plan(device.get(), problem);
-        ASSERT_NE(plan, nullptr);
-        float lse[2 * 2 * 3];
-        fattn_dense_forward_args forward{};
-        forward.struct_size = sizeof(forward);
-        forward.q = data_of(q);
-        forward.k = data_of(k);
-        forward.v = data_of(v);
-        forward.o = data_of(o);
-        forward.lse = lse;
-        ASSERT_EQ(fattn_dense_forward(plan.get(), &forward, nullptr), FATTN_STATUS_OK)
-            << fattn_last_error();
-        fattn_dense_backward_args backward{};
-        backward.struct_size = sizeof(backward);
-        backward.q = data_of(q);
-        backward.k = data_of(k);
-        backward.v = data_of(v);
-        backward.o = data_of(o);
-        backward.lse = lse;
-        backward.d_o = data_of(d_o);
-        backward.d_q = data_of(d_q);
-        backward.d_k = data_of(d_k);
-        backward.d_v = data_of(d_v);
-        ASSERT_EQ(fattn_dense_backward(plan.get(), &backward, nullptr), FATTN_STATUS_OK)
-            << fattn_last_error();
+        problem.q = layout_of(t.q);
+        problem.k = layout_of(t.k);
+        problem.v = layout_of(t.v);
+        problem.o = layout_of(t.o);
+        problem.d_o = layout_of(t.d_o);
+        problem.d_q = layout_of(t.d_q);
+        problem.d_k = layout_of(t.d_k);
+        problem.d_v = layout_of(t.d_v);
+        set_problem(problem);
+        fattn_plan* made = nullptr;
+        ASSERT_EQ(make(device, &problem, &made), FATTN_STATUS_OK) << fattn_last_error();
+        const Plan plan(made);
+
+        Forward f{};
+        f.struct_size = sizeof(f);
+        f.q = data_of(t.q);
+        f.k = data_of(t.k);
+        f.v = data_of(t.v);
+        f.o = data_of(t.o);
+        if constexpr (requires { f.lse; }) f.lse = t.lse;
+        set_forward(f);
+        ASSERT_EQ(forward(plan.get(), &f, nullptr), FATTN_STATUS_OK) << fattn_last_error();
+
+        Backward b{};
+        b.struct_size = sizeof(b);
+        b.q = data_of(t.q);
+        b.k = data_of(t.k);
+        b.v = data_of(t.v);
+        if constexpr (requires { b.o; }) b.o = data_of(t.o);
+        if constexpr (requires { b.lse; }) b.lse = t.lse;
+        b.d_o = data_of(t.d_o);
+        b.d_q = data_of(t.d_q);
+        b.d_k = data_of(t.d_k);
+        b.d_v = data_of(t.d_v);
+        set_backward(b);
+        ASSERT_EQ(backward(plan.get(), &b, nullptr), FATTN_STATUS_OK) << fattn_last_error();
     }
-    o.expect_same("o");
-    d_q.expect_same("d_q");
-    d_k.expect_same("d_k");
-    d_v.expect_same("d_v");
+
+    void expect_far_equals_near() const {
+        const Device device = cpu_device();
+        // Batch entries, heads, tokens.
+        for (const int far_axis : {0, 1, 2}) {
+            SCOPED_TRACE(far_axis);
+            Tensors t(far_axis);
+            if (!t.present()) GTEST_SKIP() << "the system reserves no such address space";
+            for (const bool far : {false, true}) run(device.get(), t, far);
+            t.o.expect_same("o");
+            t.d_q.expect_same("d_q");
+            t.d_k.expect_same("d_k");
+            t.d_v.expect_same("d_v");
+        }
+    }
+};
+
+constexpr auto kNothing = [](auto&) {};
+
+TEST(FarOffsets, OfDenseAttention) {
+    const Family<fattn_dense_problem, fattn_dense_forward_args, fattn_dense_backward_args> dense{
+        fattn_dense_plan,
+        fattn_dense_forward,
+        fattn_dense_backward,
+        [](auto& p) { p.flags = FATTN_DENSE_BACKWARD | FATTN_DENSE_CAUSAL; },
+        kNothing,
+        kNothing};
+    dense.expect_far_equals_near();
 }
 
-TEST(FarOffsets, OfBatchEntries) { expect_far_equals_near(0); }
+TEST(FarOffsets, OfNeighborhoodAttention) {
+    const Family<fattn_neighborhood_problem, fattn_neighborhood_forward_args,
+                 fattn_neighborhood_backward_args>
+        neighborhood{fattn_neighborhood_plan,
+                     fattn_neighborhood_forward,
+                     fattn_neighborhood_backward,
+                     [](auto& p) {
+                         p.flags = FATTN_NEIGHBORHOOD_BACKWARD;
+                         p.num_axes = 1;
+                         p.grid[0] = 6;
+                         p.kernel_size[0] = 3;
+                     },
+                     kNothing,
+                     kNothing};
+    neighborhood.expect_far_equals_near();
+}
 
-TEST(FarOffsets, OfHeads) { expect_far_equals_near(1); }
+TEST(FarOffsets, OfLinearAttention) {
+    static constexpr float kSlopes[] = {0.1F, 0.5F};
+    const auto set_slopes = [](auto& args) { args.slopes = kSlopes; };
+    const Family<fattn_lightning_problem, fattn_lightning_forward_args,
+                 fattn_lightning_backward_args>
+        lightning{fattn_lightning_plan,
+                  fattn_lightning_forward,
+                  fattn_lightning_backward,
+                  [](auto& p) { p.flags = FATTN_LIGHTNING_BACKWARD; },
+                  set_slopes,
+                  set_slopes};
+    lightning.expect_far_equals_near();
+}
 
-TEST(FarOffsets, OfTokens) { expect_far_equals_near(2); }
+TEST(FarOffsets, OfPermutedBlockAttention) {
+    // [2, 2, 3, 3]: every block of two tokens.
+    const std::vector<uint8_t> mask(36, 1);
+    const auto set_mask = [&](auto& args) { args.block_mask = mask.data(); };
+    const Family<fattn_permuted_block_problem, fattn_permuted_block_forward_args,
+                 fattn_permuted_block_backward_args>
+        permuted{fattn_permuted_block_plan,
+                 fattn_permuted_block_forward,
+                 fattn_permuted_block_backward,
+                 [](auto& p) {
+                     p.flags = FATTN_PERMUTED_BLOCK_BACKWARD;
+                     p.block_size = p.query_block = 2;
+                     p.segment_size = 4;
+                 },
+                 set_mask,
+                 set_mask};
+    permuted.expect_far_equals_near();
+}
+
+TEST(FarOffsets, OfS2Attention) {
+    const Family<fattn_s2_problem, fattn_s2_forward_args, fattn_s2_backward_args> s2{
+        fattn_s2_plan,
+        fattn_s2_forward,
+        fattn_s2_backward,
+        [](auto& p) {
+            p.flags = FATTN_S2_BACKWARD;
+            p.block_size = 1;
+            p.local_blocks = 2;
+            p.vertical_stride = 2;
+        },
+        kNothing,
+        kNothing};
+    s2.expect_far_equals_near();
+}
 
 }  // namespace
 }  // namespace fattn::test
