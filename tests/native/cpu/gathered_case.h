@@ -40,12 +40,10 @@ class GatheredCase {
         args.o = data.o.data();
         args.lse = data.lse.floats();
         const GatheredForward pass(problem, additional, table);
-        return with_workspace(
-            pass.workspace(gatherer, num_threads), [&](std::byte* workspace) {
-                const AdditionalKeyArgs more{last_keys(data.k), last_keys(data.v), nullptr,
-                                             nullptr};
-                return pass.run(gatherer, args, more, num_threads, cancel, workspace);
-            });
+        return with_workspace(pass.workspace(gatherer, num_threads), [&](std::byte* workspace) {
+            const AdditionalKeyArgs more{last_keys(data.k), last_keys(data.v), nullptr, nullptr};
+            return pass.run(gatherer, args, more, num_threads, cancel, workspace);
+        });
     }
 
     /// Which gradients a run wants.
