@@ -20,10 +20,15 @@ function(fattn_compile_options target)
 
   if(FATTN_SANITIZE)
     string(REPLACE ";" "," sanitizers "${FATTN_SANITIZE}")
-    target_compile_options(${target} PRIVATE
-      -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
-      # GCC's analysis loses track in instrumented code and then warns about the standard library's own headers.
-      $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+    fattn_sanitize(${target} ${sanitizers})
     target_link_options(${target} PUBLIC -fsanitize=${sanitizers})
   endif()
+endfunction()
+
+# fattn_sanitize(<target> <sanitizer>,...): what every sanitized file is compiled with.
+function(fattn_sanitize target sanitizers)
+  target_compile_options(${target} PRIVATE
+    -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    # GCC's analysis loses track in instrumented code and then warns about the standard library's own headers.
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endfunction()

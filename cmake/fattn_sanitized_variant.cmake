@@ -15,9 +15,7 @@ function(fattn_sanitized_variant target variant)
   if(type STREQUAL "EXECUTABLE")
     target_link_options(${target} PRIVATE -fsanitize=${sanitizers})
   else()
-    target_compile_options(${target} PRIVATE
-      -O1 -g1 -UNDEBUG -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
-      # GCC's analysis loses track in instrumented code and then warns about the standard library's own headers.
-      $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+    target_compile_options(${target} PRIVATE -O1 -g1 -UNDEBUG)
+    fattn_sanitize(${target} ${sanitizers})
   endif()
 endfunction()

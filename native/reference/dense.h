@@ -13,8 +13,7 @@ enum class Arithmetic {
     kExact,
     /// The same formulas as separate f32 operations, with what a framework would store between them
     /// (weights, their gradients, results) rounded to the problem's types: how far from the truth
-    /// an
-    /// ordinary evaluation ends up.
+    /// an ordinary evaluation ends up.
     kPlain,
     /// The same with what a fused kernel may do and kPlain does not. It scales a score and
     /// subtracts from it, in one rounding, the row's scaled maximum or LSE, which was rounded on
