@@ -253,6 +253,12 @@ def machine():
             "cudnn": torch.backends.cudnn.version(), "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 
+def write(report, path):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=1)
+        file.write("\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", required=True, help="file to write")
@@ -284,9 +290,8 @@ def main():
                           else f"{peer} refused: {r['refused'][:60]}" for peer, r in report["cases"][name].get("results", {}).items())
         print(f"{name}: {shown or report['cases'][name]}  [{time.monotonic() - start:.1f} s]", flush=True)
         report["seconds"] = time.monotonic() - began
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-            file.write("\n")
+        write(report, options.json)
+    write(report, options.json)
 
 
 if __name__ == "__main__":
