@@ -45,13 +45,12 @@ uint16 encode_f16(float x) {
 }
 
 float decode_f16(uint16 bits) {
-    const int exponent = (bits >> 10) & 0x1f;
-    const float mantissa = static_cast<float>(bits & 0x3ff);
+    const uint32 exponent = (bits >> 10) & 0x1f, mantissa = bits & 0x3ff;
     const float sign = (bits & 0x8000) != 0 ? -1.0F : 1.0F;
     if (exponent == 0x1f)
-        return mantissa != 0.0F ? std::numeric_limits<float>::quiet_NaN() : sign * kInfinity;
-    if (exponent == 0) return sign * mantissa * kStepOfSubnormalF16;
-    return sign * std::ldexp(1024.0F + mantissa, exponent - 25);
+        return mantissa != 0 ? std::numeric_limits<float>::quiet_NaN() : sign * kInfinity;
+    if (exponent == 0) return sign * static_cast<float>(mantissa) * kStepOfSubnormalF16;
+    return sign * std::bit_cast<float>((exponent + 127 - 15) << 23 | mantissa << 13);
 }
 
 template <class T>

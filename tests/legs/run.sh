@@ -1,36 +1,55 @@
 #!/usr/bin/env bash
-# Runs the test legs in order and sums their counts. Called by `build.sh test` after everything is built.
+# Runs the test legs and sums their counts. Called by `build.sh test` after everything is built.
 #   --quick   the native and managed suites only        --full   every random problem; programs that run slowly take the sample
 # The last line is "N passed, M failed"; the exit status is 1 when M > 0 or, under --strict, when a leg could not run.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 quick_legs=(native managed checks)
-later_legs=(golden sanitizers neon older_cpu aot package fuzz cuda_core)
-legs=("${quick_legs[@]}" "${later_legs[@]}")
+# Two rows of legs run side by side: what uses every processor, and what mostly uses one. The package's leg configures the
+# release tree anew, which the sanitizers build in, so it comes after both.
+heavy_legs=(sanitizers neon)
+light_legs=(golden older_cpu aot fuzz cuda_core)
+last_legs=(package)
 strict=0
 export FATTN_TEST_MODE=sampled
 for option in "$@"; do
     case $option in
-        --quick) legs=("${quick_legs[@]}") ;;
+        --quick) heavy_legs=() light_legs=() last_legs=() ;;
         --full) FATTN_TEST_MODE=full ;;
         --strict) strict=1 ;;
-        --leg=*) legs=("${option#--leg=}") ;;
+        --leg=*) quick_legs=("${option#--leg=}") heavy_legs=() light_legs=() last_legs=() ;;
         *) echo "unknown option $option; test takes --quick, --full, --strict, --leg=NAME" >&2; exit 2 ;;
     esac
 done
 
 mkdir -p .build/test
+
+# run_legs <leg>...: one after the other; each leaves <leg>.counts and, with its exit status and seconds, <leg>.end.
+run_legs() {
+    local leg started
+    for leg in "$@"; do
+        echo "=== $leg"
+        export LEG_COUNTS=$PWD/.build/test/$leg.counts
+        : > "$LEG_COUNTS"
+        started=$SECONDS
+        bash "tests/legs/$leg.sh"
+        echo "$? $((SECONDS - started))" > ".build/test/$leg.end"
+    done
+}
+
+run_legs "${quick_legs[@]}"
+run_legs "${light_legs[@]}" > .build/test/light_legs.log 2>&1 &
+run_legs "${heavy_legs[@]}"
+wait
+cat .build/test/light_legs.log
+run_legs "${last_legs[@]}"
+
 total_passed=0 total_failed=0 total_skipped=0 left_out=()
 table=""
-for leg in "${legs[@]}"; do
-    echo "=== $leg"
-    export LEG_COUNTS=$PWD/.build/test/$leg.counts
-    : > "$LEG_COUNTS"
-    started=$SECONDS
-    bash "tests/legs/$leg.sh"
-    status=$?
-    read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' "$LEG_COUNTS")
+for leg in "${quick_legs[@]}" "${heavy_legs[@]}" "${light_legs[@]}" "${last_legs[@]}"; do
+    read -r status seconds < ".build/test/$leg.end"
+    read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' ".build/test/$leg.counts")
     if ((status == 77)); then
         left_out+=("$leg")
     elif ((status != 0 && failed == 0)); then
@@ -40,7 +59,7 @@ for leg in "${legs[@]}"; do
     total_passed=$((total_passed + passed))
     total_failed=$((total_failed + failed))
     total_skipped=$((total_skipped + skipped))
-    table+=$(printf '%-12s %6d %6d %7d %6ds' "$leg" "$passed" "$failed" "$skipped" $((SECONDS - started)))$'\n'
+    table+=$(printf '%-12s %6d %6d %7d %6ds' "$leg" "$passed" "$failed" "$skipped" "$seconds")$'\n'
 done
 
 echo "=== summary"

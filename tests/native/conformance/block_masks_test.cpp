@@ -57,7 +57,7 @@ std::vector<uint8> mask_of(fattn_block_pattern_kind kind, const PermutedBlockSpe
 }
 
 /// Dense attention under the mask, token by token.
-PermutedBlockTruth masked_dense_truth(PermutedBlockCase& c) {
+TruthInTwoSteps<PermutedBlockTruth> masked_dense_truth(PermutedBlockCase& c) {
     const PermutedBlockProblem p = c.problem();
     DenseProblem dense = p;
     dense.window_right = p.causal ? 0 : -1;
@@ -82,20 +82,14 @@ PermutedBlockTruth masked_dense_truth(PermutedBlockCase& c) {
     backward.v = forward.v;
     backward.mask = forward.mask;
     backward.d_o = c.d_o.data();
-    using reference::Arithmetic;
-    PermutedBlockTruth truth;
-    truth.output = reference::dense_forward(dense, forward);
-    truth.gradients = reference::dense_backward(dense, backward);
-    const reference::DenseOutput plain =
-        reference::dense_forward(dense, forward, Arithmetic::kPlain);
-    const reference::DenseGradients plain_gradients =
-        reference::dense_backward(dense, backward, Arithmetic::kPlain);
-    truth.o.add(truth.output.o, plain.o);
-    truth.lse.add(truth.output.lse, plain.lse);
-    truth.d_q.add(truth.gradients.d_q, plain_gradients.d_q);
-    truth.d_k.add(truth.gradients.d_k, plain_gradients.d_k);
-    truth.d_v.add(truth.gradients.d_v, plain_gradients.d_v);
-    return truth;
+    const reference::DenseOutput output = reference::dense_forward(dense, forward);
+    const reference::DenseGradients gradients = reference::dense_backward(dense, backward);
+    return TruthInTwoSteps<PermutedBlockTruth>([&c, output, gradients](Effort effort) {
+        PermutedBlockTruth truth = permuted_block_truth(c, effort);
+        truth.output = output;
+        truth.gradients = gradients;
+        return truth;
+    });
 }
 
 TEST(BlockMasks, OfEveryKindAreDenseAttentionUnderThem) {
@@ -106,7 +100,7 @@ TEST(BlockMasks, OfEveryKindAreDenseAttentionUnderThem) {
             for (const int64 q_len : {13 * kBlock + 5, 4 * kBlock + 5}) {
                 PermutedBlockCase c(spec_of(causal, q_len));
                 c.block_mask = mask_of(kind, c.spec());
-                const PermutedBlockTruth truth = masked_dense_truth(c);
+                TruthInTwoSteps<PermutedBlockTruth> truth = masked_dense_truth(c);
                 for (const CpuDevice& device : cpu_devices()) expect_near_truth(device, truth, c);
                 ASSERT_FALSE(testing::Test::HasFailure());
             }

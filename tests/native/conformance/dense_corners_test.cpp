@@ -211,11 +211,13 @@ TEST_P(DenseCorners, NonFiniteKeysAndValuesReachOnlyRowsThatSeeThem) {
         bool in_k;
         double value;
     };
+    CasePicker picker(1, 7);
     for (const DType dtype : kDTypes)
         for (const Case& bad :
              {Case{true, kNaN}, {false, kNaN}, {false, kInfinity}, {true, kInfinity}})
             for (const int64 q_len : {2, 90})
                 for (const int kind : {0, 1, 2}) {
+                    if (!picker.next()) continue;
                     DenseSpec spec = sized(q_len, 300, 5);
                     spec.dtype = dtype;
                     spec.num_q_heads = 2;

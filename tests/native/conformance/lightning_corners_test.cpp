@@ -38,7 +38,9 @@ TEST(LightningCorners, SingleTokensAndSingleFeatures) {
 }
 
 TEST(LightningCorners, EveryHeadDimAroundATile) {
+    CasePicker picker(1, 5);
     for (int64 dim = 1; dim <= 66; dim += dim < 36 ? 1 : 6) {
+        if (!picker.next()) continue;
         LightningSpec spec = spec_of(100, dim, 67 - dim);
         spec.batch = 2;
         spec.num_q_heads = 2;
@@ -52,7 +54,7 @@ TEST(LightningCorners, LargestHeadDims) {
     spec.batch = 1;
     spec.num_q_heads = 1;
     spec.num_kv_heads = 1;
-    expect_near_truth(spec);
+    if (!runs_little()) expect_near_truth(spec);
     spec.dtype = DType::kBF16;
     expect_near_truth(spec);
     spec = spec_of(20, kMaxTaylorHeadDim, 5);

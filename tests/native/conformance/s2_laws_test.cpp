@@ -32,6 +32,7 @@ S2Spec middle_sized(DType dtype = DType::kF32) {
 
 /// Stride 1, a band over everything and dense heads are all dense causal attention.
 TEST(S2Laws, PatternsThatHideNothingAreDenseCausalAttention) {
+    CasePicker picker(1, 4);
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
         S2Spec every_block = middle_sized(dtype);
         every_block.vertical_stride = 1;
@@ -40,6 +41,7 @@ TEST(S2Laws, PatternsThatHideNothingAreDenseCausalAttention) {
         S2Spec dense_heads = middle_sized(dtype);
         dense_heads.dense_heads = 2;
         for (const S2Spec& spec : {every_block, wide_band, dense_heads}) {
+            if (!picker.next()) continue;
             DenseSpec causal = spec.dense;
             causal.causal = true;
             DenseCase expected(causal);
@@ -183,7 +185,7 @@ TEST(S2Corners, BlocksLargerThanTilesAndThanSequences) {
         S2Spec spec = middle_sized();
         spec.block_size = block;
         spec.local_blocks = 1;
-        spec.dense.q_len = spec.dense.kv_len = 640;
+        spec.dense.q_len = spec.dense.kv_len = runs_little() ? 330 : 640;
         spec.dense.batch = 1;
         spec.dense.head_dim = spec.dense.head_dim_v = 8;
         expect_near_truth(spec);
@@ -226,8 +228,10 @@ TEST(S2Corners, ValuesThatAreNotFiniteReachOnlyRowsThatSeeThem) {
 }
 
 TEST(S2Determinism, BitsDoNotDependOnThreadsOrRuns) {
+    CasePicker picker(1, 3);
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
         for (const bool causal : {true, false}) {
+            if (!picker.next()) continue;
             S2Spec spec = middle_sized(dtype);
             spec.causal = causal;
             spec.dense_heads = 1;

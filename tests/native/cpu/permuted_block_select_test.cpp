@@ -11,6 +11,7 @@
 
 #include "cpu/dispatch.h"
 #include "support/permuted_block_case.h"
+#include "support/sampling.h"
 #include "support/selection_checks.h"
 
 namespace fattn::cpu {
@@ -25,7 +26,7 @@ using test::PermutedBlockSpec;
 std::vector<Choice> targets() {
     std::vector<Choice> choices;
     for (uint32 n = 1; n <= static_cast<uint32>(Target::kNeon); ++n) {
-        if ((targets_available() >> n & 1) == 0) continue;
+        if (!test::runs_target(n, targets_available())) continue;
         Choice choice;
         EXPECT_TRUE(choose_target(static_cast<Target>(n), &choice).ok());
         choices.push_back(choice);

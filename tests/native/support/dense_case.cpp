@@ -8,6 +8,8 @@
 #include <random>
 #include <sstream>
 
+#include "support/bell.h"
+
 namespace fattn::test {
 namespace {
 
@@ -170,18 +172,17 @@ void DenseCase::make_shapes() {
 
 void DenseCase::make_data() {
     std::mt19937_64 random(spec_.seed);
-    std::normal_distribution<double> normal;
     auto chance = [&](double p) { return std::uniform_real_distribution<double>()(random) < p; };
-    auto draw = [&] { return normal(random); };
-    q.fill([&] { return spec_.magnitude * normal(random); });
+    auto draw = [&] { return bell(random); };
+    q.fill([&] { return spec_.magnitude * bell(random); });
     k.fill(draw);
     v.fill(draw);
     d_o.fill(draw);
     d_lse.fill(draw);
     sink_logits.fill(draw);
-    alibi_slopes.fill([&] { return std::exp2(-4 * std::abs(normal(random))); });
+    alibi_slopes.fill([&] { return std::exp2(-4 * std::abs(bell(random))); });
     mask.fill([&] { return chance(0.7) ? 1.0 : 0.0; });
-    bias.fill([&] { return chance(spec_.bias_hidden) ? kHidden : normal(random); });
+    bias.fill([&] { return chance(spec_.bias_hidden) ? kHidden : bell(random); });
     if (bias.present() && spec_.bias_hidden > 0) {
         const int64* n = bias.layout().shape;
         for (int64 b = 0; b < n[0]; ++b)

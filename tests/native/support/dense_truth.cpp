@@ -2,6 +2,7 @@
 #include "support/dense_truth.h"
 
 #include "support/compare.h"
+#include "support/unwatched.h"
 
 namespace fattn::test {
 using reference::Arithmetic;
@@ -12,6 +13,7 @@ namespace {
 
 void evaluate(const DenseCase& c, reference::DenseOutput& output,
               reference::DenseGradients& gradients) {
+    const Unwatched unwatched;
     output = dense_forward(c.problem(), c.forward_args());
     if (c.spec().backward)
         gradients = dense_backward(c.problem(), c.backward_args(), Arithmetic::kExact, &output);
@@ -21,6 +23,7 @@ void evaluate(const DenseCase& c, reference::DenseOutput& output,
 void add_errors(const DenseCase& c, const reference::DenseOutput& output,
                 const reference::DenseGradients& gradients, Arithmetic arithmetic,
                 DenseTruth& truth) {
+    const Unwatched unwatched;
     const auto add = arithmetic == Arithmetic::kPlain ? &PlainError::add : &PlainError::add_other;
     const reference::DenseOutput plain = dense_forward(c.problem(), c.forward_args(), arithmetic);
     (truth.o.*add)(output.o, plain.o);

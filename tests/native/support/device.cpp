@@ -1,6 +1,8 @@
 // Opens CPU devices and runs dense cases on them.
 #include "support/device.h"
 
+#include "support/sampling.h"
+
 namespace fattn::test {
 namespace {
 
@@ -19,7 +21,7 @@ std::vector<CpuDevice> open_all() {
     info.struct_size = sizeof info;
     EXPECT_TRUE(ok(fattn_device_info(any.get(), &info)));
     for (const auto& [name, target] : kTargets) {
-        if ((info.cpu_targets_available >> target & 1U) == 0) continue;
+        if (!runs_target(target, info.cpu_targets_available)) continue;
         fattn_device_options options{};
         options.struct_size = sizeof options;
         options.cpu_target = target;

@@ -30,8 +30,8 @@ struct CpuDevice {
     DeviceHandle handle;
 };
 
-/// One device per instruction set that is built in and runs here, opened once. Fails the running
-/// test when there is none.
+/// One device per instruction set that is built in, runs here and is tested (runs_target), opened
+/// once. Fails the running test when there is none.
 const std::vector<CpuDevice>& cpu_devices();
 
 /// Success when the status is ok; otherwise the library's text.

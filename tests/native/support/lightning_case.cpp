@@ -4,6 +4,8 @@
 #include <random>
 #include <sstream>
 
+#include "support/bell.h"
+
 namespace fattn::test {
 
 const char* name_of(FeatureMap map) {
@@ -57,13 +59,12 @@ LightningCase::LightningCase(const LightningSpec& spec) : spec_(spec) {
     if (s.backward) d_o = Tensor(p.d_o);
 
     std::mt19937_64 random(s.seed);
-    std::normal_distribution<double> normal;
     std::uniform_real_distribution<double> uniform;
     for (Tensor* tensor : {&q, &k, &v, &d_o, &d_final_state}) {
-        tensor->fill([&] { return normal(random); });
+        tensor->fill([&] { return bell(random); });
     }
     // A state with a sum of weights comes from keys: positive, so that no row divides by nearly 0.
-    initial_state.fill([&] { return s.normalize ? 0.5 + uniform(random) : normal(random); });
+    initial_state.fill([&] { return s.normalize ? 0.5 + uniform(random) : bell(random); });
     std::size_t head = 0;
     slopes.fill([&] {
         return s.slopes.empty() ? uniform(random) * uniform(random)

@@ -9,6 +9,7 @@
 #include "support/coins.h"
 #include "support/compare.h"
 #include "support/tolerances.h"
+#include "support/unwatched.h"
 
 namespace fattn::test {
 namespace {
@@ -86,6 +87,7 @@ struct SquaredErrors {
 
 void evaluate(const LightningCase& c, reference::LightningOutput& output,
               reference::LightningGradients& gradients) {
+    const Unwatched unwatched;
     output = reference::lightning_forward(c.problem(), c.forward_args());
     if (c.spec().backward)
         gradients = reference::lightning_backward(c.problem(), c.backward_args());
@@ -93,6 +95,7 @@ void evaluate(const LightningCase& c, reference::LightningOutput& output,
 
 void add_gradient_sizes(const LightningCase& c, const reference::LightningGradients& gradients,
                         LightningSizes& sizes) {
+    const Unwatched unwatched;
     if (!c.spec().normalize) {
         sizes.d_q.add(gradients.d_q);
         sizes.d_k.add(gradients.d_k);
@@ -115,6 +118,7 @@ void add_gradient_sizes(const LightningCase& c, const reference::LightningGradie
 
 void add_sizes(const LightningCase& c, const reference::LightningOutput& output,
                const reference::LightningGradients& gradients, LightningSizes& sizes) {
+    const Unwatched unwatched;
     sizes.o.add(output.o);
     sizes.final_state.add(output.final_state);
     if (c.spec().backward) add_gradient_sizes(c, gradients, sizes);

@@ -5,6 +5,8 @@
 #include <random>
 #include <sstream>
 
+#include "support/bell.h"
+
 namespace fattn::test {
 
 NeighborhoodGrid NeighborhoodSpec::grid() const {
@@ -73,10 +75,9 @@ NeighborhoodCase::NeighborhoodCase(const NeighborhoodSpec& spec) : spec_(spec) {
         }
     }
     std::mt19937_64 random(s.seed);
-    std::normal_distribution<double> normal;
-    q.fill([&] { return s.magnitude * normal(random); });
+    q.fill([&] { return s.magnitude * bell(random); });
     for (Tensor* x : {&k, &v, &additional_k, &additional_v, &d_o, &d_lse})
-        x->fill([&] { return normal(random); });
+        x->fill([&] { return bell(random); });
     reset_outputs();
 }
 

@@ -2,6 +2,7 @@
 #include "support/neighborhood_truth.h"
 
 #include "support/compare.h"
+#include "support/unwatched.h"
 
 namespace fattn::test {
 namespace {
@@ -12,6 +13,7 @@ using reference::neighborhood_forward;
 
 void evaluate(const NeighborhoodCase& c, reference::DenseOutput& output,
               reference::NeighborhoodGradients& gradients) {
+    const Unwatched unwatched;
     output = neighborhood_forward(c.problem(), c.forward_args());
     if (c.spec().backward)
         gradients =
@@ -22,6 +24,7 @@ void evaluate(const NeighborhoodCase& c, reference::DenseOutput& output,
 void add_errors(const NeighborhoodCase& c, const reference::DenseOutput& output,
                 const reference::NeighborhoodGradients& gradients, Arithmetic arithmetic,
                 NeighborhoodTruth& truth) {
+    const Unwatched unwatched;
     const auto add = arithmetic == Arithmetic::kPlain ? &PlainError::add : &PlainError::add_other;
     const reference::DenseOutput plain =
         neighborhood_forward(c.problem(), c.forward_args(), arithmetic);

@@ -7,6 +7,8 @@
 #include <random>
 #include <sstream>
 
+#include "support/bell.h"
+
 namespace fattn::test {
 
 std::string describe(const PermutedBlockSpec& s) {
@@ -35,9 +37,8 @@ PermutedBlockCase::PermutedBlockCase(const PermutedBlockSpec& spec) : spec_(spec
     o = Tensor(make_layout(o_shape, o_dtype, s.o_order));
     lse = Tensor(contiguous(s.batch, s.num_q_heads, s.q_len, 1, DType::kF32));
     std::mt19937_64 random(s.seed);
-    std::normal_distribution<double> normal;
-    const auto draw = [&] { return normal(random); };
-    q.fill([&] { return s.magnitude * normal(random); });
+    const auto draw = [&] { return bell(random); };
+    q.fill([&] { return s.magnitude * bell(random); });
     k.fill(draw);
     v.fill(draw);
     if (!s.backward) return;

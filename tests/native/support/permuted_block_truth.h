@@ -33,8 +33,6 @@ testing::AssertionResult is_near(const PermutedBlockTruth& truth, const Permuted
 
 /// Runs the case's selection forward and, when its spec asks, backward; expects both near the
 /// truth.
-void expect_near_truth(const CpuDevice& device, const PermutedBlockTruth& truth,
-                       PermutedBlockCase& c);
 void expect_near_truth(const CpuDevice& device, TruthInTwoSteps<PermutedBlockTruth>& truth,
                        PermutedBlockCase& c);
 /// The truth of the case's selection.

@@ -11,16 +11,23 @@ namespace {
 
 constexpr int kReduction = 8;
 
-bool mode_is(const char* name) {
-    const char* mode = std::getenv("FATTN_TEST_MODE");
-    return mode != nullptr && std::string(mode) == name;
+bool environment_is(const char* variable, const char* wanted) {
+    const char* value = std::getenv(variable);
+    return value != nullptr && std::string(value) == wanted;
 }
+
+bool mode_is(const char* name) { return environment_is("FATTN_TEST_MODE", name); }
 
 }  // namespace
 
 bool runs_everything() { return mode_is("full"); }
 
 bool runs_little() { return mode_is("reduced"); }
+
+bool runs_target(uint32 target, uint32 available) {
+    const uint32 those = available >> target;
+    return (those & 1U) != 0 && (those == 1 || !environment_is("FATTN_TEST_TARGETS", "best"));
+}
 
 Sampling sampling(int sampled, int full) {
     Sampling result{1, runs_everything() ? full : sampled};

@@ -1,5 +1,5 @@
-// How many random problems a test runs and where their seeds begin; read from the environment by
-// conformance and laws.
+// How many random problems a test runs, where their seeds begin and on which CPU targets; read from
+// the environment by the tests of kernels.
 #pragma once
 
 #include <vector>
@@ -23,13 +23,17 @@ Sampling sampling(int sampled, int full);
 bool runs_everything();
 bool runs_little();
 
+/// Whether tests run a target among those available, a bit each, the most capable last: every one
+/// of them, or under FATTN_TEST_TARGETS=best the most capable alone.
+bool runs_target(uint32 target, uint32 available);
+
 /// Picks from a list of cases that nested loops make: all under FATTN_TEST_MODE=full, else every
-/// step-th, and of those every eleventh when reduced. A step that shares no factor with the lengths
-/// of the loops brings the values of each in turn.
+/// step-th, and of those one in reduction when reduced. A step that shares no factor with the
+/// lengths of the loops brings the values of each in turn.
 class CasePicker {
   public:
-    explicit CasePicker(int step = 1) : step_(runs_everything() ? 1 : step) {
-        if (runs_little()) step_ *= 11;
+    explicit CasePicker(int step = 1, int reduction = 11) : step_(runs_everything() ? 1 : step) {
+        if (runs_little()) step_ *= reduction;
     }
     bool next() { return count_++ % step_ == 0; }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "reference/numeric.h"
+#include "support/unwatched.h"
 
 namespace fattn::test {
 namespace {
@@ -104,6 +105,7 @@ fattn_layout to_c(const TensorLayout& layout) {
 }
 
 Tensor::Tensor(const TensorLayout& layout) : layout_(layout) {
+    const Unwatched unwatched;
     int64 last = 0;
     for (int n = 0; n < 4; ++n) last += max_of<int64>(layout.shape[n] - 1, 0) * layout.strides[n];
     const int64 bytes = ceil_div<int64>((last + 1) * bits_of(layout.dtype), 8);
@@ -121,12 +123,14 @@ void Tensor::set(int64 a, int64 b, int64 c, int64 d, double x) {
 }
 
 void Tensor::fill(const std::function<double()>& make) {
+    const Unwatched unwatched;
     if (!present()) return;
     for_each_element(layout_,
                      [&](int64 at) { reference::store(layout_.dtype, data(), at, make()); });
 }
 
 std::vector<double> Tensor::values() const {
+    const Unwatched unwatched;
     std::vector<double> values;
     if (!present()) return values;
     values.reserve(static_cast<std::size_t>(size()));
@@ -136,6 +140,7 @@ std::vector<double> Tensor::values() const {
 }
 
 bool Tensor::gaps_untouched() const {
+    const Unwatched unwatched;
     if (!present()) return true;
     std::vector<bool> element(memory_.size(), false);
     const int64 bits = bits_of(layout_.dtype);

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
+#include <unordered_map>
 
 #include "reference/numeric.h"
 
@@ -23,20 +23,19 @@ double largest_of_enough(double n) { return kLargestOfEnough + 13.24 / n + 42.87
 }  // namespace
 
 void PlainError::add(const std::vector<double>& truth, const std::vector<double>& plain) {
-    std::vector<std::pair<double, double>> results;  // truth, error
-    for (std::size_t n = 0; n < truth.size(); ++n)
-        if (std::isfinite(truth[n]) && std::isfinite(plain[n]))
-            results.emplace_back(truth[n], std::abs(truth[n] - plain[n]));
-    std::sort(results.begin(), results.end());
-    for (std::size_t n = 0; n < results.size(); ++n) {
-        const auto [value, error] = results[n];
-        // The last of equal results has the largest error of them.
-        if (n + 1 < results.size() && results[n + 1].first == value) continue;
+    std::unordered_map<double, double> errors;  // of a result: the largest of equal ones
+    for (std::size_t n = 0; n < truth.size(); ++n) {
+        if (!std::isfinite(truth[n]) || !std::isfinite(plain[n])) continue;
+        const double error = std::abs(truth[n] - plain[n]);
         largest_error_ = std::max(largest_error_, error);
-        sum_of_squares_ += error * error;
-        largest_result_ = std::max(largest_result_, std::abs(value));
-        ++count_;
+        largest_result_ = std::max(largest_result_, std::abs(truth[n]));
+        // Beyond kEnough neither how many there are nor their sum matters.
+        if (static_cast<int64>(errors.size()) >= kEnough) continue;
+        double& largest = errors[truth[n]];
+        largest = std::max(largest, error);
     }
+    count_ += static_cast<int64>(errors.size());
+    for (const auto& [result, error] : errors) sum_of_squares_ += error * error;
 }
 
 void PlainError::add_other(const std::vector<double>& truth, const std::vector<double>& plain) {
