@@ -10,7 +10,9 @@ function(fattn_cuda_kernels)
   set(native "${PROJECT_SOURCE_DIR}/native")
   add_executable(fattn_pack_images "${native}/cuda/build/pack_images.cpp"
     "${native}/cuda/runtime/image_pack.cpp" "${native}/cuda/runtime/compression.cpp" "${native}/cuda/runtime/sha256.cpp")
+  add_executable(fattn_strip_ptx_lines "${native}/cuda/build/strip_ptx_lines.cpp")
   fattn_compile_options(fattn_pack_images)
+  fattn_compile_options(fattn_strip_ptx_lines)
 
   file(GLOB_RECURSE modules CONFIGURE_DEPENDS RELATIVE "${native}/cuda/device" "${native}/cuda/device/*.cu")
   set(images_LINES "")

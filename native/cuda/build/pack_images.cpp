@@ -1,11 +1,8 @@
 // The build's packer: puts files into an image pack as a list says; run by
 // cmake/fattn_image_pack.cmake.
 //   pack_images OUTPUT LIST
-// Each line of LIST is KIND NAME TARGET FILE, with "-" for a target that a source does not have.
-// Kinds:
-//   source, cubin     the file as it is
-//   ptx               PTX without its line information, which would say nothing to a user
-//   ptx_with_lines    PTX as the compiler made it
+// Each line of LIST is KIND NAME TARGET FILE, with "-" for a target that a source does not have;
+// kinds are source, ptx and cubin.
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -26,25 +23,6 @@ std::string read_file(const std::string& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
-/// Drops .loc and .file lines and the section of debug strings that .loc lines refer to.
-std::string without_lines(const std::string& ptx) {
-    std::istringstream in(ptx);
-    std::string out, line;
-    bool in_section = false;
-    while (std::getline(in, line)) {
-        const std::size_t begin = line.find_first_not_of(" \t");
-        const std::string_view word =
-            begin == std::string::npos ? std::string_view() : std::string_view(line).substr(begin);
-        if (word.starts_with(".section")) in_section = true;
-        const bool dropped = in_section || word.starts_with(".loc\t") ||
-                             word.starts_with(".loc ") || word.starts_with(".file\t") ||
-                             word.starts_with(".file ");
-        if (!dropped) out += line + "\n";
-        if (in_section && word.starts_with("}")) in_section = false;
-    }
-    return out;
-}
-
 Image image_of(const std::string& kind, const std::string& path) {
     Image image;
     image.content = read_file(path);
@@ -52,12 +30,10 @@ Image image_of(const std::string& kind, const std::string& path) {
         image.kind = ImageKind::kSource;
     } else if (kind == "cubin") {
         image.kind = ImageKind::kCubin;
-    } else if (kind == "ptx" || kind == "ptx_with_lines") {
+    } else if (kind == "ptx") {
         image.kind = ImageKind::kPtx;
-        if (kind == "ptx") image.content = without_lines(image.content);
     } else {
-        throw std::runtime_error("unknown kind " + kind +
-                                 "; allowed are source, cubin, ptx, ptx_with_lines");
+        throw std::runtime_error("unknown kind " + kind + "; allowed are source, ptx, cubin");
     }
     return image;
 }
