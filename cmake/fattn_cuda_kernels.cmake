@@ -1,7 +1,7 @@
 # fattn_cuda_kernels(): what native/cuda/runtime embeds into the library, and the PTX pack for the virtual GPU.
 #   <build>/cuda/images.pack            cubins and PTX of every native/cuda/device/**.cu; empty without a CUDA compiler
 #   <build>/cuda/sources.pack           native/core/*.h and native/cuda/device/**, for NVRTC
-#   <build>/cuda/fused_attention.ptxpack   PTX with line information
+#   <build>/virtual_gpu/fused_attention.ptxpack   PTX with line information, beside libcuda_virtual.so
 #
 # A .cu file is a module: images are called by its path in native/cuda/device without the ending, kernels by their extern "C"
 # names in it. Sets FATTN_NVCC for the caller. Files in sm90/ are made for sm_90a alone; all others are PTX for compute_80, which is assembled for sm_80 and
@@ -40,11 +40,13 @@ function(fattn_cuda_kernels)
   list(TRANSFORM sources PREPEND "${native}/")
 
   set(packs "${PROJECT_BINARY_DIR}/cuda")
+  set(ptx_pack "${PROJECT_BINARY_DIR}/virtual_gpu/fused_attention.ptxpack")
+  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/virtual_gpu")
   fattn_image_pack("${packs}/images.pack" LINES ${images_LINES} DEPENDS ${images_FILES})
   fattn_image_pack("${packs}/sources.pack" LINES ${source_lines} DEPENDS ${sources})
-  fattn_image_pack("${packs}/fused_attention.ptxpack" LINES ${images_PTX_LINES} DEPENDS ${images_FILES})
+  fattn_image_pack("${ptx_pack}" LINES ${images_PTX_LINES} DEPENDS ${images_FILES})
   add_custom_target(fattn_kernel_packs ALL
-    DEPENDS "${packs}/images.pack" "${packs}/sources.pack" "${packs}/fused_attention.ptxpack")
+    DEPENDS "${packs}/images.pack" "${packs}/sources.pack" "${ptx_pack}")
   set_source_files_properties("${native}/cuda/runtime/embedded.cpp" PROPERTIES
     COMPILE_DEFINITIONS "FATTN_IMAGE_PACK=\"${packs}/images.pack\";FATTN_SOURCE_PACK=\"${packs}/sources.pack\""
     OBJECT_DEPENDS "${packs}/images.pack;${packs}/sources.pack")
