@@ -1,5 +1,5 @@
 # fattn_add_library(): the library in its two forms, and the double-precision reference that only tests link.
-#   fattn_objects     the object files of native/{api,core,plan,backend,cpu,cuda/runtime}; fattn_add_cpu_target adds its own beside them
+#   fattn_objects     the object files of native/{api,core,plan,backend,cpu,cuda/runtime,cuda/host}; fattn_add_cpu_target adds its own beside them
 #   fused_attention   the shared library that is shipped: exports only what the public header declares
 #   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
 #   fattn_reference   native/reference, part of neither
@@ -9,7 +9,7 @@ function(fattn_add_library)
   include(GNUInstallDirs)
 
   set(sources "")
-  foreach(room IN ITEMS api core plan backend cpu cuda/runtime)
+  foreach(room IN ITEMS api core plan backend cpu cuda/runtime cuda/host)
     file(GLOB_RECURSE room_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/${room}/*.cpp")
     list(APPEND sources ${room_sources})
   endforeach()
@@ -24,7 +24,6 @@ function(fattn_add_library)
     fattn_compile_options(${copy})
     fattn_hide_symbols(${copy})
     target_compile_definitions(${copy} PRIVATE FATTN_VERSION="${PROJECT_VERSION}")
-    add_dependencies(${copy} fattn_kernel_packs)
   endforeach()
   foreach(variant IN LISTS FATTN_SANITIZED_VARIANTS)
     fattn_sanitized_variant(fattn_${variant}_objects ${variant})

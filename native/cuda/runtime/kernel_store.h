@@ -17,9 +17,9 @@ namespace fattn::cuda {
 struct ImageOrigins {
     const KernelPacks* packs = nullptr;  // never null
     const Nvrtc* nvrtc = nullptr;
-    Status nvrtc_status;
+    Status nvrtc_status = {};
     const ProgramCache* cache = nullptr;
-    Status cache_status;
+    Status cache_status = {};
 };
 
 /// Origins of this process: embedded packs, its cache, its NVRTC.

@@ -14,8 +14,8 @@ struct Extent3 {
 
 /// Shape and attributes of one launch.
 struct LaunchConfig {
-    Extent3 grid;
-    Extent3 block;
+    Extent3 grid = {};
+    Extent3 block = {};
     unsigned dynamic_shared_bytes = 0;
     Extent3 cluster{0, 0, 0};   // blocks of a cluster; zeros: no clusters
     bool programmatic = false;  // may start before the work queued ahead has ended

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <memory>
 #include <string>
@@ -14,18 +13,13 @@ namespace fattn::cuda {
 
 enum VirtualModel { kVirtualSm80 = 0, kVirtualSm89 = 1, kVirtualSm90 = 2 };
 
-/// The driver of the virtual GPU, or null with the reason.
+/// The process's driver when it is that of the virtual GPU (virtual_environment.cpp), or null with
+/// the reason.
 inline const Driver* virtual_driver(std::string* reason) {
 #if defined(FATTN_VIRTUAL_DRIVER)
-    static std::unique_ptr<Driver> driver;
-    static const Status status = [] {
-        ::setenv("FATTN_VIRTUAL_GPU_MODELS", "sm_80,sm_89,sm_90a", 0);
-        ::setenv("FATTN_VIRTUAL_GPU_MEMORY", "256M", 0);
-        ::setenv("FATTN_VIRTUAL_GPU_REPORT", "none", 0);
-        return Driver::load(FATTN_VIRTUAL_DRIVER, &driver);
-    }();
-    *reason = status.message();
-    return driver.get();
+    const Driver* driver = nullptr;
+    *reason = process_driver(&driver).message();
+    return driver;
 #else
     *reason = "the build has no virtual GPU (FATTN_BUILD_VIRTUAL_GPU is off)";
     return nullptr;

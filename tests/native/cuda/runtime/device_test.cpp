@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "cuda/graph_capture.h"
 #include "cuda/runtime/event.h"
 #include "cuda/runtime/memory.h"
 #include "cuda/runtime/tensor_map.h"
@@ -203,22 +204,12 @@ TEST_F(DeviceTest, WorkspaceIsPreparedThenOnlyTaken) {
 }
 
 TEST_F(DeviceTest, WorkspaceDoesNotGrowDuringCapture) {
-    // What a caller does who captures; the runtime itself never does.
-    Result (*begin)(StreamHandle, int) = nullptr;
-    Result (*end)(StreamHandle, void**) = nullptr;
-    DynamicLibrary library;
-    ASSERT_STATUS_OK(DynamicLibrary::open(driver->path(), &library));
-    begin = reinterpret_cast<decltype(begin)>(library.symbol("cuStreamBeginCapture_v2"));
-    end = reinterpret_cast<decltype(end)>(library.symbol("cuStreamEndCapture"));
-    ASSERT_TRUE(begin != nullptr && end != nullptr);
-
     WorkspacePool pool(device);
     Stream stream;
     ASSERT_STATUS_OK(Stream::create(device, 0, &stream));
     ASSERT_STATUS_OK(pool.prepare(stream, 1000));
-    const ContextScope scope(*device);
-    constexpr int kRelaxed = 2;
-    ASSERT_EQ(begin(stream.handle(), kRelaxed), Result::kSuccess);
+    GraphCapture capture(stream);
+    ASSERT_EQ(capture.begin(), Result::kSuccess);
     bool capturing = false;
     ASSERT_STATUS_OK(stream.is_capturing(&capturing));
     EXPECT_TRUE(capturing);
@@ -227,9 +218,7 @@ TEST_F(DeviceTest, WorkspaceDoesNotGrowDuringCapture) {
     ASSERT_STATUS_OK(pool.prepare(stream, 1000));
     EXPECT_STATUS(pool.prepare(stream, 2000), kInvalidArgument,
                   "cannot grow from 1000 to 2000 bytes; prepare it before the capture begins");
-    void* graph = nullptr;
-    ASSERT_EQ(end(stream.handle(), &graph), Result::kSuccess)
-        << "nothing above has ended the capture";
+    ASSERT_EQ(capture.end(), Result::kSuccess) << "nothing above has ended the capture";
 }
 
 TEST_F(DeviceTest, TensorMapsNameTheRuleThatIsBroken) {
