@@ -42,6 +42,9 @@ struct Cluster {
     uint32_t generation = 0;
     Knowledge knowledge;
 
+    // A thread here has fenced and read what other clusters may have published: their accesses may be ordered before it.
+    bool has_acquired = false;
+
     uint32_t next_epoch() { return ++now; }
     bool ended() const;
 };

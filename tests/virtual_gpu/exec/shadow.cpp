@@ -7,6 +7,7 @@
 
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/specials.h"
 #include "exec/warp.h"
 
 namespace fattn::vgpu {
