@@ -26,7 +26,7 @@ uint32_t align_up(uint64_t value, uint32_t alignment) { return static_cast<uint3
 const OpcodeTable& opcodes() {
     static const OpcodeTable table = [] {
         OpcodeTable made;
-        for (const auto add : {add_integer_opcodes, add_bit_opcodes, add_float_opcodes, add_half_opcodes, add_compare_opcodes,
+        for (const auto add : {add_integer_opcodes, add_bit_opcodes, add_float_opcodes, add_compare_opcodes,
                                add_move_opcodes, add_convert_opcodes, add_memory_opcodes, add_atomic_opcodes, add_control_opcodes,
                                add_warp_opcodes, add_matrix_opcodes, add_mma_opcodes, add_copy_opcodes, add_mbarrier_opcodes}) {
             add(made);

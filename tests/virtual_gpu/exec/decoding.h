@@ -78,7 +78,6 @@ using OpcodeTable = std::unordered_map<std::string_view, DecodeFunction>;
 void add_integer_opcodes(OpcodeTable& table);
 void add_bit_opcodes(OpcodeTable& table);
 void add_float_opcodes(OpcodeTable& table);
-void add_half_opcodes(OpcodeTable& table);
 void add_compare_opcodes(OpcodeTable& table);
 void add_move_opcodes(OpcodeTable& table);
 void add_convert_opcodes(OpcodeTable& table);

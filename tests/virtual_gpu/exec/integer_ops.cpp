@@ -91,9 +91,13 @@ enum class Arity { kOne, kTwo, kThree };
 template <class F, Arity arity>
 Handler by_type(const Decoding& d, Type type) {
     const auto pick = []<class T>(T) -> Handler {
-        if constexpr (arity == Arity::kOne) return unary<F, T>;
-        if constexpr (arity == Arity::kTwo) return binary<F, T>;
-        return ternary<F, T>;
+        if constexpr (arity == Arity::kOne) {
+            return unary<F, T>;
+        } else if constexpr (arity == Arity::kTwo) {
+            return binary<F, T>;
+        } else {
+            return ternary<F, T>;
+        }
     };
     switch (type) {
         case Type::kU16: return pick(uint16_t{});
