@@ -156,6 +156,11 @@ void Decoding::address(const Operand& operand) {
     src(base, Type::kU64);
 }
 
+bool Decoding::is_call_parameter(const Operand& operand) const {
+    if (operand.kind != Operand::Kind::kMemory || operand.parts[0].kind != Operand::Kind::kVariable) return false;
+    return decoder_.variable(operand.parts[0]).space == ptx::Space::kParam && !decoder_.is_entry_parameter(operand.parts[0]);
+}
+
 Row Decoding::scratch(uint32_t bytes) {
     return decoder_.new_register(bytes == 1 ? Type::kPred : bytes == 2 ? Type::kB16 : bytes == 4 ? Type::kB32 : bytes == 8 ? Type::kB64 : Type::kB128);
 }

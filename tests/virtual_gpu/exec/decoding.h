@@ -37,6 +37,7 @@ class Decoding {
     void src_any(const ptx::Operand& operand);  // a register of any size
     void address(const ptx::Operand& operand);  // adds the base as 64-bit or 32-bit source and sets op.offset and aux2
     uint32_t register_bytes(const ptx::Operand& operand) const;  // 0 when it is no register
+    bool is_call_parameter(const ptx::Operand& operand) const;  // a .param variable that a call passes
     Row scratch(uint32_t bytes);
     void predicate(const ptx::Operand& operand);  // p or !p as a source; bit `i` of op.aux2's top half tells a negation
     const std::vector<ptx::Operand>& elements(const ptx::Operand& operand, size_t low, size_t high) const;
