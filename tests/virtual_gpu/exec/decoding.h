@@ -96,4 +96,8 @@ void decode_float(Decoding& d, ptx::Type type);
 bool is_half(ptx::Type type);
 void decode_half(Decoding& d, ptx::Type type);
 
+// bar.warp.sync and barrier.cluster, behind the modifiers that tell them from other barriers.
+void decode_warp_sync(Decoding& d);
+void decode_cluster_barrier(Decoding& d);
+
 }  // namespace fattn::vgpu
