@@ -105,7 +105,7 @@ void Warp::run_path(uint64_t& budget) {
         Step step = Step::kNext;
         if (mask != 0) {
             step = op.run(*this, op, mask);
-            if (op.propagates) propagate(op, mask);
+            if (op.propagates && step == Step::kNext) propagate(op, mask);
         }
         switch (step) {
             case Step::kNext:
