@@ -33,16 +33,19 @@ struct LaneData {
     alignas(64) uint32_t defined[32];  // a bit for each byte
 };
 
-// Base and offset of operand `i`, which is a 32-bit or 64-bit register (Op::aux2 bit 0).
-inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to) {
-    const auto offset = static_cast<uint64_t>(op.offset);
-    if (op.aux2 & 1) {
+// Base and offset of operand `i`, which is a 64-bit or, when `narrow`, a 32-bit register.
+inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to, uint64_t offset, bool narrow) {
+    if (narrow) {
         const uint32_t* a = w.src<uint32_t>(op, i);
         for (uint32_t lane = 0; lane < 32; ++lane) to[lane] = static_cast<uint32_t>(a[lane] + offset);
     } else {
         const uint64_t* a = w.src<uint64_t>(op, i);
         for (uint32_t lane = 0; lane < 32; ++lane) to[lane] = a[lane] + offset;
     }
+}
+
+inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to) {
+    lane_addresses(w, op, i, to, static_cast<uint64_t>(op.offset), op.aux2 & 1);
 }
 
 // Faults when the bytes lie nowhere or are misaligned.

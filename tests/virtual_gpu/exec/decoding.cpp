@@ -156,6 +156,16 @@ void Decoding::address(const Operand& operand) {
     src(base, Type::kU64);
 }
 
+void Decoding::second_address(const Operand& operand) {
+    const int64_t first = op.offset;
+    const uint64_t narrow = op.aux2 & 1;
+    op.aux2 &= ~uint64_t{1};
+    address(operand);
+    op.aux = static_cast<uint64_t>(op.offset);
+    op.aux2 = (op.aux2 & ~uint64_t{1}) | (op.aux2 & 1) << 1 | narrow;
+    op.offset = first;
+}
+
 bool Decoding::is_call_parameter(const Operand& operand) const {
     if (operand.kind != Operand::Kind::kMemory || operand.parts[0].kind != Operand::Kind::kVariable) return false;
     return decoder_.variable(operand.parts[0]).space == ptx::Space::kParam && !decoder_.is_entry_parameter(operand.parts[0]);

@@ -36,6 +36,7 @@ class Decoding {
     void src(const ptx::Operand& operand, ptx::Type type);
     void src_any(const ptx::Operand& operand);  // a register of any size
     void address(const ptx::Operand& operand);  // adds the base as 64-bit or 32-bit source and sets op.offset and aux2
+    void second_address(const ptx::Operand& operand);  // likewise: op.aux is its offset, bit 1 of aux2 tells 32 bits
     uint32_t register_bytes(const ptx::Operand& operand) const;  // 0 when it is no register
     bool is_call_parameter(const ptx::Operand& operand) const;  // a .param variable that a call passes
     Row scratch(uint32_t bytes);
@@ -99,5 +100,7 @@ void decode_half(Decoding& d, ptx::Type type);
 // bar.warp.sync and barrier.cluster, behind the modifiers that tell them from other barriers.
 void decode_warp_sync(Decoding& d);
 void decode_cluster_barrier(Decoding& d);
+// cp.async.bulk and what belongs to it.
+void decode_bulk_copy(Decoding& d);
 
 }  // namespace fattn::vgpu

@@ -80,7 +80,10 @@ void define_outputs(Warp& w, const Op& op, const Shape& shape, uint32_t c_regist
     const auto quad = [](uint32_t bits, uint32_t group) { return (bits >> (4 * group) & 15) == 15; };
     uint32_t made[4];
     for (uint32_t r = 0; r < op.num_dst; ++r) {
-        const uint32_t c = w.defined(op.src(shape.a_registers() + shape.b_registers() + (c_registers == op.num_dst ? r : r)));
+        const uint32_t first_c = shape.a_registers() + shape.b_registers();
+        const uint32_t c = c_registers == op.num_dst ? w.defined(op.src(first_c + r))
+                           : c_registers == 2        ? w.defined(op.src(first_c + r / 2))
+                                                     : w.defined(op.src(first_c + 2 * r)) & w.defined(op.src(first_c + 2 * r + 1));
         made[r] = 0;
         for (uint32_t lane = 0; lane < 32; ++lane) {
             const bool upper = op.num_dst == 4 ? r >= 2 : r >= 1;
