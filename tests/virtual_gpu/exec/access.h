@@ -1,4 +1,5 @@
-// Reads and writes of a warp's lanes in every state space, with all their checks. Used by loads, stores, atomics and copies.
+// Reads and writes of a warp's lanes in every state space, with all their checks. Used by loads,
+// stores, atomics and copies.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +35,12 @@ struct LaneData {
 };
 
 // Base and offset of operand `i`, which is a 64-bit or, when `narrow`, a 32-bit register.
-inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to, uint64_t offset, bool narrow) {
+inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to, uint64_t offset,
+                           bool narrow) {
     if (narrow) {
         const uint32_t* a = w.src<uint32_t>(op, i);
-        for (uint32_t lane = 0; lane < 32; ++lane) to[lane] = static_cast<uint32_t>(a[lane] + offset);
+        for (uint32_t lane = 0; lane < 32; ++lane)
+            to[lane] = static_cast<uint32_t>(a[lane] + offset);
     } else {
         const uint64_t* a = w.src<uint64_t>(op, i);
         for (uint32_t lane = 0; lane < 32; ++lane) to[lane] = a[lane] + offset;
@@ -49,13 +52,17 @@ inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to) {
 }
 
 // Faults when the bytes lie nowhere or are misaligned.
-Place resolve(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address, uint32_t bytes, bool writes);
+Place resolve(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,
+              uint32_t bytes, bool writes);
 
-void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses, const Access& access, LaneData& to);
-void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses, const Access& access, const LaneData& from);
+void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                const Access& access, LaneData& to);
+void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                    const Access& access, const LaneData& from);
 
 // Counts sectors or wavefronts of one warp instruction.
-void count_traffic(Warp& w, uint32_t mask, const uint64_t* addresses, uint32_t bytes, ptx::Space space, bool writes);
+void count_traffic(Warp& w, uint32_t mask, const uint64_t* addresses, uint32_t bytes,
+                   ptx::Space space, bool writes);
 
 // Whether a generic or shared address of another block of the cluster is meant, and which.
 inline constexpr uint32_t kRankShift = 24;

@@ -10,23 +10,54 @@ namespace {
 
 using ptx::Type;
 
-struct And { template <class T> static T f(T a, T b) { return static_cast<T>(a & b); } };
-struct Or { template <class T> static T f(T a, T b) { return static_cast<T>(a | b); } };
-struct Xor { template <class T> static T f(T a, T b) { return static_cast<T>(a ^ b); } };
-struct Not { template <class T> static T f(T a) { return static_cast<T>(~a); } };
-struct Cnot { template <class T> static T f(T a) { return a == 0; } };
-struct Brev { template <class T> static T f(T a) {
-    T made = 0;
-    for (uint32_t i = 0; i < 8 * sizeof(T); ++i) made = static_cast<T>(made << 1 | (a >> i & 1));
-    return made;
-} };
-struct Lop3 { static uint32_t f(uint32_t a, uint32_t b, uint32_t c, uint64_t table) {
-    uint32_t made = 0;
-    for (uint32_t i = 0; i < 8; ++i) {
-        if (table >> i & 1) made |= (i & 4 ? a : ~a) & (i & 2 ? b : ~b) & (i & 1 ? c : ~c);
+struct And {
+    template <class T>
+    static T f(T a, T b) {
+        return static_cast<T>(a & b);
     }
-    return made;
-} };
+};
+struct Or {
+    template <class T>
+    static T f(T a, T b) {
+        return static_cast<T>(a | b);
+    }
+};
+struct Xor {
+    template <class T>
+    static T f(T a, T b) {
+        return static_cast<T>(a ^ b);
+    }
+};
+struct Not {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(~a);
+    }
+};
+struct Cnot {
+    template <class T>
+    static T f(T a) {
+        return a == 0;
+    }
+};
+struct Brev {
+    template <class T>
+    static T f(T a) {
+        T made = 0;
+        for (uint32_t i = 0; i < 8 * sizeof(T); ++i)
+            made = static_cast<T>(made << 1 | (a >> i & 1));
+        return made;
+    }
+};
+struct Lop3 {
+    static uint32_t f(uint32_t a, uint32_t b, uint32_t c, uint64_t table) {
+        uint32_t made = 0;
+        for (uint32_t i = 0; i < 8; ++i) {
+            if (table >> i & 1) made |= (i & 4 ? a : ~a) & (i & 2 ? b : ~b) & (i & 1 ? c : ~c);
+        }
+        return made;
+    }
+};
 
 template <class F>
 Step predicate_binary(Warp& w, const Op& op, uint32_t mask) {
@@ -54,10 +85,14 @@ void logic(Decoding& d) {
     d.src(d.in.operands[1], type);
     d.src(d.in.operands[2], type);
     switch (type) {
-        case Type::kB16: return d.finish(binary<F, uint16_t>, "logic");
-        case Type::kB32: return d.finish(binary<F, uint32_t>, "logic");
-        case Type::kB64: return d.finish(binary<F, uint64_t>, "logic");
-        default: d.fail("the type is none of pred b16 b32 b64");
+        case Type::kB16:
+            return d.finish(binary<F, uint16_t>, "logic");
+        case Type::kB32:
+            return d.finish(binary<F, uint32_t>, "logic");
+        case Type::kB64:
+            return d.finish(binary<F, uint64_t>, "logic");
+        default:
+            d.fail("the type is none of pred b16 b32 b64");
     }
 }
 
@@ -71,10 +106,14 @@ void logic_unary(Decoding& d) {
         case Type::kPred:
             if (d.in.opcode != "not") d.fail("the type .pred is for not alone");
             return d.finish(predicate_not, "logic");
-        case Type::kB16: return d.finish(unary<F, uint16_t>, "logic");
-        case Type::kB32: return d.finish(unary<F, uint32_t>, "logic");
-        case Type::kB64: return d.finish(unary<F, uint64_t>, "logic");
-        default: d.fail("the type is none of b16 b32 b64");
+        case Type::kB16:
+            return d.finish(unary<F, uint16_t>, "logic");
+        case Type::kB32:
+            return d.finish(unary<F, uint32_t>, "logic");
+        case Type::kB64:
+            return d.finish(unary<F, uint64_t>, "logic");
+        default:
+            d.fail("the type is none of b16 b32 b64");
     }
 }
 
@@ -86,7 +125,8 @@ Step shift(Warp& w, const Op& op, uint32_t mask) {
     constexpr uint32_t kBits = 8 * sizeof(T);
     write_lanes(w.dst<T>(op), mask, [&](uint32_t i) {
         if constexpr (left) return b[i] >= kBits ? T{0} : static_cast<T>(a[i] << b[i]);
-        if constexpr (std::is_signed_v<T>) return static_cast<T>(a[i] >> (b[i] >= kBits ? kBits - 1 : b[i]));
+        if constexpr (std::is_signed_v<T>)
+            return static_cast<T>(a[i] >> (b[i] >= kBits ? kBits - 1 : b[i]));
         return b[i] >= kBits ? T{0} : static_cast<T>(a[i] >> b[i]);
     });
     return Step::kNext;
@@ -100,20 +140,34 @@ void decode_shift(Decoding& d) {
     d.src(d.in.operands[2], Type::kU32);
     if (d.in.opcode == "shl") {
         switch (type) {
-            case Type::kB16: return d.finish(shift<uint16_t, true>, "logic");
-            case Type::kB32: return d.finish(shift<uint32_t, true>, "logic");
-            case Type::kB64: return d.finish(shift<uint64_t, true>, "logic");
-            default: d.fail("the type is none of b16 b32 b64");
+            case Type::kB16:
+                return d.finish(shift<uint16_t, true>, "logic");
+            case Type::kB32:
+                return d.finish(shift<uint32_t, true>, "logic");
+            case Type::kB64:
+                return d.finish(shift<uint64_t, true>, "logic");
+            default:
+                d.fail("the type is none of b16 b32 b64");
         }
     }
     switch (type) {
-        case Type::kB16: case Type::kU16: return d.finish(shift<uint16_t, false>, "logic");
-        case Type::kB32: case Type::kU32: return d.finish(shift<uint32_t, false>, "logic");
-        case Type::kB64: case Type::kU64: return d.finish(shift<uint64_t, false>, "logic");
-        case Type::kS16: return d.finish(shift<int16_t, false>, "logic");
-        case Type::kS32: return d.finish(shift<int32_t, false>, "logic");
-        case Type::kS64: return d.finish(shift<int64_t, false>, "logic");
-        default: d.fail("the type is none of b16 b32 b64 u16 u32 u64 s16 s32 s64");
+        case Type::kB16:
+        case Type::kU16:
+            return d.finish(shift<uint16_t, false>, "logic");
+        case Type::kB32:
+        case Type::kU32:
+            return d.finish(shift<uint32_t, false>, "logic");
+        case Type::kB64:
+        case Type::kU64:
+            return d.finish(shift<uint64_t, false>, "logic");
+        case Type::kS16:
+            return d.finish(shift<int16_t, false>, "logic");
+        case Type::kS32:
+            return d.finish(shift<int32_t, false>, "logic");
+        case Type::kS64:
+            return d.finish(shift<int64_t, false>, "logic");
+        default:
+            d.fail("the type is none of b16 b32 b64 u16 u32 u64 s16 s32 s64");
     }
 }
 
@@ -152,11 +206,14 @@ Step extract(Warp& w, const Op& op, uint32_t mask) {
         using U = std::make_unsigned_t<T>;
         const uint32_t position = b[i] & 255, length = c[i] & 255;
         U made = 0;
-        // Bits past the length repeat the sign: that of the field, or of the source's top bit when the field leaves it.
+        // Bits past the length repeat the sign: that of the field, or of the source's top bit when
+        // the field leaves it.
         const uint32_t top = position + length - 1 < kBits - 1 ? position + length - 1 : kBits - 1;
         const bool sign = std::is_signed_v<T> && length != 0 && (static_cast<U>(a[i]) >> top & 1);
         for (uint32_t k = 0; k < kBits; ++k) {
-            const bool bit = k < length && position + k < kBits ? static_cast<U>(a[i]) >> (position + k) & 1 : sign;
+            const bool bit = k < length && position + k < kBits
+                                 ? static_cast<U>(a[i]) >> (position + k) & 1
+                                 : sign;
             made = static_cast<U>(made | static_cast<U>(bit) << k);
         }
         return static_cast<T>(made);
@@ -174,7 +231,8 @@ Step insert(Warp& w, const Op& op, uint32_t mask) {
     write_lanes(w.dst<T>(op), mask, [&](uint32_t i) {
         const uint32_t position = c[i] & 255, length = e[i] & 255;
         if (position >= kBits || length == 0) return b[i];
-        const T ones = length >= kBits ? static_cast<T>(~T{0}) : static_cast<T>((T{1} << length) - 1);
+        const T ones =
+            length >= kBits ? static_cast<T>(~T{0}) : static_cast<T>((T{1} << length) - 1);
         const T field = static_cast<T>(ones << position);
         return static_cast<T>((b[i] & ~field) | (static_cast<T>(a[i] << position) & field));
     });
@@ -195,21 +253,37 @@ void decode_field(Decoding& d) {
         d.fail("the type is b32 or b64");
     }
     switch (type) {
-        case Type::kU32: return d.finish(extract<uint32_t>, "logic");
-        case Type::kS32: return d.finish(extract<int32_t>, "logic");
-        case Type::kU64: return d.finish(extract<uint64_t>, "logic");
-        case Type::kS64: return d.finish(extract<int64_t>, "logic");
-        default: d.fail("the type is none of u32 s32 u64 s64");
+        case Type::kU32:
+            return d.finish(extract<uint32_t>, "logic");
+        case Type::kS32:
+            return d.finish(extract<int32_t>, "logic");
+        case Type::kU64:
+            return d.finish(extract<uint64_t>, "logic");
+        case Type::kS64:
+            return d.finish(extract<int64_t>, "logic");
+        default:
+            d.fail("the type is none of u32 s32 u64 s64");
     }
 }
 
-struct Popc { template <class T> static uint32_t f(T a) { return static_cast<uint32_t>(std::popcount(a)); } };
-struct Clz { template <class T> static uint32_t f(T a) { return static_cast<uint32_t>(std::countl_zero(a)); } };
+struct Popc {
+    template <class T>
+    static uint32_t f(T a) {
+        return static_cast<uint32_t>(std::popcount(a));
+    }
+};
+struct Clz {
+    template <class T>
+    static uint32_t f(T a) {
+        return static_cast<uint32_t>(std::countl_zero(a));
+    }
+};
 // The highest bit that differs from the sign; aux 1: counted from the top.
 template <class T>
 uint32_t find_bit(T a, bool from_top) {
     using U = std::make_unsigned_t<T>;
-    const U bits = std::is_signed_v<T> && a < 0 ? static_cast<U>(~static_cast<U>(a)) : static_cast<U>(a);
+    const U bits =
+        std::is_signed_v<T> && a < 0 ? static_cast<U>(~static_cast<U>(a)) : static_cast<U>(a);
     if (bits == 0) return 0xffffffff;
     const auto zeros = static_cast<uint32_t>(std::countl_zero(bits));
     return from_top ? zeros : static_cast<uint32_t>(8 * sizeof(T)) - 1 - zeros;
@@ -247,11 +321,16 @@ void decode_find(Decoding& d) {
     d.dst(d.in.operands[0], 4);
     d.src(d.in.operands[1], type);
     switch (type) {
-        case Type::kU32: return d.finish(find<uint32_t>, "logic");
-        case Type::kS32: return d.finish(find<int32_t>, "logic");
-        case Type::kU64: return d.finish(find<uint64_t>, "logic");
-        case Type::kS64: return d.finish(find<int64_t>, "logic");
-        default: d.fail("the type is none of u32 s32 u64 s64");
+        case Type::kU32:
+            return d.finish(find<uint32_t>, "logic");
+        case Type::kS32:
+            return d.finish(find<int32_t>, "logic");
+        case Type::kU64:
+            return d.finish(find<uint64_t>, "logic");
+        case Type::kS64:
+            return d.finish(find<int64_t>, "logic");
+        default:
+            d.fail("the type is none of u32 s32 u64 s64");
     }
 }
 
@@ -263,13 +342,26 @@ uint32_t permute(uint32_t a, uint32_t b, uint32_t c, uint64_t mode) {
     for (uint32_t i = 0; i < 4; ++i) {
         uint32_t selector = c >> (4 * i) & 15;
         switch (mode) {
-            case 1: selector = n + i; break;
-            case 2: selector = (n - i) & 7; break;
-            case 3: selector = n; break;
-            case 4: selector = i > n ? i : n; break;
-            case 5: selector = i < n ? i : n; break;
-            case 6: selector = (n & 1) * 2 + (i & 1); break;
-            default: break;
+            case 1:
+                selector = n + i;
+                break;
+            case 2:
+                selector = (n - i) & 7;
+                break;
+            case 3:
+                selector = n;
+                break;
+            case 4:
+                selector = i > n ? i : n;
+                break;
+            case 5:
+                selector = i < n ? i : n;
+                break;
+            case 6:
+                selector = (n & 1) * 2 + (i & 1);
+                break;
+            default:
+                break;
         }
         auto byte = static_cast<uint32_t>(bytes >> (8 * (selector & 7)) & 255);
         if (selector & 8) byte = byte & 128 ? 255 : 0;
@@ -282,7 +374,8 @@ Step prmt(Warp& w, const Op& op, uint32_t mask) {
     const uint32_t* a = w.src<uint32_t>(op, 0);
     const uint32_t* b = w.src<uint32_t>(op, 1);
     const uint32_t* c = w.src<uint32_t>(op, 2);
-    write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) { return permute(a[i], b[i], c[i], op.aux); });
+    write_lanes(w.dst<uint32_t>(op), mask,
+                [&](uint32_t i) { return permute(a[i], b[i], c[i], op.aux); });
     return Step::kNext;
 }
 
@@ -302,7 +395,8 @@ Step lop3(Warp& w, const Op& op, uint32_t mask) {
     const uint32_t* a = w.src<uint32_t>(op, 0);
     const uint32_t* b = w.src<uint32_t>(op, 1);
     const uint32_t* c = w.src<uint32_t>(op, 2);
-    write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) { return Lop3::f(a[i], b[i], c[i], op.aux); });
+    write_lanes(w.dst<uint32_t>(op), mask,
+                [&](uint32_t i) { return Lop3::f(a[i], b[i], c[i], op.aux); });
     return Step::kNext;
 }
 

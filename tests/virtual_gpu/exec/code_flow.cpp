@@ -108,7 +108,9 @@ void find_joins(Program& program) {
     for (uint32_t b = 0; b < exit; ++b) {
         Op& last = program.ops[flow.blocks[b].end - 1];
         // A block that never reaches the end, an endless loop, joins nowhere.
-        last.join = dominator[b] == kUnknown || dominator[b] == exit ? program.num_ops() : flow.blocks[dominator[b]].begin;
+        last.join = dominator[b] == kUnknown || dominator[b] == exit
+                        ? program.num_ops()
+                        : flow.blocks[dominator[b]].begin;
     }
 }
 
@@ -116,7 +118,8 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
     const Flow flow(program);
     const auto num_registers = static_cast<uint32_t>(bytes.size());
     const size_t words = (num_registers + 63) / 64;
-    std::vector<Bits> live_in(flow.blocks.size(), Bits(words, 0)), live_out = live_in, uses = live_in, kills = live_in;
+    std::vector<Bits> live_in(flow.blocks.size(), Bits(words, 0)), live_out = live_in,
+                                                                   uses = live_in, kills = live_in;
 
     for (uint32_t b = 0; b < flow.exit(); ++b) {
         for (uint32_t i = flow.blocks[b].end; i-- > flow.blocks[b].begin;) {
@@ -148,7 +151,8 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
         }
     }
 
-    // One interval for each register: from its first place to its last, blocks that it lives through included.
+    // One interval for each register: from its first place to its last, blocks that it lives
+    // through included.
     struct Interval {
         uint32_t begin = ~0u, end = 0;
     };
@@ -160,10 +164,12 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
     for (uint32_t b = 0; b < flow.exit(); ++b) {
         for (size_t w = 0; w < words; ++w) {
             for (uint64_t bits = live_in[b][w]; bits != 0; bits &= bits - 1) {
-                touch(static_cast<uint32_t>(w * 64 + static_cast<size_t>(std::countr_zero(bits))), flow.blocks[b].begin);
+                touch(static_cast<uint32_t>(w * 64 + static_cast<size_t>(std::countr_zero(bits))),
+                      flow.blocks[b].begin);
             }
             for (uint64_t bits = live_out[b][w]; bits != 0; bits &= bits - 1) {
-                touch(static_cast<uint32_t>(w * 64 + static_cast<size_t>(std::countr_zero(bits))), flow.blocks[b].end);
+                touch(static_cast<uint32_t>(w * 64 + static_cast<size_t>(std::countr_zero(bits))),
+                      flow.blocks[b].end);
             }
         }
         for (uint32_t i = flow.blocks[b].begin; i < flow.blocks[b].end; ++i) {
@@ -175,13 +181,15 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
         }
     }
     // What a warp fills when it starts stays.
-    for (const SpecialRow& special : program.specials) intervals[special.row] = {0, program.num_ops() + 1};
+    for (const SpecialRow& special : program.specials)
+        intervals[special.row] = {0, program.num_ops() + 1};
 
     std::vector<uint32_t> by_begin;
     for (uint32_t r = 0; r < num_registers; ++r) {
         if (intervals[r].begin != ~0u) by_begin.push_back(r);
     }
-    std::sort(by_begin.begin(), by_begin.end(), [&](uint32_t a, uint32_t b) { return intervals[a].begin < intervals[b].begin; });
+    std::sort(by_begin.begin(), by_begin.end(),
+              [&](uint32_t a, uint32_t b) { return intervals[a].begin < intervals[b].begin; });
     std::vector<Row> place(num_registers, kNoRow);
     std::vector<std::pair<uint32_t, uint32_t>> active;  // end, register
     std::vector<std::vector<Row>> free_rows(9);         // by units

@@ -15,7 +15,11 @@ bool Cluster::ended() const {
 }
 
 Cta::Cta(Grid& of, Cluster& in, Dim3 at, uint32_t cluster_rank)
-    : grid(of), cluster(in), block(at), rank(cluster_rank), num_threads_(static_cast<uint32_t>(of.launch.block.count())) {
+    : grid(of),
+      cluster(in),
+      block(at),
+      rank(cluster_rank),
+      num_threads_(static_cast<uint32_t>(of.launch.block.count())) {
     shared.allocate(grid.shared_bytes(), grid.options.checks.races);
     local.assign(size_t{grid.program.local_bytes} * num_threads_, std::byte{0x7f});
     local_defined.assign(local.size(), 0);
@@ -99,15 +103,20 @@ bool Cta::arrive(Warp& warp, const Op& op, uint32_t mask, const BarrierUse& use)
         barrier.value = use.operation == 2 ? 1 : 0;
         barrier.pc = pc;
     } else if (barrier.everyone != (use.count == 0) || barrier.expected != use.count) {
-        const auto count_text = [](bool everyone, uint32_t count) { return everyone ? std::string("all threads") : std::to_string(count) + " threads"; };
+        const auto count_text = [](bool everyone, uint32_t count) {
+            return everyone ? std::string("all threads") : std::to_string(count) + " threads";
+        };
         warp.fault(op, lane, FaultKind::kBarrier,
-                   "barrier " + std::to_string(use.id) + " is used for " + count_text(use.count == 0, use.count) +
-                       " while its generation was begun for " + count_text(barrier.everyone, barrier.expected),
+                   "barrier " + std::to_string(use.id) + " is used for " +
+                       count_text(use.count == 0, use.count) +
+                       " while its generation was begun for " +
+                       count_text(barrier.everyone, barrier.expected),
                    warp.describe_op(barrier.pc));
     }
     if ((barrier.arrived[warp.index] & mask) != 0) {
         warp.fault(op, lane, FaultKind::kBarrier,
-                   "the warp arrives twice in one generation of barrier " + std::to_string(use.id), warp.describe_op(barrier.pc));
+                   "the warp arrives twice in one generation of barrier " + std::to_string(use.id),
+                   warp.describe_op(barrier.pc));
     }
     barrier.arrived[warp.index] |= mask;
     barrier.only_waiters &= use.waits;
@@ -115,7 +124,8 @@ bool Cta::arrive(Warp& warp, const Op& op, uint32_t mask, const BarrierUse& use)
     if (use.operation == 1) barrier.value += votes;
     if (use.operation == 2) barrier.value &= votes == static_cast<uint32_t>(std::popcount(mask));
     if (use.operation == 3) barrier.value |= votes != 0;
-    if (grid.options.checks.races) barrier.knowledge.join(warp.knowledge.release(mask, cluster.next_epoch()));
+    if (grid.options.checks.races)
+        barrier.knowledge.join(warp.knowledge.release(mask, cluster.next_epoch()));
     grid.made_progress();
     Path& path = warp.current();
     if (use.waits) {
@@ -140,7 +150,8 @@ bool Cta::complete(uint32_t id) {
         }
     }
     if (!barrier.everyone && threads < barrier.expected) return false;
-    const bool with_floor = barrier.only_waiters && cluster.ctas.size() == 1 && (barrier.everyone || threads >= live_warps() * 32);
+    const bool with_floor = barrier.only_waiters && cluster.ctas.size() == 1 &&
+                            (barrier.everyone || threads >= live_warps() * 32);
     const Knowledge knowledge = std::move(barrier.knowledge);
     const uint32_t result = barrier.value;
     const std::vector<uint32_t> arrived = barrier.arrived;
@@ -151,7 +162,8 @@ bool Cta::complete(uint32_t id) {
     const uint32_t floor = cluster.now;
     for (const auto& warp : warps) {
         if (arrived[warp->index] == 0) continue;
-        warp->release_from_barrier(static_cast<int32_t>(id), result, with_floor ? nullptr : &knowledge);
+        warp->release_from_barrier(static_cast<int32_t>(id), result,
+                                   with_floor ? nullptr : &knowledge);
         if (!with_floor || !grid.options.checks.races) continue;
         warp->knowledge.raise_floor(floor, cluster.next_epoch(), knowledge.async);
     }

@@ -1,4 +1,5 @@
-// A thread block: shared and local memory, named barriers and warps; and the cluster that blocks belong to. Made by the Grid.
+// A thread block: shared and local memory, named barriers and warps; and the cluster that blocks
+// belong to. Made by the Grid.
 #pragma once
 
 #include <array>
@@ -17,7 +18,8 @@ namespace fattn::vgpu {
 class Grid;
 class Cta;
 
-// A named barrier, 0 to 15. A generation begins with its first arrival and ends when all threads that it expects are there.
+// A named barrier, 0 to 15. A generation begins with its first arrival and ends when all threads
+// that it expects are there.
 struct NamedBarrier {
     uint32_t expected = 0;  // threads; 0 between generations
     bool everyone = false;  // the count was left out
@@ -32,7 +34,7 @@ struct NamedBarrier {
 // Blocks that share one clock: a cluster, which is a single block unless the launch says otherwise.
 struct Cluster {
     uint32_t id = 0;
-    uint32_t now = 1;  // the last epoch that was given out
+    uint32_t now = 1;          // the last epoch that was given out
     uint32_t num_threads = 0;  // agents below this are threads
     uint32_t num_agents = 0;
     Dim3 first_block;
@@ -40,9 +42,11 @@ struct Cluster {
     // barrier.cluster
     uint32_t arrived_threads = 0;
     uint32_t generation = 0;
-    Knowledge knowledge;
+    Knowledge knowledge;  // of those who have arrived
+    Knowledge completed;  // of the last generation that ended
 
-    // A thread here has fenced and read what other clusters may have published: their accesses may be ordered before it.
+    // A thread here has fenced and read what other clusters may have published: their accesses may
+    // be ordered before it.
     bool has_acquired = false;
 
     uint32_t next_epoch() { return ++now; }
@@ -54,7 +58,8 @@ class Cta {
     Cta(Grid& grid, Cluster& cluster, Dim3 block, uint32_t rank);
     ~Cta();
 
-    // Runs warps until all are blocked, have ended or the budget is over. Returns whether anything ran.
+    // Runs warps until all are blocked, have ended or the budget is over. Returns whether anything
+    // ran.
     bool run(uint64_t& budget);
     bool ended() const;
     void wake();
@@ -82,7 +87,7 @@ class Cta {
     const uint32_t rank;
     SharedMemory shared;
     MbarrierTable mbarriers;
-    std::vector<std::byte> local;          // of thread t from t * local_bytes
+    std::vector<std::byte> local;  // of thread t from t * local_bytes
     std::vector<uint8_t> local_defined;
     std::vector<std::unique_ptr<Warp>> warps;
 

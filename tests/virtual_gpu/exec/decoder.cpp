@@ -21,14 +21,18 @@ namespace {
 
 constexpr uint32_t kLocalKey = 0x80000000;
 
-uint32_t align_up(uint64_t value, uint32_t alignment) { return static_cast<uint32_t>((value + alignment - 1) / alignment * alignment); }
+uint32_t align_up(uint64_t value, uint32_t alignment) {
+    return static_cast<uint32_t>((value + alignment - 1) / alignment * alignment);
+}
 
 const OpcodeTable& opcodes() {
     static const OpcodeTable table = [] {
         OpcodeTable made;
-        for (const auto add : {add_integer_opcodes, add_bit_opcodes, add_float_opcodes, add_compare_opcodes,
-                               add_move_opcodes, add_convert_opcodes, add_memory_opcodes, add_atomic_opcodes, add_control_opcodes,
-                               add_warp_opcodes, add_matrix_opcodes, add_mma_opcodes, add_copy_opcodes, add_mbarrier_opcodes}) {
+        for (const auto add :
+             {add_integer_opcodes, add_bit_opcodes, add_float_opcodes, add_compare_opcodes,
+              add_move_opcodes, add_convert_opcodes, add_memory_opcodes, add_atomic_opcodes,
+              add_control_opcodes, add_warp_opcodes, add_matrix_opcodes, add_mma_opcodes,
+              add_copy_opcodes, add_mbarrier_opcodes}) {
             add(made);
         }
         return made;
@@ -38,28 +42,51 @@ const OpcodeTable& opcodes() {
 
 const std::array<std::pair<std::string_view, Special>, 37>& special_names() {
     static const std::array<std::pair<std::string_view, Special>, 37> names = {{
-        {"%tid.x", Special::kTidX}, {"%tid.y", Special::kTidY}, {"%tid.z", Special::kTidZ},
-        {"%ntid.x", Special::kNtidX}, {"%ntid.y", Special::kNtidY}, {"%ntid.z", Special::kNtidZ},
-        {"%ctaid.x", Special::kCtaidX}, {"%ctaid.y", Special::kCtaidY}, {"%ctaid.z", Special::kCtaidZ},
-        {"%nctaid.x", Special::kNctaidX}, {"%nctaid.y", Special::kNctaidY}, {"%nctaid.z", Special::kNctaidZ},
-        {"%laneid", Special::kLaneid}, {"%warpid", Special::kWarpid}, {"%nwarpid", Special::kNwarpid},
-        {"%lanemask_eq", Special::kLanemaskEq}, {"%lanemask_lt", Special::kLanemaskLt}, {"%lanemask_le", Special::kLanemaskLe},
-        {"%lanemask_gt", Special::kLanemaskGt}, {"%lanemask_ge", Special::kLanemaskGe},
-        {"%smid", Special::kSmid}, {"%nsmid", Special::kNsmid}, {"%gridid", Special::kGridid},
-        {"%dynamic_smem_size", Special::kDynamicSmem}, {"%total_smem_size", Special::kTotalSmem},
-        {"%clusterid.x", Special::kClusteridX}, {"%clusterid.y", Special::kClusteridY}, {"%clusterid.z", Special::kClusteridZ},
+        {"%tid.x", Special::kTidX},
+        {"%tid.y", Special::kTidY},
+        {"%tid.z", Special::kTidZ},
+        {"%ntid.x", Special::kNtidX},
+        {"%ntid.y", Special::kNtidY},
+        {"%ntid.z", Special::kNtidZ},
+        {"%ctaid.x", Special::kCtaidX},
+        {"%ctaid.y", Special::kCtaidY},
+        {"%ctaid.z", Special::kCtaidZ},
+        {"%nctaid.x", Special::kNctaidX},
+        {"%nctaid.y", Special::kNctaidY},
+        {"%nctaid.z", Special::kNctaidZ},
+        {"%laneid", Special::kLaneid},
+        {"%warpid", Special::kWarpid},
+        {"%nwarpid", Special::kNwarpid},
+        {"%lanemask_eq", Special::kLanemaskEq},
+        {"%lanemask_lt", Special::kLanemaskLt},
+        {"%lanemask_le", Special::kLanemaskLe},
+        {"%lanemask_gt", Special::kLanemaskGt},
+        {"%lanemask_ge", Special::kLanemaskGe},
+        {"%smid", Special::kSmid},
+        {"%nsmid", Special::kNsmid},
+        {"%gridid", Special::kGridid},
+        {"%dynamic_smem_size", Special::kDynamicSmem},
+        {"%total_smem_size", Special::kTotalSmem},
+        {"%clusterid.x", Special::kClusteridX},
+        {"%clusterid.y", Special::kClusteridY},
+        {"%clusterid.z", Special::kClusteridZ},
         {"%nclusterid.x", Special::kNclusteridX},
-        {"%cluster_ctaid.x", Special::kClusterCtaidX}, {"%cluster_ctaid.y", Special::kClusterCtaidY}, {"%cluster_ctaid.z", Special::kClusterCtaidZ},
+        {"%cluster_ctaid.x", Special::kClusterCtaidX},
+        {"%cluster_ctaid.y", Special::kClusterCtaidY},
+        {"%cluster_ctaid.z", Special::kClusterCtaidZ},
         {"%cluster_nctaid.x", Special::kClusterNctaidX},
-        {"%cluster_ctarank", Special::kClusterCtarank}, {"%cluster_nctarank", Special::kClusterNctarank},
-        {"%is_explicit_cluster", Special::kIsExplicitCluster}, {"%cluster_nctaid.y", Special::kClusterNctaidY},
+        {"%cluster_ctarank", Special::kClusterCtarank},
+        {"%cluster_nctarank", Special::kClusterNctarank},
+        {"%is_explicit_cluster", Special::kIsExplicitCluster},
+        {"%cluster_nctaid.y", Special::kClusterNctaidY},
     }};
     return names;
 }
 
 }  // namespace
 
-void Decoder::fail(const ptx::Instruction& at, const std::string& message, LoadError::Reason reason) const {
+void Decoder::fail(const ptx::Instruction& at, const std::string& message,
+                   LoadError::Reason reason) const {
     throw LoadError(reason, ptx::describe_line(file_, text_, at.line, message), at.line);
 }
 
@@ -88,24 +115,34 @@ Row Decoder::constant_row(uint64_t bits, uint32_t bytes) {
 
 Row Decoder::address_row(const Operand& operand, uint32_t bytes, const ptx::Instruction& at) {
     const ptx::Variable& what = variable(operand);
-    if (bytes != 4 && bytes != 8) fail(at, "the address of " + what.name + " has 4 or 8 bytes", LoadError::Reason::kUnknownInstruction);
+    if (bytes != 4 && bytes != 8)
+        fail(at, "the address of " + what.name + " has 4 or 8 bytes",
+             LoadError::Reason::kUnknownInstruction);
     switch (what.space) {
         case Space::kShared:
-            return constant_row(shared_offsets_.at(operand.index | (operand.function_local ? kLocalKey : 0)) + operand.value, bytes);
+            return constant_row(
+                shared_offsets_.at(operand.index | (operand.function_local ? kLocalKey : 0)) +
+                    operand.value,
+                bytes);
         case Space::kLocal:
             return constant_row(local_offsets_.at(operand.index) + operand.value, bytes);
         case Space::kParam:
-            if (is_entry_parameter(operand)) return constant_row(parameter_offsets_[operand.index] + operand.value, bytes);
+            if (is_entry_parameter(operand))
+                return constant_row(parameter_offsets_[operand.index] + operand.value, bytes);
             return constant_row(local_offsets_.at(operand.index) + operand.value, bytes);
         default: {
-            if (bytes != 8) fail(at, "the address of " + what.name + " has 8 bytes", LoadError::Reason::kUnknownInstruction);
+            if (bytes != 8)
+                fail(at, "the address of " + what.name + " has 8 bytes",
+                     LoadError::Reason::kUnknownInstruction);
             // A row of its own, which place_variables fills: the key cannot be that of a number.
             const auto key = std::make_pair(operand.value, 0x10000 + operand.index);
-            if (const auto found = constants_.find(key); found != constants_.end()) return found->second;
+            if (const auto found = constants_.find(key); found != constants_.end())
+                return found->second;
             const auto unit = static_cast<uint32_t>(program_->constants.size() / 8);
             program_->constants.resize(program_->constants.size() + 32);
             program_->constant_defined.resize(program_->constant_defined.size() + 4, ~0u);
-            program_->addresses.push_back({unit, static_cast<uint32_t>(device_variables_[operand.index]), operand.value});
+            program_->addresses.push_back(
+                {unit, static_cast<uint32_t>(device_variables_[operand.index]), operand.value});
             return constants_[key] = unit | kConstantBit;
         }
     }
@@ -116,11 +153,15 @@ Row Decoder::special_row(const Operand& special, uint32_t bytes, const ptx::Inst
         if (name != special.name) continue;
         const auto key = std::make_pair(static_cast<uint32_t>(what), bytes);
         if (const auto found = specials_.find(key); found != specials_.end()) return found->second;
-        const Row row = new_register(bytes == 1 ? Type::kPred : bytes == 2 ? Type::kB16 : bytes == 4 ? Type::kB32 : Type::kB64);
+        const Row row = new_register(bytes == 1   ? Type::kPred
+                                     : bytes == 2 ? Type::kB16
+                                     : bytes == 4 ? Type::kB32
+                                                  : Type::kB64);
         program_->specials.push_back({what, row, static_cast<uint8_t>(bytes)});
         return specials_[key] = row;
     }
-    fail(at, "the special register " + special.name + " is not known here", LoadError::Reason::kUnsupported);
+    fail(at, "the special register " + special.name + " is not known here",
+         LoadError::Reason::kUnsupported);
 }
 
 void Decoder::place_shared(uint32_t key, const ptx::Variable& what) {
@@ -148,7 +189,8 @@ void Decoder::lay_out(EntryInfo& info) {
         const ptx::Variable& parameter = flat_.variables[i];
         offset = align_up(offset, parameter.alignment);
         parameter_offsets_.push_back(offset);
-        info.parameters.push_back({parameter.name, offset, static_cast<uint32_t>(parameter.bytes), parameter.alignment});
+        info.parameters.push_back(
+            {parameter.name, offset, static_cast<uint32_t>(parameter.bytes), parameter.alignment});
         offset += static_cast<uint32_t>(parameter.bytes);
     }
     program_->parameter_bytes = info.parameter_bytes = offset;
@@ -169,7 +211,8 @@ void Decoder::lay_out(EntryInfo& info) {
     const uint32_t dynamic_alignment = std::max(16u, program_->dynamic_shared_offset);
     program_->dynamic_shared_offset = align_up(program_->static_shared_bytes, dynamic_alignment);
     for (auto& [key, at] : shared_offsets_) {
-        const ptx::Variable& what = key & kLocalKey ? flat_.variables[key & ~kLocalKey] : module_.variables[key];
+        const ptx::Variable& what =
+            key & kLocalKey ? flat_.variables[key & ~kLocalKey] : module_.variables[key];
         if (what.bytes == 0) at = program_->dynamic_shared_offset;
     }
     info.static_shared_bytes = program_->static_shared_bytes;
@@ -199,8 +242,10 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
     find_joins(*program_);
     assign_rows();
 
-    const uint64_t from_max = entry.max_threads.x ? entry.max_threads.count() : model_.max_threads_per_block;
-    info.max_threads = static_cast<uint32_t>(entry.required_threads.x ? entry.required_threads.count() : from_max);
+    const uint64_t from_max =
+        entry.max_threads.x ? entry.max_threads.count() : model_.max_threads_per_block;
+    info.max_threads =
+        static_cast<uint32_t>(entry.required_threads.x ? entry.required_threads.count() : from_max);
     info.required_block = entry.required_threads;
     info.required_cluster = entry.required_cluster;
     info.explicit_cluster = entry.explicit_cluster;
@@ -216,7 +261,8 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
 void Decoder::decode(const ptx::Instruction& instruction) {
     const auto found = opcodes().find(instruction.opcode);
     if (found == opcodes().end()) {
-        fail(instruction, "the opcode " + std::string(instruction.opcode) + " is not known", LoadError::Reason::kUnknownInstruction);
+        fail(instruction, "the opcode " + std::string(instruction.opcode) + " is not known",
+             LoadError::Reason::kUnknownInstruction);
     }
     Decoding d(*this, instruction);
     found->second(d);
@@ -244,7 +290,8 @@ void Decoder::decode(const ptx::Instruction& instruction) {
     info.source_file = instruction.source_file;
     info.source_line = instruction.source_line;
     info.flops = d.flops;
-    for (size_t at; (at = info.text.find_first_of("\t\n\r")) != std::string::npos;) info.text[at] = ' ';
+    for (size_t at; (at = info.text.find_first_of("\t\n\r")) != std::string::npos;)
+        info.text[at] = ' ';
     program_->infos.push_back(std::move(info));
 }
 

@@ -61,12 +61,15 @@ const Operand& Decoding::operand(size_t i, const char* what) const {
 void Decoding::need_count(size_t low, size_t high) const {
     if (in.operands.size() < low || in.operands.size() > high) {
         fail("it has " + std::to_string(in.operands.size()) + " operands; " +
-             (low == high ? std::to_string(low) : std::to_string(low) + " to " + std::to_string(high)) + " are expected");
+             (low == high ? std::to_string(low)
+                          : std::to_string(low) + " to " + std::to_string(high)) +
+             " are expected");
     }
 }
 
 uint32_t Decoding::register_bytes(const Operand& operand) const {
-    return operand.kind == Operand::Kind::kRegister ? bytes_of(decoder_.reg(operand.index).type) : 0;
+    return operand.kind == Operand::Kind::kRegister ? bytes_of(decoder_.reg(operand.index).type)
+                                                    : 0;
 }
 
 void Decoding::dst(const Operand& operand, uint32_t bytes) {
@@ -74,7 +77,8 @@ void Decoding::dst(const Operand& operand, uint32_t bytes) {
     if (operand.kind != Operand::Kind::kRegister) fail("a destination must be a register");
     const ptx::Register& reg = decoder_.reg(operand.index);
     if (bytes_of(reg.type) != bytes || (bytes == 1) != (reg.type == Type::kPred)) {
-        fail("the destination " + reg.name + " has " + std::to_string(bytes_of(reg.type)) + " bytes; " + std::to_string(bytes) + " are needed");
+        fail("the destination " + reg.name + " has " + std::to_string(bytes_of(reg.type)) +
+             " bytes; " + std::to_string(bytes) + " are needed");
     }
     dsts_.push_back(operand.index);
 }
@@ -95,8 +99,8 @@ void Decoding::src(const Operand& operand, Type type) {
         case Operand::Kind::kRegister: {
             const ptx::Register& reg = decoder_.reg(operand.index);
             if (bytes_of(reg.type) != bytes || (type == Type::kPred) != (reg.type == Type::kPred)) {
-                fail("the source " + reg.name + " is a ." + std::string(ptx::info(reg.type).name) + "; a register of " +
-                     std::to_string(bytes) + " bytes is needed");
+                fail("the source " + reg.name + " is a ." + std::string(ptx::info(reg.type).name) +
+                     "; a register of " + std::to_string(bytes) + " bytes is needed");
             }
             return srcs_.push_back(operand.index);
         }
@@ -105,20 +109,25 @@ void Decoding::src(const Operand& operand, Type type) {
             if (type == Type::kF32 || type == Type::kF64) {
                 // An integer where floating point is expected has that value.
                 const auto value = static_cast<double>(static_cast<int64_t>(bits));
-                bits = type == Type::kF64 ? std::bit_cast<uint64_t>(value) : std::bit_cast<uint32_t>(static_cast<float>(value));
+                bits = type == Type::kF64 ? std::bit_cast<uint64_t>(value)
+                                          : std::bit_cast<uint32_t>(static_cast<float>(value));
             }
             return srcs_.push_back(decoder_.constant_row(bits, type == Type::kPred ? 1 : bytes));
         }
         case Operand::Kind::kFloat: {
             const double value = std::bit_cast<double>(operand.value);
             if (bytes == 8) return srcs_.push_back(decoder_.constant_row(operand.value, 8));
-            if (bytes == 4) return srcs_.push_back(decoder_.constant_row(std::bit_cast<uint32_t>(static_cast<float>(value)), 4));
-            fail("a floating-point constant stands where " + std::to_string(bytes) + " bytes are expected");
+            if (bytes == 4)
+                return srcs_.push_back(
+                    decoder_.constant_row(std::bit_cast<uint32_t>(static_cast<float>(value)), 4));
+            fail("a floating-point constant stands where " + std::to_string(bytes) +
+                 " bytes are expected");
         }
         case Operand::Kind::kFloatBits: {
             if (bytes == 4) return srcs_.push_back(decoder_.constant_row(operand.value, 4));
             if (bytes == 8) {
-                const auto value = static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(operand.value)));
+                const auto value =
+                    static_cast<double>(std::bit_cast<float>(static_cast<uint32_t>(operand.value)));
                 return srcs_.push_back(decoder_.constant_row(std::bit_cast<uint64_t>(value), 8));
             }
             fail("an f32 constant stands where " + std::to_string(bytes) + " bytes are expected");
@@ -128,7 +137,8 @@ void Decoding::src(const Operand& operand, Type type) {
         case Operand::Kind::kSpecial:
             return srcs_.push_back(decoder_.special_row(operand, bytes, in));
         default:
-            fail("an operand is neither register, constant nor variable" + (operand.name.empty() ? "" : ": " + operand.name));
+            fail("an operand is neither register, constant nor variable" +
+                 (operand.name.empty() ? "" : ": " + operand.name));
     }
 }
 
@@ -148,7 +158,8 @@ void Decoding::address(const Operand& operand) {
     op.offset = static_cast<int64_t>(operand.value);
     if (base.kind == Operand::Kind::kRegister) {
         const uint32_t bytes = register_bytes(base);
-        if (bytes != 4 && bytes != 8) fail("an address register has 4 or 8 bytes, not " + std::to_string(bytes));
+        if (bytes != 4 && bytes != 8)
+            fail("an address register has 4 or 8 bytes, not " + std::to_string(bytes));
         srcs_.push_back(base.index);
         if (bytes == 4) op.aux2 |= 1;
         return;
@@ -167,19 +178,27 @@ void Decoding::second_address(const Operand& operand) {
 }
 
 bool Decoding::is_call_parameter(const Operand& operand) const {
-    if (operand.kind != Operand::Kind::kMemory || operand.parts[0].kind != Operand::Kind::kVariable) return false;
-    return decoder_.variable(operand.parts[0]).space == ptx::Space::kParam && !decoder_.is_entry_parameter(operand.parts[0]);
+    if (operand.kind != Operand::Kind::kMemory || operand.parts[0].kind != Operand::Kind::kVariable)
+        return false;
+    return decoder_.variable(operand.parts[0]).space == ptx::Space::kParam &&
+           !decoder_.is_entry_parameter(operand.parts[0]);
 }
 
 Row Decoding::scratch(uint32_t bytes) {
-    return decoder_.new_register(bytes == 1 ? Type::kPred : bytes == 2 ? Type::kB16 : bytes == 4 ? Type::kB32 : bytes == 8 ? Type::kB64 : Type::kB128);
+    return decoder_.new_register(bytes == 1   ? Type::kPred
+                                 : bytes == 2 ? Type::kB16
+                                 : bytes == 4 ? Type::kB32
+                                 : bytes == 8 ? Type::kB64
+                                              : Type::kB128);
 }
 
-const std::vector<Operand>& Decoding::elements(const Operand& operand, size_t low, size_t high) const {
+const std::vector<Operand>& Decoding::elements(const Operand& operand, size_t low,
+                                               size_t high) const {
     if (operand.kind != Operand::Kind::kVector) fail("a vector in braces is expected");
     if (operand.parts.size() < low || operand.parts.size() > high) {
-        fail("a vector has " + std::to_string(operand.parts.size()) + " elements; " + std::to_string(low) +
-             (low == high ? "" : " to " + std::to_string(high)) + " are expected");
+        fail("a vector has " + std::to_string(operand.parts.size()) + " elements; " +
+             std::to_string(low) + (low == high ? "" : " to " + std::to_string(high)) +
+             " are expected");
     }
     return operand.parts;
 }
@@ -190,7 +209,8 @@ uint64_t Decoding::constant(const Operand& operand, const char* what) const {
 }
 
 void Decoding::fail(const std::string& message) const {
-    decoder_.fail(in, std::string(in.opcode) + ": " + message, LoadError::Reason::kUnknownInstruction);
+    decoder_.fail(in, std::string(in.opcode) + ": " + message,
+                  LoadError::Reason::kUnknownInstruction);
 }
 
 void Decoding::unsupported(const std::string& message) const {
@@ -199,7 +219,8 @@ void Decoding::unsupported(const std::string& message) const {
 
 void Decoding::need_arch(uint32_t sm, const char* what) const {
     if (decoder_.target_sm() >= sm) return;
-    fail(std::string(what) + " needs .target sm_" + std::to_string(sm) + "; the text says sm_" + std::to_string(decoder_.target_sm()));
+    fail(std::string(what) + " needs .target sm_" + std::to_string(sm) + "; the text says sm_" +
+         std::to_string(decoder_.target_sm()));
 }
 
 void Decoding::check_all_taken() const {

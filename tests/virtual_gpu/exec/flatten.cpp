@@ -21,7 +21,9 @@ class Flattener {
     FlatFunction run(const Function& entry) {
         flat_.num_parameters = entry.num_parameters;
         inline_body(entry, {});
-        for (auto [position, operand] : branches_) flat_.body[position].operands[operand].index = labels_[flat_.body[position].operands[operand].index];
+        for (auto [position, operand] : branches_)
+            flat_.body[position].operands[operand].index =
+                labels_[flat_.body[position].operands[operand].index];
         return std::move(flat_);
     }
 
@@ -39,7 +41,8 @@ class Flattener {
     void inline_body(const Function& function, const Actuals& actuals) {
         stack_.push_back(&function);
         const auto first_register = static_cast<uint32_t>(flat_.registers.size());
-        flat_.registers.insert(flat_.registers.end(), function.registers.begin(), function.registers.end());
+        flat_.registers.insert(flat_.registers.end(), function.registers.begin(),
+                               function.registers.end());
         std::vector<uint32_t> variables = actuals.variables;
         for (size_t i = variables.size(); i < function.variables.size(); ++i) {
             variables.push_back(static_cast<uint32_t>(flat_.variables.size()));
@@ -51,7 +54,8 @@ class Flattener {
 
         size_t next_label = 0;
         for (uint32_t i = 0; i <= function.body.size(); ++i) {
-            for (; next_label < function.labels.size() && function.labels[next_label].position == i; ++next_label) {
+            for (; next_label < function.labels.size() && function.labels[next_label].position == i;
+                 ++next_label) {
                 labels_[first_label + next_label] = static_cast<uint32_t>(flat_.body.size());
             }
             if (i == function.body.size()) break;
@@ -71,25 +75,31 @@ class Flattener {
         stack_.pop_back();
     }
 
-    void renumber(Operand& operand, uint32_t first_register, const std::vector<uint32_t>& variables) const {
-        if (operand.kind == Operand::Kind::kRegister || operand.kind == Operand::Kind::kNegated) operand.index += first_register;
-        if (operand.kind == Operand::Kind::kVariable && operand.function_local) operand.index = variables[operand.index];
+    void renumber(Operand& operand, uint32_t first_register,
+                  const std::vector<uint32_t>& variables) const {
+        if (operand.kind == Operand::Kind::kRegister || operand.kind == Operand::Kind::kNegated)
+            operand.index += first_register;
+        if (operand.kind == Operand::Kind::kVariable && operand.function_local)
+            operand.index = variables[operand.index];
         for (Operand& part : operand.parts) renumber(part, first_register, variables);
     }
 
     void branch(Instruction& made, const Function& function, uint32_t first_label) {
-        if (made.operands.size() != 1 || made.operands[0].kind != Operand::Kind::kName) fail(made, "bra takes one label");
+        if (made.operands.size() != 1 || made.operands[0].kind != Operand::Kind::kName)
+            fail(made, "bra takes one label");
         Operand& operand = made.operands[0];
         for (uint32_t scope = operand.scope;; scope = function.scope_parents[scope]) {
             for (size_t i = 0; i < function.labels.size(); ++i) {
-                if (function.labels[i].scope != scope || function.labels[i].name != operand.name) continue;
+                if (function.labels[i].scope != scope || function.labels[i].name != operand.name)
+                    continue;
                 operand.index = first_label + static_cast<uint32_t>(i);
                 branches_.push_back({static_cast<uint32_t>(flat_.body.size()), 0});
                 return;
             }
             if (scope == 0) break;
         }
-        fail(made, "the label " + operand.name + " stands nowhere in " + function.name, LoadError::Reason::kSyntax);
+        fail(made, "the label " + operand.name + " stands nowhere in " + function.name,
+             LoadError::Reason::kSyntax);
     }
 
     void jump(const Instruction& like, uint32_t label) {
@@ -114,10 +124,13 @@ class Flattener {
             } else if (!callee) {
                 callee = &operand;
             } else {
-                fail(made, "calls through a prototype are not offered: the called function must be named");
+                fail(
+                    made,
+                    "calls through a prototype are not offered: the called function must be named");
             }
         }
-        if (!callee || callee->kind != Operand::Kind::kName) fail(made, "calls through a register are not offered");
+        if (!callee || callee->kind != Operand::Kind::kName)
+            fail(made, "calls through a register are not offered");
         if (callee->name == kAssertFail) {
             Instruction stand_in = made;
             stand_in.opcode = kAssertFail;
@@ -126,26 +139,35 @@ class Flattener {
             flat_.body.push_back(std::move(stand_in));
             return;
         }
-        const auto found = std::find_if(module_.functions.begin(), module_.functions.end(),
-                                        [&](const Function& f) { return f.defined && f.name == callee->name; });
-        if (found == module_.functions.end()) fail(made, "the function " + callee->name + " has no body in this module");
+        const auto found =
+            std::find_if(module_.functions.begin(), module_.functions.end(),
+                         [&](const Function& f) { return f.defined && f.name == callee->name; });
+        if (found == module_.functions.end())
+            fail(made, "the function " + callee->name + " has no body in this module");
         const Function& function = *found;
         if (std::find(stack_.begin(), stack_.end(), &function) != stack_.end()) {
-            fail(made, "the function " + function.name + " calls itself; calls are inlined, so recursion is not offered");
+            fail(made, "the function " + function.name +
+                           " calls itself; calls are inlined, so recursion is not offered");
         }
         if (made.guarded) fail(made, "a guarded call is not offered; branch around it");
 
         Actuals actuals;
-        const auto bind = [&](const std::vector<Operand>& given, const std::vector<uint32_t>& registers, uint32_t in_memory, bool results) {
+        const auto bind = [&](const std::vector<Operand>& given,
+                              const std::vector<uint32_t>& registers, uint32_t in_memory,
+                              bool results) {
             if (given.size() != registers.size() + in_memory || (!registers.empty() && in_memory)) {
-                fail(made, "the call gives " + std::to_string(given.size()) + " operands where " + function.name + " takes " +
+                fail(made, "the call gives " + std::to_string(given.size()) + " operands where " +
+                               function.name + " takes " +
                                std::to_string(registers.size() + in_memory));
             }
             for (const Operand& operand : given) {
                 if (!registers.empty()) {
-                    fail(made, std::string(results ? "results" : "arguments") + " in registers are not offered; compilers pass .param variables");
+                    fail(made,
+                         std::string(results ? "results" : "arguments") +
+                             " in registers are not offered; compilers pass .param variables");
                 }
-                if (operand.kind != Operand::Kind::kVariable || !operand.function_local) fail(made, "a call passes .param variables");
+                if (operand.kind != Operand::Kind::kVariable || !operand.function_local)
+                    fail(made, "a call passes .param variables");
                 actuals.variables.push_back(operand.index);
             }
         };
@@ -165,7 +187,8 @@ class Flattener {
 
 }  // namespace
 
-FlatFunction flatten(const ptx::Module& module, const ptx::Function& entry, const std::string& file, std::string_view text) {
+FlatFunction flatten(const ptx::Module& module, const ptx::Function& entry, const std::string& file,
+                     std::string_view text) {
     return Flattener(module, file, text).run(entry);
 }
 

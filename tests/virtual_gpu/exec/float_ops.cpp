@@ -1,4 +1,5 @@
-// Arithmetic of f32 and f64, with rounding directions, flushing and saturation, and the approximations of the hardware.
+// Arithmetic of f32 and f64, with rounding directions, flushing and saturation, and the
+// approximations of the hardware.
 #include <algorithm>
 #include <bit>
 #include <cfenv>
@@ -19,30 +20,102 @@ enum FloatFlags : uint64_t { kFtz = 1, kSat = 2, kNanPropagates = 4, kXorSign = 
 
 template <class T>
 T canonical(T value) {
-    if constexpr (sizeof(T) == 4) return std::isnan(value) ? std::bit_cast<float>(0x7fffffffu) : value;
+    if constexpr (sizeof(T) == 4)
+        return std::isnan(value) ? std::bit_cast<float>(0x7fffffffu) : value;
     return value;
 }
 
-struct Add { template <class T> static T f(T a, T b) { return a + b; } };
-struct Sub { template <class T> static T f(T a, T b) { return a - b; } };
-struct Mul { template <class T> static T f(T a, T b) { return a * b; } };
-struct Div { template <class T> static T f(T a, T b) { return a / b; } };
-struct Fma { template <class T> static T f(T a, T b, T c) { return std::fma(a, b, c); } };
-struct Sqrt { template <class T> static T f(T a) { return std::sqrt(a); } };
-struct Rcp { template <class T> static T f(T a) { return T{1} / a; } };
-// Approximations: the exact value rounded once. Results of hardware differ by a few units in the last place.
-struct Rsqrt { template <class T> static T f(T a) { return static_cast<T>(1.0 / std::sqrt(static_cast<double>(a))); } };
-struct Ex2 { template <class T> static T f(T a) { return static_cast<T>(std::exp2(static_cast<double>(a))); } };
-struct Lg2 { template <class T> static T f(T a) { return static_cast<T>(std::log2(static_cast<double>(a))); } };
-struct Sin { template <class T> static T f(T a) { return static_cast<T>(std::sin(static_cast<double>(a))); } };
-struct Cos { template <class T> static T f(T a) { return static_cast<T>(std::cos(static_cast<double>(a))); } };
-struct Tanh { template <class T> static T f(T a) { return static_cast<T>(std::tanh(static_cast<double>(a))); } };
-struct ApproxDiv { template <class T> static T f(T a, T b) {
-    // A divisor past 2^126 gives 0, as the documentation says.
-    const T size = std::fabs(b);
-    if (size > T{0x1p126f} && std::isfinite(size)) return std::isinf(a) ? std::numeric_limits<T>::quiet_NaN() : std::copysign(T{0}, a * std::copysign(T{1}, b));
-    return static_cast<T>(static_cast<double>(a) / static_cast<double>(b));
-} };
+struct Add {
+    template <class T>
+    static T f(T a, T b) {
+        return a + b;
+    }
+};
+struct Sub {
+    template <class T>
+    static T f(T a, T b) {
+        return a - b;
+    }
+};
+struct Mul {
+    template <class T>
+    static T f(T a, T b) {
+        return a * b;
+    }
+};
+struct Div {
+    template <class T>
+    static T f(T a, T b) {
+        return a / b;
+    }
+};
+struct Fma {
+    template <class T>
+    static T f(T a, T b, T c) {
+        return std::fma(a, b, c);
+    }
+};
+struct Sqrt {
+    template <class T>
+    static T f(T a) {
+        return std::sqrt(a);
+    }
+};
+struct Rcp {
+    template <class T>
+    static T f(T a) {
+        return T{1} / a;
+    }
+};
+// Approximations: the exact value rounded once. Results of hardware differ by a few units in the
+// last place.
+struct Rsqrt {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(1.0 / std::sqrt(static_cast<double>(a)));
+    }
+};
+struct Ex2 {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(std::exp2(static_cast<double>(a)));
+    }
+};
+struct Lg2 {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(std::log2(static_cast<double>(a)));
+    }
+};
+struct Sin {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(std::sin(static_cast<double>(a)));
+    }
+};
+struct Cos {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(std::cos(static_cast<double>(a)));
+    }
+};
+struct Tanh {
+    template <class T>
+    static T f(T a) {
+        return static_cast<T>(std::tanh(static_cast<double>(a)));
+    }
+};
+struct ApproxDiv {
+    template <class T>
+    static T f(T a, T b) {
+        // A divisor past 2^126 gives 0, as the documentation says.
+        const T size = std::fabs(b);
+        if (size > T{0x1p126f} && std::isfinite(size))
+            return std::isinf(a) ? std::numeric_limits<T>::quiet_NaN()
+                                 : std::copysign(T{0}, a * std::copysign(T{1}, b));
+        return static_cast<T>(static_cast<double>(a) / static_cast<double>(b));
+    }
+};
 
 template <class T>
 T before(T value, uint64_t flags) {
@@ -57,13 +130,15 @@ T after(T value, uint64_t flags) {
     return value;
 }
 
-// kMode is a direction of <cfenv>; compute stays out of line, so that nothing is computed before the direction is set.
+// kMode is a direction of <cfenv>; compute stays out of line, so that nothing is computed before
+// the direction is set.
 template <class F, class T, int kArity>
 [[gnu::noinline]] void compute(T* made, const T* a, const T* b, const T* c, uint64_t flags) {
     for (uint32_t i = 0; i < 32; ++i) {
         if constexpr (kArity == 1) made[i] = F::f(before(a[i], flags));
         if constexpr (kArity == 2) made[i] = F::f(before(a[i], flags), before(b[i], flags));
-        if constexpr (kArity == 3) made[i] = F::f(before(a[i], flags), before(b[i], flags), before(c[i], flags));
+        if constexpr (kArity == 3)
+            made[i] = F::f(before(a[i], flags), before(b[i], flags), before(c[i], flags));
     }
     for (uint32_t i = 0; i < 32; ++i) made[i] = after(made[i], flags);
 }
@@ -123,7 +198,11 @@ Step extreme(Warp& w, const Op& op, uint32_t mask) {
             const T p = std::fabs(x), q = std::fabs(y);
             made = std::copysign(kMax == (p < q) ? q : p, negative ? T{-1} : T{1});
         }
-        if (nan) made = (flags & kNanPropagates) || (std::isnan(x) && std::isnan(y)) ? std::numeric_limits<T>::quiet_NaN() : std::isnan(x) ? y : x;
+        if (nan)
+            made = (flags & kNanPropagates) || (std::isnan(x) && std::isnan(y))
+                       ? std::numeric_limits<T>::quiet_NaN()
+                   : std::isnan(x) ? y
+                                   : x;
         return canonical(made);
     });
     return Step::kNext;
@@ -151,20 +230,27 @@ template <class T>
 Step test_property(Warp& w, const Op& op, uint32_t mask) {
     const T* a = w.src<T>(op, 0);
     write_predicate(w.dst<uint32_t>(op), mask, gather_bits([&](uint32_t i) -> bool {
-        switch (op.aux) {
-            case 0: return std::isfinite(a[i]);
-            case 1: return std::isinf(a[i]);
-            case 2: return !std::isnan(a[i]);
-            case 3: return std::isnan(a[i]);
-            case 4: return std::isnormal(a[i]);
-            default: return std::fpclassify(a[i]) == FP_SUBNORMAL;
-        }
-    }));
+                        switch (op.aux) {
+                            case 0:
+                                return std::isfinite(a[i]);
+                            case 1:
+                                return std::isinf(a[i]);
+                            case 2:
+                                return !std::isnan(a[i]);
+                            case 3:
+                                return std::isnan(a[i]);
+                            case 4:
+                                return std::isnormal(a[i]);
+                            default:
+                                return std::fpclassify(a[i]) == FP_SUBNORMAL;
+                        }
+                    }));
     return Step::kNext;
 }
 
 void decode_testp(Decoding& d) {
-    constexpr std::string_view kNames[] = {"finite", "infinite", "number", "notanumber", "normal", "subnormal"};
+    constexpr std::string_view kNames[] = {"finite",     "infinite", "number",
+                                           "notanumber", "normal",   "subnormal"};
     bool found = false;
     for (uint32_t i = 0; i < 6; ++i) {
         if (!d.take(kNames[i])) continue;
@@ -172,7 +258,10 @@ void decode_testp(Decoding& d) {
         found = true;
     }
     const Type type = d.take_type();
-    if (!found || (type != Type::kF32 && type != Type::kF64)) d.fail("the form is testp.finite (infinite, number, notanumber, normal, subnormal) .f32 or .f64");
+    if (!found || (type != Type::kF32 && type != Type::kF64))
+        d.fail(
+            "the form is testp.finite (infinite, number, notanumber, normal, subnormal) .f32 or "
+            ".f64");
     d.need_count(2, 2);
     d.dst(d.in.operands[0], 1);
     d.src(d.in.operands[1], type);
@@ -201,7 +290,9 @@ void approximate(Decoding& d) {
     }
     if (ftz) d.op.aux |= kFtz;
     operands(d, type, 1);
-    d.finish(type == Type::kF64 ? arithmetic<F, double, 1, FE_TONEAREST> : arithmetic<F, float, 1, FE_TONEAREST>, "mufu");
+    d.finish(type == Type::kF64 ? arithmetic<F, double, 1, FE_TONEAREST>
+                                : arithmetic<F, float, 1, FE_TONEAREST>,
+             "mufu");
 }
 
 // sqrt and rcp: rounded or approximate.
@@ -221,14 +312,16 @@ void root_or_reciprocal(Decoding& d) {
 void decode_fma(Decoding& d) {
     const Type type = d.take_type();
     if (is_half(type)) return decode_half(d, type);
-    if (type != Type::kF32 && type != Type::kF64) d.fail("the type is none of f16 f16x2 bf16 bf16x2 f32 f64");
+    if (type != Type::kF32 && type != Type::kF64)
+        d.fail("the type is none of f16 f16x2 bf16 bf16x2 f32 f64");
     decode_float(d, type);
 }
 
 }  // namespace
 
 void decode_float(Decoding& d, Type type) {
-    if (type != Type::kF32 && type != Type::kF64) d.fail("the type ." + std::string(ptx::info(type).name) + " is not known here");
+    if (type != Type::kF32 && type != Type::kF64)
+        d.fail("the type ." + std::string(ptx::info(type).name) + " is not known here");
     const std::string_view opcode = d.in.opcode;
     take_flags(d, type);
     const std::string_view kind = type == Type::kF64 ? "fp64" : "fp32";
@@ -240,13 +333,15 @@ void decode_float(Decoding& d, Type type) {
         }
         operands(d, type, 2);
         const bool is_max = opcode == "max";
-        if (type == Type::kF64) return d.finish(is_max ? extreme<double, true> : extreme<double, false>, kind);
+        if (type == Type::kF64)
+            return d.finish(is_max ? extreme<double, true> : extreme<double, false>, kind);
         return d.finish(is_max ? extreme<float, true> : extreme<float, false>, kind);
     }
     if (opcode == "neg" || opcode == "abs") {
         operands(d, type, 1);
         const bool negates = opcode == "neg";
-        if (type == Type::kF64) return d.finish(negates ? sign<double, true> : sign<double, false>, kind);
+        if (type == Type::kF64)
+            return d.finish(negates ? sign<double, true> : sign<double, false>, kind);
         return d.finish(negates ? sign<float, true> : sign<float, false>, kind);
     }
     const auto mode = d.take_one({"rn", "rz", "rm", "rp"});

@@ -1,4 +1,5 @@
-// What is remembered of accesses to device memory within one grid, to find two that nothing orders. Used by global accesses.
+// What is remembered of accesses to device memory within one grid, to find two that nothing orders.
+// Used by global accesses.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ struct GlobalCell {
     uint32_t pc = 0;
 };
 
-// The two latest accesses of each word: a write, and a read, or that blocks of several clusters read.
+// The two latest accesses of each word: a write, and a read, or that blocks of several clusters
+// read.
 struct GlobalWord {
     static constexpr uint32_t kMany = 0xffffffff;
     GlobalCell write;
@@ -28,14 +30,15 @@ struct GlobalWord {
 
 class GlobalShadow {
   public:
-    void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address, uint32_t bytes, AccessFlags flags,
-              bool non_coherent);
-    void write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address, uint32_t bytes, AccessFlags flags,
-               const std::byte* data);
+    void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
+              uint32_t bytes, AccessFlags flags, bool non_coherent);
+    void write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
+               uint32_t bytes, AccessFlags flags, const std::byte* data);
 
   private:
     GlobalWord* words_of(const MemoryBlock& block);
-    void conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address, const GlobalCell& earlier, bool writes, bool earlier_wrote);
+    void conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
+                  const GlobalCell& earlier, bool writes, bool earlier_wrote);
     bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
 
     struct Free {

@@ -1,4 +1,5 @@
-// One launch while it runs: blocks in their order of start, residency, device memory, statistics. Made by run_grid.
+// One launch while it runs: blocks in their order of start, residency, device memory, statistics.
+// Made by run_grid.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ class Grid {
     // The live block that holds [address, address + bytes), or null.
     const MemoryBlock* block_of(uint64_t address, uint32_t bytes) {
         const auto holds = [&](const MemoryBlock* block) {
-            return block && address - block->base < block->size && block->size - (address - block->base) >= bytes;
+            return block && address - block->base < block->size &&
+                   block->size - (address - block->base) >= bytes;
         };
         MemoryBlock const*& cached = cache_[address >> 21 & (kCacheEntries - 1)];
         if (holds(cached)) return cached;

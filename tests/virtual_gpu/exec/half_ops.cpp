@@ -35,24 +35,29 @@ double fma_odd(double a, double b, double c) {
     const double c_part = sum - product;
     const double error = (product - (sum - c_part)) + (c - c_part);
     if (error == 0 || (std::bit_cast<uint64_t>(sum) & 1)) return sum;
-    return std::nextafter(sum, error > 0 ? std::numeric_limits<double>::infinity() : -std::numeric_limits<double>::infinity());
+    return std::nextafter(sum, error > 0 ? std::numeric_limits<double>::infinity()
+                                         : -std::numeric_limits<double>::infinity());
 }
 
 template <class H, What what>
 uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
     const auto enter = [&](uint16_t bits) {
         const double value = H::value(bits);
-        return (flags & kFtz) && std::fabs(value) < H::kSmallest ? std::copysign(0.0, value) : value;
+        return (flags & kFtz) && std::fabs(value) < H::kSmallest ? std::copysign(0.0, value)
+                                                                 : value;
     };
-    if constexpr (what == What::kNeg) return std::isnan(H::value(a)) ? 0x7fff : static_cast<uint16_t>(H::bits(enter(a)) ^ 0x8000);
-    if constexpr (what == What::kAbs) return std::isnan(H::value(a)) ? 0x7fff : static_cast<uint16_t>(H::bits(enter(a)) & 0x7fff);
+    if constexpr (what == What::kNeg)
+        return std::isnan(H::value(a)) ? 0x7fff : static_cast<uint16_t>(H::bits(enter(a)) ^ 0x8000);
+    if constexpr (what == What::kAbs)
+        return std::isnan(H::value(a)) ? 0x7fff : static_cast<uint16_t>(H::bits(enter(a)) & 0x7fff);
     const double x = enter(a), y = enter(b);
     if constexpr (what == What::kMin || what == What::kMax) {
         const bool less = x < y || (x == y && std::signbit(x) && !std::signbit(y));
         double made = (what == What::kMax) == less ? y : x;
         if (flags & kXorSign) {
             const double p = std::fabs(x), q = std::fabs(y);
-            made = std::copysign((what == What::kMax) == (p < q) ? q : p, std::signbit(x) != std::signbit(y) ? -1.0 : 1.0);
+            made = std::copysign((what == What::kMax) == (p < q) ? q : p,
+                                 std::signbit(x) != std::signbit(y) ? -1.0 : 1.0);
         }
         if (std::isnan(x) || std::isnan(y)) {
             if ((flags & kNan) || (std::isnan(x) && std::isnan(y))) return 0x7fff;
@@ -79,7 +84,8 @@ Step single(Warp& w, const Op& op, uint32_t mask) {
     const uint16_t* a = w.src<uint16_t>(op, 0);
     const uint16_t* b = op.num_src > 1 ? w.src<uint16_t>(op, 1) : a;
     const uint16_t* c = op.num_src > 2 ? w.src<uint16_t>(op, 2) : a;
-    write_lanes(w.dst<uint16_t>(op), mask, [&](uint32_t i) { return compute<H, what>(a[i], b[i], c[i], op.aux); });
+    write_lanes(w.dst<uint16_t>(op), mask,
+                [&](uint32_t i) { return compute<H, what>(a[i], b[i], c[i], op.aux); });
     return Step::kNext;
 }
 
@@ -100,16 +106,23 @@ Step pair(Warp& w, const Op& op, uint32_t mask) {
 template <What what>
 Handler by_type(Type type) {
     switch (type) {
-        case Type::kF16: return single<F16, what>;
-        case Type::kF16x2: return pair<F16, what>;
-        case Type::kBf16: return single<Bf16, what>;
-        default: return pair<Bf16, what>;
+        case Type::kF16:
+            return single<F16, what>;
+        case Type::kF16x2:
+            return pair<F16, what>;
+        case Type::kBf16:
+            return single<Bf16, what>;
+        default:
+            return pair<Bf16, what>;
     }
 }
 
 }  // namespace
 
-bool is_half(Type type) { return type == Type::kF16 || type == Type::kF16x2 || type == Type::kBf16 || type == Type::kBf16x2; }
+bool is_half(Type type) {
+    return type == Type::kF16 || type == Type::kF16x2 || type == Type::kBf16 ||
+           type == Type::kBf16x2;
+}
 
 void decode_half(Decoding& d, Type type) {
     const std::string_view opcode = d.in.opcode;
@@ -141,7 +154,8 @@ void decode_half(Decoding& d, Type type) {
         if (d.take("relu")) d.op.aux |= kRelu;
         return finish(by_type<What::kFma>(type), 3);
     }
-    if (brain && (opcode == "add" || opcode == "sub" || opcode == "mul")) d.need_arch(90, "bf16 other than in fma");
+    if (brain && (opcode == "add" || opcode == "sub" || opcode == "mul"))
+        d.need_arch(90, "bf16 other than in fma");
     if (opcode == "add") return finish(by_type<What::kAdd>(type), 2);
     if (opcode == "sub") return finish(by_type<What::kSub>(type), 2);
     if (opcode == "mul") return finish(by_type<What::kMul>(type), 2);

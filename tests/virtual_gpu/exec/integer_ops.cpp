@@ -16,17 +16,29 @@ using Unsigned = std::make_unsigned_t<T>;
 template <class T>
 struct Wider;
 template <>
-struct Wider<uint16_t> { using type = uint32_t; };
+struct Wider<uint16_t> {
+    using type = uint32_t;
+};
 template <>
-struct Wider<int16_t> { using type = int32_t; };
+struct Wider<int16_t> {
+    using type = int32_t;
+};
 template <>
-struct Wider<uint32_t> { using type = uint64_t; };
+struct Wider<uint32_t> {
+    using type = uint64_t;
+};
 template <>
-struct Wider<int32_t> { using type = int64_t; };
+struct Wider<int32_t> {
+    using type = int64_t;
+};
 template <>
-struct Wider<uint64_t> { using type = unsigned __int128; };
+struct Wider<uint64_t> {
+    using type = unsigned __int128;
+};
 template <>
-struct Wider<int64_t> { using type = __int128; };
+struct Wider<int64_t> {
+    using type = __int128;
+};
 template <class T>
 using Wide = typename Wider<T>::type;
 
@@ -40,40 +52,112 @@ uint64_t up(T value) {
     return static_cast<uint64_t>(value);
 }
 
-struct Add { template <class T> static T f(T a, T b) { return wrap<T>(up(a) + up(b)); } };
-struct Sub { template <class T> static T f(T a, T b) { return wrap<T>(up(a) - up(b)); } };
-struct MulLo { template <class T> static T f(T a, T b) { return wrap<T>(up(a) * up(b)); } };
-struct MulHi { template <class T> static T f(T a, T b) { return static_cast<T>((Wide<T>(a) * Wide<T>(b)) >> (8 * sizeof(T))); } };
-struct Min { template <class T> static T f(T a, T b) { return std::min(a, b); } };
-struct Max { template <class T> static T f(T a, T b) { return std::max(a, b); } };
+struct Add {
+    template <class T>
+    static T f(T a, T b) {
+        return wrap<T>(up(a) + up(b));
+    }
+};
+struct Sub {
+    template <class T>
+    static T f(T a, T b) {
+        return wrap<T>(up(a) - up(b));
+    }
+};
+struct MulLo {
+    template <class T>
+    static T f(T a, T b) {
+        return wrap<T>(up(a) * up(b));
+    }
+};
+struct MulHi {
+    template <class T>
+    static T f(T a, T b) {
+        return static_cast<T>((Wide<T>(a) * Wide<T>(b)) >> (8 * sizeof(T)));
+    }
+};
+struct Min {
+    template <class T>
+    static T f(T a, T b) {
+        return std::min(a, b);
+    }
+};
+struct Max {
+    template <class T>
+    static T f(T a, T b) {
+        return std::max(a, b);
+    }
+};
 // Division by zero gives all ones, as the machine does; the documentation leaves it open.
-struct Div { template <class T> static T f(T a, T b) {
-    if (b == 0) return static_cast<T>(~T{0});
-    if constexpr (std::is_signed_v<T>) if (b == -1) return wrap<T>(0 - up(a));
-    return static_cast<T>(a / b);
-} };
-struct Rem { template <class T> static T f(T a, T b) {
-    if (b == 0) return a;
-    if constexpr (std::is_signed_v<T>) if (b == -1) return 0;
-    return static_cast<T>(a % b);
-} };
-struct Neg { template <class T> static T f(T a) { return wrap<T>(0 - up(a)); } };
-struct Abs { template <class T> static T f(T a) { return a < 0 ? wrap<T>(0 - up(a)) : a; } };
-struct MadLo { template <class T> static T f(T a, T b, T c) { return wrap<T>(up(a) * up(b) + up(c)); } };
-struct MadHi { template <class T> static T f(T a, T b, T c) { return wrap<T>(up(MulHi::f(a, b)) + up(c)); } };
-struct Sad { template <class T> static T f(T a, T b, T c) { return wrap<T>(up(c) + (a < b ? up(b) - up(a) : up(a) - up(b))); } };
-struct AddSat { static int32_t f(int32_t a, int32_t b) {
-    return static_cast<int32_t>(std::clamp<int64_t>(int64_t{a} + b, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
-} };
-struct SubSat { static int32_t f(int32_t a, int32_t b) {
-    return static_cast<int32_t>(std::clamp<int64_t>(int64_t{a} - b, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
-} };
+struct Div {
+    template <class T>
+    static T f(T a, T b) {
+        if (b == 0) return static_cast<T>(~T{0});
+        if constexpr (std::is_signed_v<T>)
+            if (b == -1) return wrap<T>(0 - up(a));
+        return static_cast<T>(a / b);
+    }
+};
+struct Rem {
+    template <class T>
+    static T f(T a, T b) {
+        if (b == 0) return a;
+        if constexpr (std::is_signed_v<T>)
+            if (b == -1) return 0;
+        return static_cast<T>(a % b);
+    }
+};
+struct Neg {
+    template <class T>
+    static T f(T a) {
+        return wrap<T>(0 - up(a));
+    }
+};
+struct Abs {
+    template <class T>
+    static T f(T a) {
+        return a < 0 ? wrap<T>(0 - up(a)) : a;
+    }
+};
+struct MadLo {
+    template <class T>
+    static T f(T a, T b, T c) {
+        return wrap<T>(up(a) * up(b) + up(c));
+    }
+};
+struct MadHi {
+    template <class T>
+    static T f(T a, T b, T c) {
+        return wrap<T>(up(MulHi::f(a, b)) + up(c));
+    }
+};
+struct Sad {
+    template <class T>
+    static T f(T a, T b, T c) {
+        return wrap<T>(up(c) + (a < b ? up(b) - up(a) : up(a) - up(b)));
+    }
+};
+struct AddSat {
+    static int32_t f(int32_t a, int32_t b) {
+        return static_cast<int32_t>(std::clamp<int64_t>(int64_t{a} + b,
+                                                        std::numeric_limits<int32_t>::min(),
+                                                        std::numeric_limits<int32_t>::max()));
+    }
+};
+struct SubSat {
+    static int32_t f(int32_t a, int32_t b) {
+        return static_cast<int32_t>(std::clamp<int64_t>(int64_t{a} - b,
+                                                        std::numeric_limits<int32_t>::min(),
+                                                        std::numeric_limits<int32_t>::max()));
+    }
+};
 
 template <class T>
 Step mul_wide(Warp& w, const Op& op, uint32_t mask) {
     const T* a = w.src<T>(op, 0);
     const T* b = w.src<T>(op, 1);
-    write_lanes(w.dst<Wide<T>>(op), mask, [&](uint32_t i) { return static_cast<Wide<T>>(Wide<T>(a[i]) * Wide<T>(b[i])); });
+    write_lanes(w.dst<Wide<T>>(op), mask,
+                [&](uint32_t i) { return static_cast<Wide<T>>(Wide<T>(a[i]) * Wide<T>(b[i])); });
     return Step::kNext;
 }
 
@@ -82,7 +166,9 @@ Step mad_wide(Warp& w, const Op& op, uint32_t mask) {
     const T* a = w.src<T>(op, 0);
     const T* b = w.src<T>(op, 1);
     const Wide<T>* c = w.src<Wide<T>>(op, 2);
-    write_lanes(w.dst<Wide<T>>(op), mask, [&](uint32_t i) { return wrap<Wide<T>>(up(Wide<T>(a[i]) * Wide<T>(b[i])) + up(c[i])); });
+    write_lanes(w.dst<Wide<T>>(op), mask, [&](uint32_t i) {
+        return wrap<Wide<T>>(up(Wide<T>(a[i]) * Wide<T>(b[i])) + up(c[i]));
+    });
     return Step::kNext;
 }
 
@@ -100,13 +186,21 @@ Handler by_type(const Decoding& d, Type type) {
         }
     };
     switch (type) {
-        case Type::kU16: return pick(uint16_t{});
-        case Type::kS16: return pick(int16_t{});
-        case Type::kU32: return pick(uint32_t{});
-        case Type::kS32: return pick(int32_t{});
-        case Type::kU64: return pick(uint64_t{});
-        case Type::kS64: return pick(int64_t{});
-        default: d.fail("the type ." + std::string(ptx::info(type).name) + " is none of u16 s16 u32 s32 u64 s64");
+        case Type::kU16:
+            return pick(uint16_t{});
+        case Type::kS16:
+            return pick(int16_t{});
+        case Type::kU32:
+            return pick(uint32_t{});
+        case Type::kS32:
+            return pick(int32_t{});
+        case Type::kU64:
+            return pick(uint64_t{});
+        case Type::kS64:
+            return pick(int64_t{});
+        default:
+            d.fail("the type ." + std::string(ptx::info(type).name) +
+                   " is none of u16 s16 u32 s32 u64 s64");
     }
 }
 
@@ -143,17 +237,24 @@ void decode_add(Decoding& d) {
     if (saturates && type != Type::kS32) d.fail(".sat is for s32");
     operands(d, type, 2);
     const bool subtracts = d.in.opcode == "sub";
-    if (saturates) return d.finish(subtracts ? binary<SubSat, int32_t> : binary<AddSat, int32_t>, "int");
-    d.finish(subtracts ? by_type<Sub, Arity::kTwo>(d, type) : by_type<Add, Arity::kTwo>(d, type), "int");
+    if (saturates)
+        return d.finish(subtracts ? binary<SubSat, int32_t> : binary<AddSat, int32_t>, "int");
+    d.finish(subtracts ? by_type<Sub, Arity::kTwo>(d, type) : by_type<Add, Arity::kTwo>(d, type),
+             "int");
 }
 
 Handler wide_handler(const Decoding& d, Type type, bool adds) {
     switch (type) {
-        case Type::kU16: return adds ? mad_wide<uint16_t> : mul_wide<uint16_t>;
-        case Type::kS16: return adds ? mad_wide<int16_t> : mul_wide<int16_t>;
-        case Type::kU32: return adds ? mad_wide<uint32_t> : mul_wide<uint32_t>;
-        case Type::kS32: return adds ? mad_wide<int32_t> : mul_wide<int32_t>;
-        default: d.fail(".wide is for u16 s16 u32 s32");
+        case Type::kU16:
+            return adds ? mad_wide<uint16_t> : mul_wide<uint16_t>;
+        case Type::kS16:
+            return adds ? mad_wide<int16_t> : mul_wide<int16_t>;
+        case Type::kU32:
+            return adds ? mad_wide<uint32_t> : mul_wide<uint32_t>;
+        case Type::kS32:
+            return adds ? mad_wide<int32_t> : mul_wide<int32_t>;
+        default:
+            d.fail(".wide is for u16 s16 u32 s32");
     }
 }
 
@@ -174,11 +275,16 @@ void decode_mul(Decoding& d) {
     }
     operands(d, type, adds ? 3 : 2);
     const bool low = part == "lo";
-    if (adds) return d.finish(low ? by_type<MadLo, Arity::kThree>(d, type) : by_type<MadHi, Arity::kThree>(d, type), "int");
-    d.finish(low ? by_type<MulLo, Arity::kTwo>(d, type) : by_type<MulHi, Arity::kTwo>(d, type), "int");
+    if (adds)
+        return d.finish(
+            low ? by_type<MadLo, Arity::kThree>(d, type) : by_type<MadHi, Arity::kThree>(d, type),
+            "int");
+    d.finish(low ? by_type<MulLo, Arity::kTwo>(d, type) : by_type<MulHi, Arity::kTwo>(d, type),
+             "int");
 }
 
-// dp4a and dp2a: a dot product of bytes with bytes (or 16-bit halves) of either signedness; aux: 1 a signed, 2 b signed, 4 high half.
+// dp4a and dp2a: a dot product of bytes with bytes (or 16-bit halves) of either signedness; aux: 1
+// a signed, 2 b signed, 4 high half.
 int32_t byte_of(uint32_t word, uint32_t i, bool is_signed) {
     const auto byte = static_cast<uint8_t>(word >> (8 * i));
     return is_signed ? static_cast<int8_t>(byte) : byte;
@@ -193,7 +299,9 @@ Step dot(Warp& w, const Op& op, uint32_t mask) {
         uint32_t sum = c[i];
         for (uint32_t k = 0; k < (halves ? 2 : 4); ++k) {
             const auto half = static_cast<uint16_t>(a[i] >> (16 * (k & 1)));
-            const int32_t left = !halves ? byte_of(a[i], k, op.aux & 1) : op.aux & 1 ? static_cast<int16_t>(half) : half;
+            const int32_t left = !halves      ? byte_of(a[i], k, op.aux & 1)
+                                 : op.aux & 1 ? static_cast<int16_t>(half)
+                                              : half;
             const int32_t right = byte_of(b[i], k + (halves && (op.aux & 4) ? 2 : 0), op.aux & 2);
             sum += static_cast<uint32_t>(left * right);
         }

@@ -11,7 +11,8 @@ namespace fattn::vgpu {
 
 inline constexpr uint32_t kAllLanes = 0xffffffff;
 
-// d[i] = f(i) for the lanes of `mask`. All 32 are computed, so f has no effect and is defined for any operands.
+// d[i] = f(i) for the lanes of `mask`. All 32 are computed, so f has no effect and is defined for
+// any operands.
 template <class T, class F>
 inline void write_lanes(T* d, uint32_t mask, F f) {
     alignas(64) T made[32];
@@ -31,7 +32,9 @@ inline uint32_t gather_bits(F f) {
     return bits;
 }
 
-inline void write_predicate(uint32_t* d, uint32_t mask, uint32_t bits) { *d = (*d & ~mask) | (bits & mask); }
+inline void write_predicate(uint32_t* d, uint32_t mask, uint32_t bits) {
+    *d = (*d & ~mask) | (bits & mask);
+}
 
 template <class F>
 inline void each_lane(uint32_t mask, F f) {

@@ -1,4 +1,5 @@
-// ldmatrix, stmatrix and movmatrix: 8x8 matrices of 16-bit elements between shared memory and a warp's registers.
+// ldmatrix, stmatrix and movmatrix: 8x8 matrices of 16-bit elements between shared memory and a
+// warp's registers.
 #include <bit>
 #include <cstring>
 
@@ -14,8 +15,8 @@ using ptx::Operand;
 using ptx::Space;
 using ptx::Type;
 
-// aux: bits 0-7 matrices, 8 transposed, 16-23 the space. Lane 8 m + r gives the address of row r of matrix m; element i of lane
-// l's register is (l/4, 2 (l%4) + i), or with the two exchanged.
+// aux: bits 0-7 matrices, 8 transposed, 16-23 the space. Lane 8 m + r gives the address of row r of
+// matrix m; element i of lane l's register is (l/4, 2 (l%4) + i), or with the two exchanged.
 struct Cell {
     uint32_t row, column;
 };
@@ -24,7 +25,9 @@ Cell cell_of(uint32_t lane, uint32_t i, bool transposed) {
     return transposed ? Cell{minor, major} : Cell{major, minor};
 }
 
-uint32_t address_lanes(uint64_t aux) { return (aux & 255) == 4 ? ~0u : (1u << (8 * (aux & 255))) - 1; }
+uint32_t address_lanes(uint64_t aux) {
+    return (aux & 255) == 4 ? ~0u : (1u << (8 * (aux & 255))) - 1;
+}
 
 Step load_matrix(Warp& w, const Op& op, uint32_t mask) {
     w.need_converged(op, mask);
@@ -35,7 +38,8 @@ Step load_matrix(Warp& w, const Op& op, uint32_t mask) {
     alignas(64) uint64_t addresses[32];
     lane_addresses(w, op, 0, addresses);
     LaneData data;
-    read_lanes(w, op, rows, addresses, {static_cast<Space>(op.aux >> 16 & 255), 16, kPlain, false}, data);
+    read_lanes(w, op, rows, addresses, {static_cast<Space>(op.aux >> 16 & 255), 16, kPlain, false},
+               data);
     for (uint32_t m = 0; m < count; ++m) {
         uint32_t* to = w.dst<uint32_t>(op, m);
         uint32_t undefined = 0;
@@ -80,13 +84,15 @@ Step store_matrix(Warp& w, const Op& op, uint32_t mask) {
             }
         }
     }
-    write_lanes_to(w, op, rows, addresses, {static_cast<Space>(op.aux >> 16 & 255), 16, kPlain, false}, data);
+    write_lanes_to(w, op, rows, addresses,
+                   {static_cast<Space>(op.aux >> 16 & 255), 16, kPlain, false}, data);
     return Step::kNext;
 }
 
 void decode_matrix(Decoding& d) {
     const bool stores = d.in.opcode == "stmatrix";
-    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8")) d.fail("the form is " + std::string(d.in.opcode) + ".sync.aligned.m8n8");
+    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8"))
+        d.fail("the form is " + std::string(d.in.opcode) + ".sync.aligned.m8n8");
     const auto number = d.take_one({"x1", "x2", "x4"});
     if (number.empty()) d.fail("one of .x1 .x2 .x4 is missing");
     const size_t count = static_cast<size_t>(number[1] - '0');
@@ -99,7 +105,8 @@ void decode_matrix(Decoding& d) {
     const Operand& address = d.in.operands[stores ? 0 : 1];
     if (stores) d.address(address);
     const std::vector<Operand> single = {value};
-    for (const Operand& element : value.kind == Operand::Kind::kVector ? d.elements(value, count, count) : single) {
+    for (const Operand& element :
+         value.kind == Operand::Kind::kVector ? d.elements(value, count, count) : single) {
         if (stores) {
             d.src(element, Type::kB32);
         } else {
@@ -107,8 +114,10 @@ void decode_matrix(Decoding& d) {
         }
     }
     if (!stores) d.address(address);
-    if (value.kind != Operand::Kind::kVector && count != 1) d.fail("a vector of " + std::to_string(count) + " registers is expected");
-    d.op.aux = count | uint64_t{transposed} << 8 | static_cast<uint64_t>(shared ? Space::kShared : Space::kGeneric) << 16;
+    if (value.kind != Operand::Kind::kVector && count != 1)
+        d.fail("a vector of " + std::to_string(count) + " registers is expected");
+    d.op.aux = count | uint64_t{transposed} << 8 |
+               static_cast<uint64_t>(shared ? Space::kShared : Space::kGeneric) << 16;
     d.op.propagates = false;
     d.finish(stores ? store_matrix : load_matrix, d.in.opcode);
 }
@@ -138,7 +147,9 @@ Step move_matrix(Warp& w, const Op& op, uint32_t mask) {
 }
 
 void decode_movmatrix(Decoding& d) {
-    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans") || !d.take("b16")) d.fail("the form is movmatrix.sync.aligned.m8n8.trans.b16");
+    if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans") ||
+        !d.take("b16"))
+        d.fail("the form is movmatrix.sync.aligned.m8n8.trans.b16");
     d.need_count(2, 2);
     d.dst(d.in.operands[0], 4);
     d.src(d.in.operands[1], Type::kB32);

@@ -15,8 +15,9 @@ bool settle_phase(Mbarrier& barrier) {
 std::string MbarrierTable::describe() const {
     std::string made;
     for (const auto& [offset, barrier] : table_) {
-        made += "\n  mbarrier at shared byte " + std::to_string(offset) + ": phase " + std::to_string(barrier.phase) + ", pending " +
-                std::to_string(barrier.pending) + " of " + std::to_string(barrier.expected) + ", bytes outstanding " +
+        made += "\n  mbarrier at shared byte " + std::to_string(offset) + ": phase " +
+                std::to_string(barrier.phase) + ", pending " + std::to_string(barrier.pending) +
+                " of " + std::to_string(barrier.expected) + ", bytes outstanding " +
                 std::to_string(barrier.transactions);
     }
     return made;

@@ -1,4 +1,5 @@
-// mbarrier objects in shared memory: phases, pending counts, transactions. Used by the mbarrier instructions and bulk copies.
+// mbarrier objects in shared memory: phases, pending counts, transactions. Used by the mbarrier
+// instructions and bulk copies.
 #pragma once
 
 #include <cstdint>

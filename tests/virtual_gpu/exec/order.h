@@ -1,4 +1,5 @@
-// Which accesses are ordered before a thread: vector clocks over the threads of one cluster. Used by warps, barriers and shadows.
+// Which accesses are ordered before a thread: vector clocks over the threads of one cluster. Used
+// by warps, barriers and shadows.
 #pragma once
 
 #include <algorithm>
@@ -9,13 +10,16 @@
 
 namespace fattn::vgpu {
 
-// For each agent the last epoch that is known. Epochs are counted by one counter for the whole cluster, so `floor` stands for
-// all agents at once: after a barrier of everyone it is the only thing that a clock holds.
+// For each agent the last epoch that is known. Epochs are counted by one counter for the whole
+// cluster, so `floor` stands for all agents at once: after a barrier of everyone it is the only
+// thing that a clock holds.
 struct Clock {
     uint32_t floor = 0;
     std::vector<uint32_t> at;  // empty, or one for each agent; entries up to the floor mean nothing
 
-    uint32_t of(uint32_t agent) const { return agent < at.size() ? std::max(floor, at[agent]) : floor; }
+    uint32_t of(uint32_t agent) const {
+        return agent < at.size() ? std::max(floor, at[agent]) : floor;
+    }
 
     void learn(uint32_t agent, uint32_t epoch) {
         if (epoch <= floor) return;
@@ -36,7 +40,8 @@ struct Clock {
     }
 };
 
-// What a thread knows: everything ordered before it, and the part that is ordered for the async proxy too.
+// What a thread knows: everything ordered before it, and the part that is ordered for the async
+// proxy too.
 struct Knowledge {
     Clock generic;
     Clock async;
@@ -47,7 +52,8 @@ struct Knowledge {
     }
 };
 
-// What the 32 threads of a warp know. They share one Knowledge until some of them learn more than others.
+// What the 32 threads of a warp know. They share one Knowledge until some of them learn more than
+// others.
 class WarpKnowledge {
   public:
     void start(uint32_t first_agent, uint32_t epoch) {
@@ -72,9 +78,12 @@ class WarpKnowledge {
         return of(lane).generic.of(agent) >= epoch;
     }
 
-    bool ordered_async(uint32_t lane, uint32_t agent, uint32_t epoch) const { return of(lane).async.of(agent) >= epoch; }
+    bool ordered_async(uint32_t lane, uint32_t agent, uint32_t epoch) const {
+        return of(lane).async.of(agent) >= epoch;
+    }
 
-    // All that the lanes of `mask` know and did until now. What they do afterwards belongs to `next_epoch`.
+    // All that the lanes of `mask` know and did until now. What they do afterwards belongs to
+    // `next_epoch`.
     Knowledge release(uint32_t mask, uint32_t next_epoch) {
         Knowledge made;
         if ((mask & ~private_lanes_) != 0) made = base_;
@@ -83,7 +92,8 @@ class WarpKnowledge {
             if (own_[lane]) made.join(*own_[lane]);
             made.generic.learn(first_agent_ + lane, epoch_);
         }
-        for (uint32_t lane = 0; lane < 32; ++lane) made.generic.learn(first_agent_ + lane, own_floor_);
+        for (uint32_t lane = 0; lane < 32; ++lane)
+            made.generic.learn(first_agent_ + lane, own_floor_);
         epoch_ = next_epoch;
         return made;
     }
@@ -118,7 +128,8 @@ class WarpKnowledge {
         acquire(mask, false, all);
     }
 
-    // A barrier of the whole cluster: everything up to `epoch` is ordered before everyone; for the async proxy, `async` is.
+    // A barrier of the whole cluster: everything up to `epoch` is ordered before everyone; for the
+    // async proxy, `async` is.
     void raise_floor(uint32_t epoch, uint32_t next_epoch, const Clock& async) {
         base_.generic.set_floor(epoch);
         base_.async.join(async);

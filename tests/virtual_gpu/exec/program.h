@@ -1,4 +1,5 @@
-// Decoded code of one entry: operations with their handlers, rows of registers and constants. Made by the decoder, run by warps.
+// Decoded code of one entry: operations with their handlers, rows of registers and constants. Made
+// by the decoder, run by warps.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +13,9 @@ namespace fattn::vgpu {
 class Warp;
 struct Op;
 
-// A row is where the 32 lanes of a register or constant lie, counted in units of 64 bytes: a predicate and 16-bit values take
-// one unit, 32-bit values two, 64-bit values four, 128-bit values eight. Bit 31 chooses the constants.
+// A row is where the 32 lanes of a register or constant lie, counted in units of 64 bytes: a
+// predicate and 16-bit values take one unit, 32-bit values two, 64-bit values four, 128-bit values
+// eight. Bit 31 chooses the constants.
 using Row = uint32_t;
 inline constexpr Row kNoRow = 0xffffffff;
 inline constexpr Row kConstantBit = 0x80000000;
@@ -22,7 +24,8 @@ inline constexpr uint32_t kUnitBytes = 64;
 enum class Step : uint8_t {
     kNext,    // go on with the next operation
     kJumped,  // the path's pc has been set
-    kWait,    // the path is blocked; pc still names this operation, which is run again when something has changed
+    kWait,  // the path is blocked; pc still names this operation, which is run again when something
+            // has changed
     kParked,  // the path has been taken off the warp's list of paths that can run
     kEnded,   // the path has ended
 };
@@ -34,18 +37,19 @@ struct Op {
     const Row* rows = nullptr;  // destinations, then sources
     uint8_t num_dst = 0;
     uint8_t num_src = 0;
-    bool propagates = true;   // a destination is defined where all sources are
+    bool propagates = true;  // a destination is defined where all sources are
     bool guard_negated = false;
     bool is_branch = false;
-    bool ends_path = false;   // exit, trap: control does not go on behind it, unless guarded
-    bool kills = true;        // an unguarded execution gives every lane of every destination a new value
-    bool back_edge = false;   // a branch whose target does not lie behind it
-    uint32_t first_row = 0;   // of rows, in Program::rows
+    bool ends_path = false;  // exit, trap: control does not go on behind it, unless guarded
+    bool kills = true;  // an unguarded execution gives every lane of every destination a new value
+    bool back_edge = false;  // a branch whose target does not lie behind it
+    uint32_t first_row = 0;  // of rows, in Program::rows
     Row guard = kNoRow;
     uint32_t target = 0;
-    uint32_t join = 0;        // where lanes that a branch parts meet again; num_ops when only their end is common
-    int64_t offset = 0;       // of an address
-    uint64_t aux = 0;         // what else the handler wants to know
+    uint32_t join =
+        0;  // where lanes that a branch parts meet again; num_ops when only their end is common
+    int64_t offset = 0;  // of an address
+    uint64_t aux = 0;    // what else the handler wants to know
     uint64_t aux2 = 0;
 
     Row dst(uint32_t i) const { return rows[i]; }
@@ -62,12 +66,46 @@ struct OpInfo {
 };
 
 enum class Special : uint8_t {
-    kTidX, kTidY, kTidZ, kNtidX, kNtidY, kNtidZ, kCtaidX, kCtaidY, kCtaidZ, kNctaidX, kNctaidY, kNctaidZ,
-    kLaneid, kWarpid, kNwarpid, kLanemaskEq, kLanemaskLt, kLanemaskLe, kLanemaskGt, kLanemaskGe,
-    kSmid, kNsmid, kGridid, kDynamicSmem, kTotalSmem,
-    kClusteridX, kClusteridY, kClusteridZ, kNclusteridX, kNclusteridY, kNclusteridZ,
-    kClusterCtaidX, kClusterCtaidY, kClusterCtaidZ, kClusterNctaidX, kClusterNctaidY, kClusterNctaidZ,
-    kClusterCtarank, kClusterNctarank, kIsExplicitCluster,
+    kTidX,
+    kTidY,
+    kTidZ,
+    kNtidX,
+    kNtidY,
+    kNtidZ,
+    kCtaidX,
+    kCtaidY,
+    kCtaidZ,
+    kNctaidX,
+    kNctaidY,
+    kNctaidZ,
+    kLaneid,
+    kWarpid,
+    kNwarpid,
+    kLanemaskEq,
+    kLanemaskLt,
+    kLanemaskLe,
+    kLanemaskGt,
+    kLanemaskGe,
+    kSmid,
+    kNsmid,
+    kGridid,
+    kDynamicSmem,
+    kTotalSmem,
+    kClusteridX,
+    kClusteridY,
+    kClusteridZ,
+    kNclusteridX,
+    kNclusteridY,
+    kNclusteridZ,
+    kClusterCtaidX,
+    kClusterCtaidY,
+    kClusterCtaidZ,
+    kClusterNctaidX,
+    kClusterNctaidY,
+    kClusterNctaidZ,
+    kClusterCtarank,
+    kClusterNctarank,
+    kIsExplicitCluster,
 };
 
 // A register that a warp fills once, when it starts.

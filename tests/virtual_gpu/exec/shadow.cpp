@@ -27,12 +27,14 @@ ShadowLayer::Reader& ShadowLayer::reader(uint32_t warp, uint32_t cell) {
 void SharedMemory::allocate(uint32_t size, bool with_shadow) {
     // The poison of memory that was never written: a signalling NaN in every format.
     bytes.resize(size);
-    for (uint32_t i = 0; i < size; ++i) bytes[i] = std::byte{static_cast<uint8_t>(i % 2 == 0 ? 0xa5 : 0x7f)};
+    for (uint32_t i = 0; i < size; ++i)
+        bytes[i] = std::byte{static_cast<uint8_t>(i % 2 == 0 ? 0xa5 : 0x7f)};
     defined.assign(size, 0);
     if (with_shadow) words_.allocate((size + 3) / 4);
 }
 
-void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t index, AccessFlags flags) {
+void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                             uint32_t index, AccessFlags flags) {
     ShadowCell& cell = layer.cells[index];
     const WarpKnowledge& knowledge = warp.knowledge;
     if (cell.epoch > knowledge.floor()) {
@@ -51,7 +53,8 @@ void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLaye
     cell.last_read = std::max(cell.last_read, epoch);
 }
 
-void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t index, AccessFlags flags, bool same_value) {
+void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                              uint32_t index, AccessFlags flags, bool same_value) {
     ShadowCell& cell = layer.cells[index];
     const WarpKnowledge& knowledge = warp.knowledge;
     const uint32_t pc = warp.program.index_of(op);
@@ -96,7 +99,8 @@ void SharedMemory::split(uint32_t word) {
     cell.split = 1;
 }
 
-void SharedMemory::read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset, uint32_t size, AccessFlags flags) {
+void SharedMemory::read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word,
+                             uint32_t offset, uint32_t size, AccessFlags flags) {
     const uint32_t begin = std::max(offset, word * 4);
     const uint32_t end = std::min(offset + size, word * 4 + 4);
     const bool whole = end - begin == 4;
@@ -105,15 +109,19 @@ void SharedMemory::read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t w
     for (uint32_t byte = begin; byte < end; ++byte) read_cell(warp, op, lane, bytes_, byte, flags);
 }
 
-void SharedMemory::write_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset, uint32_t size, AccessFlags flags,
+void SharedMemory::write_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word,
+                              uint32_t offset, uint32_t size, AccessFlags flags,
                               const std::byte* data) {
     const uint32_t begin = std::max(offset, word * 4);
     const uint32_t end = std::min(offset + size, word * 4 + 4);
-    const bool same = data && std::memcmp(bytes.data() + begin, data + (begin - offset), end - begin) == 0;
+    const bool same =
+        data && std::memcmp(bytes.data() + begin, data + (begin - offset), end - begin) == 0;
     const bool whole = end - begin == 4;
-    if (whole && !words_.cells[word].split) return write_cell(warp, op, lane, words_, word, flags, same);
+    if (whole && !words_.cells[word].split)
+        return write_cell(warp, op, lane, words_, word, flags, same);
     split(word);
-    for (uint32_t byte = begin; byte < end; ++byte) write_cell(warp, op, lane, bytes_, byte, flags, same);
+    for (uint32_t byte = begin; byte < end; ++byte)
+        write_cell(warp, op, lane, bytes_, byte, flags, same);
     if (!whole) return;
     // The word has one writer again, and nobody has read it since.
     words_.cells[word] = bytes_.cells[begin];
@@ -126,7 +134,8 @@ void SharedMemory::owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
     for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
         if (words_.cells[word].split) {
             for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) {
-                if (byte >= offset && byte < offset + size) bytes_.cells[byte].epoch = ShadowCell::kPending;
+                if (byte >= offset && byte < offset + size)
+                    bytes_.cells[byte].epoch = ShadowCell::kPending;
             }
         } else {
             words_.cells[word].epoch = ShadowCell::kPending;
@@ -134,7 +143,8 @@ void SharedMemory::owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
     }
 }
 
-void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch, uint32_t pc) {
+void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch,
+                          uint32_t pc) {
     if (!words_.size) return;
     const auto set = [&](ShadowCell& cell) {
         cell.epoch = epoch;
@@ -148,28 +158,34 @@ void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32
             set(words_.cells[word]);
             continue;
         }
-        for (uint32_t byte = std::max(offset, word * 4); byte < std::min(offset + size, word * 4 + 4); ++byte) set(bytes_.cells[byte]);
+        for (uint32_t byte = std::max(offset, word * 4);
+             byte < std::min(offset + size, word * 4 + 4); ++byte)
+            set(bytes_.cells[byte]);
     }
 }
 
-void SharedMemory::race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer, uint32_t cell, bool writes, bool earlier_wrote,
-                        uint32_t agent, uint32_t pc, bool pending) {
+void SharedMemory::race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer,
+                        uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent, uint32_t pc,
+                        bool pending) {
     const uint32_t offset = cell * (&layer == &words_ ? 4 : 1);
     const uint32_t num_warps = static_cast<uint32_t>(warp.cta.warps.size());
     const uint32_t in_block = agent % (num_warps * 32);
     const Dim3 thread = thread_position(warp.grid.launch.block, in_block);
     const std::string who = agent >= warp.cta.cluster.num_threads
                                 ? std::string("an asynchronous copy")
-                                : "thread (" + std::to_string(thread.x) + "," + std::to_string(thread.y) + "," + std::to_string(thread.z) + ")";
+                                : "thread (" + std::to_string(thread.x) + "," +
+                                      std::to_string(thread.y) + "," + std::to_string(thread.z) +
+                                      ")";
     const std::string where = "shared memory at byte " + std::to_string(offset);
     if (pending) {
         warp.fault(op, lane, FaultKind::kInFlight,
-                   std::string(writes ? "writes " : "reads ") + where + " while an asynchronous copy that was not waited for still writes it",
+                   std::string(writes ? "writes " : "reads ") + where +
+                       " while an asynchronous copy that was not waited for still writes it",
                    "issued by " + who + " with " + warp.describe_op(pc), offset);
     }
     warp.fault(op, lane, FaultKind::kRace,
-               std::string(writes ? "writes " : "reads ") + where + ", which " + who + (earlier_wrote ? " wrote" : " read") +
-                   "; nothing orders the two",
+               std::string(writes ? "writes " : "reads ") + where + ", which " + who +
+                   (earlier_wrote ? " wrote" : " read") + "; nothing orders the two",
                "the earlier access is " + warp.describe_op(pc), offset);
 }
 

@@ -1,4 +1,5 @@
-// What is remembered of accesses to shared memory, to find two that nothing orders. Used by every access to a block's memory.
+// What is remembered of accesses to shared memory, to find two that nothing orders. Used by every
+// access to a block's memory.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ enum AccessFlags : uint16_t {
 };
 
 struct ShadowCell {
-    static constexpr uint32_t kPending = 0xffffffff;  // epoch of a write that an asynchronous operation still owes
+    static constexpr uint32_t kPending =
+        0xffffffff;  // epoch of a write that an asynchronous operation still owes
     uint32_t epoch = 0;
     uint16_t agent = 0;
     uint8_t strong = 0;
@@ -46,18 +48,22 @@ class SharedMemory {
   public:
     void allocate(uint32_t size, bool with_shadow);
 
-    void read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size, AccessFlags flags) {
+    void read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
+              AccessFlags flags) {
         if (!words_.size) return;
-        for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) read_word(warp, op, lane, word, offset, size, flags);
+        for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word)
+            read_word(warp, op, lane, word, offset, size, flags);
     }
     // `data` is what will be written, before it is; null where that does not matter.
-    void write(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size, AccessFlags flags, const std::byte* data) {
+    void write(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
+               AccessFlags flags, const std::byte* data) {
         if (!words_.size) return;
         for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
             write_word(warp, op, lane, word, offset, size, flags, data);
         }
     }
-    // An asynchronous operation issued by this lane will write here: nobody may touch it until `settle`.
+    // An asynchronous operation issued by this lane will write here: nobody may touch it until
+    // `settle`.
     void owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     // It has, and the writes count as the lane's own of this moment (or of `agent` in `epoch`).
     void settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch, uint32_t pc);
@@ -66,14 +72,18 @@ class SharedMemory {
     std::vector<uint8_t> defined;
 
   private:
-    void read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset, uint32_t size, AccessFlags flags);
-    void write_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset, uint32_t size, AccessFlags flags,
-                    const std::byte* data);
-    void read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell, AccessFlags flags);
-    void write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell, AccessFlags flags, bool same_value);
+    void read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset,
+                   uint32_t size, AccessFlags flags);
+    void write_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset,
+                    uint32_t size, AccessFlags flags, const std::byte* data);
+    void read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
+                   AccessFlags flags);
+    void write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
+                    AccessFlags flags, bool same_value);
     void split(uint32_t word);
-    [[noreturn]] void race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer, uint32_t cell, bool writes, bool earlier_wrote,
-                           uint32_t agent, uint32_t pc, bool pending);
+    [[noreturn]] void race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer,
+                           uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent,
+                           uint32_t pc, bool pending);
 
     ShadowLayer words_;
     ShadowLayer bytes_;

@@ -1,4 +1,5 @@
-// Values of special registers that a thread keeps for its life. Used by warps when they start, and by reports.
+// Values of special registers that a thread keeps for its life. Used by warps when they start, and
+// by reports.
 #pragma once
 
 #include <cstdint>

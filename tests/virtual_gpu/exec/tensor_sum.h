@@ -1,4 +1,5 @@
-// How tensor cores add: products of one step and the accumulator, aligned to the largest, cut, summed, cut. Used by mma and wgmma.
+// How tensor cores add: products of one step and the accumulator, aligned to the largest, cut,
+// summed, cut. Used by mma and wgmma.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +19,17 @@ struct Accumulation {
 
 // An f32 from a finite f64, toward zero.
 inline float cut_to_f32(double value) {
-    if (std::fabs(value) < 0x1p-126) return static_cast<float>(std::trunc(value * 0x1p149) * 0x1p-149);
+    if (std::fabs(value) < 0x1p-126)
+        return static_cast<float>(std::trunc(value * 0x1p149) * 0x1p-149);
     const auto bits = std::bit_cast<uint64_t>(value) & ~((uint64_t{1} << 29) - 1);
     return static_cast<float>(std::bit_cast<double>(bits));
 }
 
-// acc[0..kColumns) += the sum over k of a[k] * b[k][column], kColumns wide so that the compiler can use vectors.
+// acc[0..kColumns) += the sum over k of a[k] * b[k][column], kColumns wide so that the compiler can
+// use vectors.
 template <uint32_t kColumns>
-void accumulate(float* acc, const float* a, const float (*b)[kColumns], uint32_t depth, const Accumulation& how) {
+void accumulate(float* acc, const float* a, const float (*b)[kColumns], uint32_t depth,
+                const Accumulation& how) {
     for (uint32_t first = 0; first < depth; first += how.step) {
         const uint32_t count = std::min(how.step, depth - first);
         alignas(64) double terms[33][kColumns];

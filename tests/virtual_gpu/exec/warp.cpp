@@ -11,7 +11,11 @@
 namespace fattn::vgpu {
 
 Warp::Warp(Cta& of, uint32_t at, uint32_t num_lanes)
-    : cta(of), grid(of.grid), program(of.grid.program), index(at), initial_(num_lanes >= 32 ? ~0u : (1u << num_lanes) - 1),
+    : cta(of),
+      grid(of.grid),
+      program(of.grid.program),
+      index(at),
+      initial_(num_lanes >= 32 ? ~0u : (1u << num_lanes) - 1),
       alive_(initial_) {
     const size_t bytes = size_t{program.register_units} * kUnitBytes;
     storage_ = std::make_unique<std::byte[]>(bytes + kUnitBytes);
@@ -29,7 +33,8 @@ Warp::Warp(Cta& of, uint32_t at, uint32_t num_lanes)
     fill_specials(*this);
 }
 
-void Warp::fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message, const std::string& earlier, uint64_t address) {
+void Warp::fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message,
+                 const std::string& earlier, uint64_t address) {
     const uint32_t pc = program.index_of(op);
     const OpInfo& info = program.infos[pc];
     Fault made;
@@ -38,7 +43,8 @@ void Warp::fault(const Op& op, uint32_t lane, FaultKind kind, const std::string&
     made.ptx_file = grid.launch.module->file();
     made.ptx_line = info.line;
     made.instruction = info.text;
-    if (info.source_file < program.source_files.size()) made.source_file = program.source_files[info.source_file];
+    if (info.source_file < program.source_files.size())
+        made.source_file = program.source_files[info.source_file];
     made.source_line = made.source_file.empty() ? 0 : info.source_line;
     made.block = cta.block;
     made.thread = thread_position(grid.launch.block, thread_of(lane));
@@ -52,23 +58,28 @@ std::string Warp::describe_op(uint32_t pc) const {
     if (pc >= program.infos.size()) return "an operation of the driver";
     const OpInfo& info = program.infos[pc];
     std::string made = "'" + info.text + "' (PTX line " + std::to_string(info.line);
-    if (info.source_file < program.source_files.size() && !program.source_files[info.source_file].empty()) {
-        made += ", " + program.source_files[info.source_file] + ":" + std::to_string(info.source_line);
+    if (info.source_file < program.source_files.size() &&
+        !program.source_files[info.source_file].empty()) {
+        made +=
+            ", " + program.source_files[info.source_file] + ":" + std::to_string(info.source_line);
     }
     return made + ")";
 }
 
 std::string Warp::describe_thread(uint32_t lane) const {
     const Dim3 at = thread_position(grid.launch.block, thread_of(lane));
-    return "thread (" + std::to_string(at.x) + "," + std::to_string(at.y) + "," + std::to_string(at.z) + ")";
+    return "thread (" + std::to_string(at.x) + "," + std::to_string(at.y) + "," +
+           std::to_string(at.z) + ")";
 }
 
 void Warp::report_undefined(const Op& op, Row row, uint32_t lanes, const char* use) {
     const auto lane = static_cast<uint32_t>(std::countr_zero(lanes));
     const uint32_t from = origin(row);
-    const std::string earlier = from == 0 ? "the register was never written on this thread's way here"
-                                          : "the undefined value came from " + describe_op(from - 1);
-    fault(op, lane, FaultKind::kUninitialised, std::string("an undefined value is used as ") + use, earlier);
+    const std::string earlier = from == 0
+                                    ? "the register was never written on this thread's way here"
+                                    : "the undefined value came from " + describe_op(from - 1);
+    fault(op, lane, FaultKind::kUninitialised, std::string("an undefined value is used as ") + use,
+          earlier);
 }
 
 void Warp::propagate(const Op& op, uint32_t mask) {
@@ -91,7 +102,8 @@ void Warp::run_path(uint64_t& budget) {
     while (budget > 0) {
         Path& path = paths_[current_];
         const uint32_t pc = path.pc;
-        if (path.join >= 0 && joins_[static_cast<size_t>(path.join)].pc == pc) return settle(current_);
+        if (path.join >= 0 && joins_[static_cast<size_t>(path.join)].pc == pc)
+            return settle(current_);
         const Op& op = ops[pc];
         uint32_t mask = path.mask;
         if (op.guard != kNoRow) {
@@ -158,7 +170,8 @@ bool Warp::run(uint64_t& budget) {
     return ran;
 }
 
-// The path has come to where it joins others: it is taken off, and goes on with them when all are there.
+// The path has come to where it joins others: it is taken off, and goes on with them when all are
+// there.
 void Warp::settle(size_t at) {
     const Path path = paths_[at];
     paths_.erase(paths_.begin() + static_cast<ptrdiff_t>(at));
@@ -182,7 +195,8 @@ void Warp::diverge(const Op& op, uint32_t taken, uint32_t mask) {
         size_t slot = 0;
         while (slot < joins_.size() && joins_[slot].open) ++slot;
         if (slot == joins_.size()) joins_.emplace_back();
-        joins_[slot] = {.pc = op.join, .expected = mask, .arrived = 0, .parent = from.join, .open = true};
+        joins_[slot] = {
+            .pc = op.join, .expected = mask, .arrived = 0, .parent = from.join, .open = true};
         join = static_cast<int32_t>(slot);
     }
     // The way that is shorter in the text first, unless it leads back.
@@ -236,7 +250,8 @@ bool Warp::meet(const Op& op, uint32_t& mask, uint32_t named) {
     if ((named & initial_ & ~alive_) != 0 || (named & ~initial_) != 0) {
         const uint32_t missing = named & ~alive_;
         fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kDivergence,
-              "the member mask names lane " + std::to_string(std::countr_zero(missing)) + ", which has ended or never was");
+              "the member mask names lane " + std::to_string(std::countr_zero(missing)) +
+                  ", which has ended or never was");
     }
     Path& path = paths_[current_];
     if (path.met) return true;
@@ -249,17 +264,21 @@ bool Warp::meet(const Op& op, uint32_t& mask, uint32_t named) {
 void Warp::need_converged(const Op& op, uint32_t mask) {
     if (mask == initial_ || !grid.options.checks.convergence) return;
     fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kDivergence,
-          "all lanes of the warp must execute this instruction together; " + std::to_string(std::popcount(mask)) + " of " +
+          "all lanes of the warp must execute this instruction together; " +
+              std::to_string(std::popcount(mask)) + " of " +
               std::to_string(std::popcount(initial_)) + " do");
 }
 
-// Paths that have come to one .sync instruction by different ways execute it together, then go on by themselves.
+// Paths that have come to one .sync instruction by different ways execute it together, then go on
+// by themselves.
 bool Warp::merge_waiting() {
     for (size_t i = 0; i < paths_.size(); ++i) {
         if (paths_[i].state != Path::State::kAtSync) continue;
         uint32_t here = 0;
         for (const Path& other : paths_) {
-            if (other.state == Path::State::kAtSync && other.pc == paths_[i].pc && other.named == paths_[i].named) here |= other.here;
+            if (other.state == Path::State::kAtSync && other.pc == paths_[i].pc &&
+                other.named == paths_[i].named)
+                here |= other.here;
         }
         if (here != (paths_[i].named & alive_)) continue;
         const uint32_t pc = paths_[i].pc;
@@ -288,7 +307,8 @@ bool Warp::merge_waiting() {
 
 void Warp::wake() {
     for (Path& path : paths_) {
-        if (path.state == Path::State::kWaiting && path.barrier < 0) path.state = Path::State::kRunnable;
+        if (path.state == Path::State::kWaiting && path.barrier < 0)
+            path.state = Path::State::kRunnable;
     }
 }
 
@@ -315,8 +335,10 @@ std::vector<std::string> Warp::where() const {
     for (const Path& path : paths_) {
         char lanes_text[16];
         std::snprintf(lanes_text, sizeof lanes_text, "%08x", path.mask);
-        std::string line = "block (" + std::to_string(cta.block.x) + "," + std::to_string(cta.block.y) + "," + std::to_string(cta.block.z) +
-                           ") warp " + std::to_string(index) + " lanes " + lanes_text + " at " + describe_op(path.pc);
+        std::string line = "block (" + std::to_string(cta.block.x) + "," +
+                           std::to_string(cta.block.y) + "," + std::to_string(cta.block.z) +
+                           ") warp " + std::to_string(index) + " lanes " + lanes_text + " at " +
+                           describe_op(path.pc);
         if (path.state == Path::State::kAtSync) {
             std::snprintf(lanes_text, sizeof lanes_text, "%08x", path.named & ~path.here);
             line += std::string(", which also names lanes ") + lanes_text;
@@ -328,8 +350,10 @@ std::vector<std::string> Warp::where() const {
         if (!join.open || join.arrived == 0) continue;
         char lanes_text[16];
         std::snprintf(lanes_text, sizeof lanes_text, "%08x", join.arrived);
-        lines.push_back("block (" + std::to_string(cta.block.x) + "," + std::to_string(cta.block.y) + "," + std::to_string(cta.block.z) +
-                        ") warp " + std::to_string(index) + " lanes " + lanes_text + " where they join the others, before " + describe_op(join.pc));
+        lines.push_back("block (" + std::to_string(cta.block.x) + "," +
+                        std::to_string(cta.block.y) + "," + std::to_string(cta.block.z) +
+                        ") warp " + std::to_string(index) + " lanes " + lanes_text +
+                        " where they join the others, before " + describe_op(join.pc));
     }
     return lines;
 }

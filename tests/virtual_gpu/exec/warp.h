@@ -20,7 +20,8 @@ struct FaultError {
     Fault fault;
 };
 
-// Lanes that run together. `join` names the place where they wait for the lanes they were parted from.
+// Lanes that run together. `join` names the place where they wait for the lanes they were parted
+// from.
 struct Path {
     enum class State : uint8_t { kRunnable, kAtSync, kWaiting };
     uint32_t pc = 0;
@@ -56,7 +57,7 @@ struct PendingCopy {
     alignas(64) uint32_t target[32] = {};
     alignas(64) uint64_t source[32] = {};
     uint8_t source_bytes[32] = {};
-    std::vector<uint8_t> data;     // 16 bytes a lane, once read
+    std::vector<uint8_t> data;  // 16 bytes a lane, once read
     std::vector<uint8_t> defined;
 };
 
@@ -90,13 +91,15 @@ class Warp {
         if ((defined(row) & mask) != mask) report_undefined(op, row, mask & ~defined(row), use);
     }
 
-    [[noreturn]] void fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message, const std::string& earlier = {},
-                            uint64_t address = 0);
-    std::string describe_op(uint32_t pc) const;  // "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
+    [[noreturn]] void fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message,
+                            const std::string& earlier = {}, uint64_t address = 0);
+    std::string describe_op(
+        uint32_t pc) const;  // "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
     std::string describe_thread(uint32_t lane) const;
 
     // --- control
-    // Runs paths until all are blocked, have ended or `budget` instructions are over. Returns whether anything ran.
+    // Runs paths until all are blocked, have ended or `budget` instructions are over. Returns
+    // whether anything ran.
     bool run(uint64_t& budget);
     bool ended() const { return alive_ == 0; }
     uint32_t alive() const { return alive_; }
@@ -105,15 +108,18 @@ class Warp {
     void jump(uint32_t pc) { paths_[current_].pc = pc; }
     void diverge(const Op& op, uint32_t taken, uint32_t mask);
     void end_lanes(uint32_t mask);
-    // For an instruction that the lanes of `named` execute together: false when this path has to wait for others.
+    // For an instruction that the lanes of `named` execute together: false when this path has to
+    // wait for others.
     bool meet(const Op& op, uint32_t& mask, uint32_t named);
     void need_converged(const Op& op, uint32_t mask);
     bool whole(uint32_t mask) const { return (alive_ & ~mask) == 0; }
-    std::vector<std::string> where() const;  // one line for each path that lives, for deadlock reports
-    bool waits_for_lanes() const;            // a path is at an instruction that names lanes which are elsewhere
+    std::vector<std::string> where()
+        const;  // one line for each path that lives, for deadlock reports
+    bool waits_for_lanes()
+        const;  // a path is at an instruction that names lanes which are elsewhere
     const std::vector<Path>& paths() const { return paths_; }
-    void wake();            // paths that wait for something else than a named barrier are tried again
-    bool part_waiting();    // lanes that wait where paths join go on alone; false when there are none
+    void wake();          // paths that wait for something else than a named barrier are tried again
+    bool part_waiting();  // lanes that wait where paths join go on alone; false when there are none
     // Paths at the named barrier go on; they learn `from` when it is given.
     void release_from_barrier(int32_t barrier, uint32_t result, const Knowledge* from);
 
@@ -124,6 +130,7 @@ class Warp {
     WarpKnowledge knowledge;
     std::vector<PendingCopy> copies;
     uint32_t committed_groups[32] = {};
+    uint32_t cluster_generation[32] = {};  // arrivals at barrier.cluster
 
     uint32_t thread_of(uint32_t lane) const { return index * 32 + lane; }
 

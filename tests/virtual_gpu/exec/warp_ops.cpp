@@ -1,4 +1,5 @@
-// What lanes of a warp do together: shuffles, votes, matches, reductions, elections, and their own barrier.
+// What lanes of a warp do together: shuffles, votes, matches, reductions, elections, and their own
+// barrier.
 #include <algorithm>
 #include <bit>
 
@@ -22,7 +23,8 @@ bool together(Warp& w, const Op& op, uint32_t mask) {
 
 Step warp_sync(Warp& w, const Op& op, uint32_t mask) {
     if (!together(w, op, mask)) return Step::kWait;
-    if (w.grid.options.checks.races) w.knowledge.sync(mask, w.whole(mask), w.cta.cluster.next_epoch());
+    if (w.grid.options.checks.races)
+        w.knowledge.sync(mask, w.whole(mask), w.cta.cluster.next_epoch());
     return Step::kNext;
 }
 
@@ -35,7 +37,8 @@ Step shuffle(Warp& w, const Op& op, uint32_t mask) {
     const uint32_t* b = w.src<uint32_t>(op, 1);
     const uint32_t* c = w.src<uint32_t>(op, 2);
     uint32_t* to = w.dst<uint32_t>(op, 0);
-    const uint32_t source_defined = w.defined(op.src(0)), control_defined = w.defined(op.src(1)) & w.defined(op.src(2));
+    const uint32_t source_defined = w.defined(op.src(0)),
+                   control_defined = w.defined(op.src(1)) & w.defined(op.src(2));
     uint32_t valid = 0, defined = 0, from_idle = 0;
     each_lane(mask, [&](uint32_t lane) {
         const uint32_t clamp = c[lane] & 31, segment = c[lane] >> 8 & 31, amount = b[lane] & 31;
@@ -69,7 +72,8 @@ Step shuffle(Warp& w, const Op& op, uint32_t mask) {
     // A lane that does not take part has nothing to give.
     defined &= ~from_idle;
     w.set_defined(op.dst(0), mask, defined);
-    if ((defined & mask) != mask) w.set_origin(op.dst(0), from_idle ? w.program.index_of(op) + 1 : w.origin(op.src(0)));
+    if ((defined & mask) != mask)
+        w.set_origin(op.dst(0), from_idle ? w.program.index_of(op) + 1 : w.origin(op.src(0)));
     if (op.num_dst > 1) {
         write_predicate(w.dst<uint32_t>(op, 1), mask, valid);
         w.set_defined(op.dst(1), mask, control_defined);
@@ -81,7 +85,10 @@ void decode_shfl(Decoding& d) {
     if (!d.take("sync")) d.fail("the form without .sync is gone since sm_70");
     const auto mode = d.take_one({"up", "down", "bfly", "idx"});
     if (mode.empty() || !d.take("b32")) d.fail("the form is shfl.sync.up (down, bfly, idx) .b32");
-    d.op.aux = static_cast<uint64_t>(mode == "up" ? Shuffle::kUp : mode == "down" ? Shuffle::kDown : mode == "bfly" ? Shuffle::kButterfly : Shuffle::kIndex);
+    d.op.aux = static_cast<uint64_t>(mode == "up"     ? Shuffle::kUp
+                                     : mode == "down" ? Shuffle::kDown
+                                     : mode == "bfly" ? Shuffle::kButterfly
+                                                      : Shuffle::kIndex);
     d.need_count(5, 5);
     const Operand& to = d.in.operands[0];
     if (to.kind == Operand::Kind::kPair) {
@@ -103,7 +110,9 @@ Step vote(Warp& w, const Op& op, uint32_t mask) {
     if (op.aux == 3) {
         write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t) { return votes; });
     } else {
-        const bool holds = op.aux == 0 ? votes == mask : op.aux == 1 ? votes != 0 : votes == 0 || votes == mask;
+        const bool holds = op.aux == 0   ? votes == mask
+                           : op.aux == 1 ? votes != 0
+                                         : votes == 0 || votes == mask;
         write_predicate(w.dst<uint32_t>(op), mask, holds ? ~0u : 0);
     }
     w.set_defined(op.dst(0), mask, ~0u);
@@ -116,7 +125,8 @@ void decode_vote(Decoding& d) {
     if (mode.empty()) d.fail("one of .all .any .uni .ballot is missing");
     d.op.aux = mode == "all" ? 0 : mode == "any" ? 1 : mode == "uni" ? 2 : 3;
     const Type type = d.take_type();
-    if (type != (mode == "ballot" ? Type::kB32 : Type::kPred)) d.fail("ballot gives a b32, the others a pred");
+    if (type != (mode == "ballot" ? Type::kB32 : Type::kPred))
+        d.fail("ballot gives a b32, the others a pred");
     d.need_count(3, 3);
     d.dst(d.in.operands[0], bytes_of(type));
     d.predicate(d.in.operands[1]);
@@ -134,7 +144,8 @@ Step match(Warp& w, const Op& op, uint32_t mask) {
     bool all = true;
     each_lane(mask, [&](uint32_t lane) {
         uint32_t same = 0;
-        each_lane(mask, [&](uint32_t other) { same |= uint32_t{from[other] == from[lane]} << other; });
+        each_lane(mask,
+                  [&](uint32_t other) { same |= uint32_t{from[other] == from[lane]} << other; });
         all &= same == mask;
         to[lane] = same;
     });
@@ -174,14 +185,30 @@ Step reduce(Warp& w, const Op& op, uint32_t mask) {
         const uint32_t b = a[lane];
         const auto x = static_cast<int32_t>(made), y = static_cast<int32_t>(b);
         switch (static_cast<Reduce>(op.aux)) {
-            case Reduce::kAdd: made += b; break;
-            case Reduce::kMin: made = std::min(made, b); break;
-            case Reduce::kMax: made = std::max(made, b); break;
-            case Reduce::kAnd: made &= b; break;
-            case Reduce::kOr: made |= b; break;
-            case Reduce::kXor: made ^= b; break;
-            case Reduce::kSignedMin: made = static_cast<uint32_t>(std::min(x, y)); break;
-            case Reduce::kSignedMax: made = static_cast<uint32_t>(std::max(x, y)); break;
+            case Reduce::kAdd:
+                made += b;
+                break;
+            case Reduce::kMin:
+                made = std::min(made, b);
+                break;
+            case Reduce::kMax:
+                made = std::max(made, b);
+                break;
+            case Reduce::kAnd:
+                made &= b;
+                break;
+            case Reduce::kOr:
+                made |= b;
+                break;
+            case Reduce::kXor:
+                made ^= b;
+                break;
+            case Reduce::kSignedMin:
+                made = static_cast<uint32_t>(std::min(x, y));
+                break;
+            case Reduce::kSignedMax:
+                made = static_cast<uint32_t>(std::max(x, y));
+                break;
         }
     });
     write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t) { return made; });
@@ -196,11 +223,16 @@ void decode_redux(Decoding& d) {
     const auto name = d.take_one({"add", "min", "max", "and", "or", "xor"});
     const Type type = d.take_type();
     const bool bits = name == "and" || name == "or" || name == "xor";
-    if (name.empty() || (bits ? type != Type::kB32 : type != Type::kU32 && type != Type::kS32)) d.fail("the form is redux.sync.add (min, max) .u32 or .s32, or .and (or, xor) .b32");
+    if (name.empty() || (bits ? type != Type::kB32 : type != Type::kU32 && type != Type::kS32))
+        d.fail("the form is redux.sync.add (min, max) .u32 or .s32, or .and (or, xor) .b32");
     const bool is_signed = type == Type::kS32;
-    d.op.aux = static_cast<uint64_t>(name == "add" ? Reduce::kAdd : name == "min" ? (is_signed ? Reduce::kSignedMin : Reduce::kMin)
-                                     : name == "max" ? (is_signed ? Reduce::kSignedMax : Reduce::kMax)
-                                     : name == "and" ? Reduce::kAnd : name == "or" ? Reduce::kOr : Reduce::kXor);
+    d.op.aux =
+        static_cast<uint64_t>(name == "add"   ? Reduce::kAdd
+                              : name == "min" ? (is_signed ? Reduce::kSignedMin : Reduce::kMin)
+                              : name == "max" ? (is_signed ? Reduce::kSignedMax : Reduce::kMax)
+                              : name == "and" ? Reduce::kAnd
+                              : name == "or"  ? Reduce::kOr
+                                              : Reduce::kXor);
     d.need_count(3, 3);
     d.dst(d.in.operands[0], 4);
     d.src(d.in.operands[1], Type::kB32);
