@@ -22,7 +22,8 @@ struct Symbol {
 const Symbol kSymbols[] = {
 #define FATTN_SYMBOL(name, since, symbol, parameters) \
     {#name, since, reinterpret_cast<void*>(&symbol)},
-    FATTN_CUDA_FUNCTIONS(FATTN_SYMBOL) FATTN_VIRTUAL_GPU_FUNCTIONS(FATTN_SYMBOL)
+    FATTN_CUDA_FUNCTIONS(FATTN_SYMBOL) FATTN_CUDA_ALIASES(FATTN_SYMBOL)
+        FATTN_VIRTUAL_GPU_FUNCTIONS(FATTN_SYMBOL)
 #undef FATTN_SYMBOL
 };
 

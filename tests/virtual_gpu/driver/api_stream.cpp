@@ -43,6 +43,26 @@ driver::OperationRef end_of(Driver& state, Stream& stream) {
     return state.queue.submit(stream, {.what = "a wait for the legacy stream"});
 }
 
+// An operation that a query of the stream finds unfinished, or null.
+driver::OperationRef first_open(const Driver& state, const Stream& stream) {
+    const auto open = [](const driver::OperationRef& last) { return last && !last->done(); };
+    if (!stream.legacy || open(stream.last)) return stream.last;
+    const Context& context = *stream.context;
+    for (const driver::OperationRef& last : context.abandoned) {
+        if (open(last)) return last;
+    }
+    for (const auto& [thread, own] : context.per_thread) {
+        if (open(own->last)) return own->last;
+    }
+    driver::OperationRef found;
+    state.streams.for_each([&](const Stream& other) {
+        if (!found && other.context == &context && other.blocking() && open(other.last)) {
+            found = other.last;
+        }
+    });
+    return found;
+}
+
 void check_can_wait(const Stream& stream) {
     driver::check_capture_valid(stream);
     if (stream.capture) {
@@ -126,10 +146,7 @@ CUresult cuStreamQuery(CUstream handle) {
         const std::shared_ptr<Stream> stream = any_stream(state, handle);
         check_can_wait(*stream);
         Context& context = *stream->context;
-        // A query of the legacy stream adds nothing to it: an end of it that stands is asked again.
-        const bool done = state.queue.approach(
-            stream->legacy && (!stream->last || stream->last->done()) ? end_of(state, *stream)
-                                                                      : stream->last);
+        const bool done = state.queue.approach(first_open(state, *stream));
         check_healthy(context);
         if (!done) throw driver::Failure{CUDA_ERROR_NOT_READY, "the stream has work to do"};
     });

@@ -135,8 +135,6 @@
     X(cuGraphNodeGetType, 10000, cuGraphNodeGetType, (CUgraphNode, CUgraphNodeType*))           \
     X(cuGraphInstantiateWithFlags, 11040, cuGraphInstantiateWithFlags,                          \
       (CUgraphExec*, CUgraph, unsigned long long))                                              \
-    X(cuGraphInstantiate, 12000, cuGraphInstantiateWithFlags,                                   \
-      (CUgraphExec*, CUgraph, unsigned long long))                                              \
     X(cuGraphUpload, 11010, cuGraphUpload, (CUgraphExec, CUstream))                             \
     X(cuGraphLaunch, 10000, cuGraphLaunch, (CUgraphExec, CUstream))                             \
     X(cuGraphExecDestroy, 10000, cuGraphExecDestroy, (CUgraphExec))
@@ -203,6 +201,11 @@
        const unsigned*, const unsigned*, CUtensorMapInterleave, CUtensorMapSwizzle,                \
        CUtensorMapL2promotion, CUtensorMapFloatOOBfill))                                           \
     X(cuTensorMapReplaceAddress, 12000, cuTensorMapReplaceAddress, (CUtensorMap*, void*))
+
+// Names under which cuGetProcAddress also gives a function of the lists above.
+#define FATTN_CUDA_ALIASES(X)                                 \
+    X(cuGraphInstantiate, 12000, cuGraphInstantiateWithFlags, \
+      (CUgraphExec*, CUgraph, unsigned long long))
 
 #define FATTN_CUDA_FUNCTIONS(X)     \
     FATTN_CUDA_GENERAL_FUNCTIONS(X) \

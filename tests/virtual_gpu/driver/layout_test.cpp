@@ -65,6 +65,7 @@ using PFN_cuGraphInstantiate_v12000 = PFN_cuGraphInstantiateWithFlags_v11040;
     static_assert(SameShape<CUresult(*) parameters, PFN_##name##_v##since>::value, \
                   #symbol " has other parameters in cuda.h");
 FATTN_CUDA_FUNCTIONS(FATTN_CHECK)
+FATTN_CUDA_ALIASES(FATTN_CHECK)
 #undef FATTN_CHECK
 }  // namespace fattn::vgpu::cuda
 
