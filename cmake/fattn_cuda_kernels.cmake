@@ -4,8 +4,8 @@
 #   <build>/virtual_gpu/fused_attention.ptxpack   PTX with line information, beside libcuda_virtual.so
 #
 # A .cu file is a module: images are called by its path in native/cuda/device without the ending, kernels by their extern "C"
-# names in it. Sets FATTN_NVCC for the caller. Files in sm90/ are made for sm_90a alone; all others are PTX for compute_80, which is assembled for sm_80 and
-# sm_90a and which drivers of other GPUs compile.
+# names in it. Files in sm90/ are made for sm_90a alone; all others are PTX for compute_80, which is assembled for sm_80 and
+# sm_90a and which drivers of other GPUs compile. Sets FATTN_NVCC for the caller.
 function(fattn_cuda_kernels)
   set(native "${PROJECT_SOURCE_DIR}/native")
   add_executable(fattn_pack_images "${native}/cuda/build/pack_images.cpp"
