@@ -13,27 +13,19 @@ namespace fattn::cuda {
 
 enum VirtualModel { kVirtualSm80 = 0, kVirtualSm89 = 1, kVirtualSm90 = 2 };
 
-/// The process's driver when it is that of the virtual GPU (virtual_environment.cpp), or null with
-/// the reason.
-inline const Driver* virtual_driver(std::string* reason) {
-#if defined(FATTN_VIRTUAL_DRIVER)
-    const Driver* driver = nullptr;
-    *reason = process_driver(&driver).message();
-    return driver;
-#else
-    *reason = "the build has no virtual GPU (FATTN_BUILD_VIRTUAL_GPU is off)";
-    return nullptr;
-#endif
-}
-
-/// A test on a device of the virtual GPU; skipped with the reason where the build has none.
+/// A test on the first device of the virtual GPU, which virtual_environment.cpp makes the driver of
+/// this process; skipped where the build has none.
 class OnVirtualDevice : public ::testing::Test {
   protected:
     void SetUp() override {
-        std::string reason;
-        driver = virtual_driver(&reason);
-        if (driver == nullptr) GTEST_SKIP() << reason;
+#if defined(FATTN_VIRTUAL_DRIVER)
+        const Status status = process_driver(&driver);
+        ASSERT_TRUE(status.ok()) << status.message();
         device = open(kVirtualSm80);
+        ASSERT_NE(device, nullptr);
+#else
+        GTEST_SKIP() << "the build has no virtual GPU (FATTN_BUILD_VIRTUAL_GPU is off)";
+#endif
     }
 
     std::shared_ptr<const Device> open(int ordinal) {

@@ -40,7 +40,7 @@ class KernelStoreTest : public OnVirtualDevice {
   protected:
     void SetUp() override {
         OnVirtualDevice::SetUp();
-        if (IsSkipped()) return;
+        if (IsSkipped() || HasFatalFailure()) return;
         FATTN_NEEDS_NVRTC(found);
         nvrtc = found;
         static const CompiledProgram once = [&] {
