@@ -27,7 +27,7 @@ const Api& api() {
 }
 
 void DriverTest::SetUp() {
-    configure("order=late;seed=1;report=none");
+    configure("order=late;seed=1;report=none;checks=all");
     ASSERT_EQ(api().cuInit(0), CUDA_SUCCESS) << last_error();
     ASSERT_EQ(api().cuCtxCreate_v2(&context_, 0, 0), CUDA_SUCCESS) << last_error();
 }
