@@ -11,7 +11,7 @@ constexpr uint32 kKnownArgsFlags = 2 * static_cast<uint32>(FATTN_DENSE_ARGS_ACCU
 /// Keeps sums of positions within 63 bits.
 constexpr int64 kMaxPositionOffset = int64{1} << 40;
 
-Status check_args_flags(uint32 flags) {
+Status check_args_flags(uint32 flags, const DenseProblem& p, bool on_host) {
     if (const uint32 unknown = flags & ~kKnownArgsFlags; unknown != 0) {
         return unsupported(text("args->flags hold unknown bits (", unknown,
                                 "); this library knows ", kKnownArgsFlags));
@@ -21,11 +21,22 @@ Status check_args_flags(uint32 flags) {
             "args->flags hold FATTN_DENSE_ARGS_ACCUMULATE, which is reserved for a "
             "later version; outputs are overwritten");
     }
-    if (flags != 0) {
+    if (on_host && flags != 0) {
         return invalid(text("args->flags is ", flags,
                             "; FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE and "
                             "FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE are for CUDA plans, on the CPU "
                             "allowed is 0"));
+    }
+    if ((flags & FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE) != 0) {
+        return unsupported(
+            "args->flags hold FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE, which no kernel of this version "
+            "does");
+    }
+    const bool has_lengths = p.varlen || p.has_kv_len;
+    if (!on_host && has_lengths && (flags & FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE) == 0) {
+        return unsupported(
+            "args->flags lack FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE; CUDA runs of this version take "
+            "cu_seqlens and kv_len from device memory");
     }
     return {};
 }
@@ -94,7 +105,7 @@ Status check_block_table(const DenseProblem& p, const fattn_dense_forward_args& 
 template <class Args>
 Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker* memory) {
     const DenseProblem& p = plan.problem;
-    FATTN_RETURN_IF_ERROR(check_args_flags(args.flags));
+    FATTN_RETURN_IF_ERROR(check_args_flags(args.flags, p, memory->on_host()));
     if (args.program_parameters != nullptr || args.program_parameter_bytes != 0) {
         return unsupported(
             "args->program_parameters is given; programs are reserved for a later "
@@ -125,16 +136,20 @@ Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker
     if (p.varlen) {
         FATTN_RETURN_IF_ERROR(
             memory->need_array("args->cu_seqlens_q", args.cu_seqlens_q, p.batch + 1, Role::kInput));
-        FATTN_RETURN_IF_ERROR(check_cu_seqlens("args->cu_seqlens_q", args.cu_seqlens_q, p.batch,
-                                               p.q.shape[2], p.q_len));
+        if (memory->on_host()) {
+            FATTN_RETURN_IF_ERROR(check_cu_seqlens("args->cu_seqlens_q", args.cu_seqlens_q, p.batch,
+                                                   p.q.shape[2], p.q_len));
+        }
     } else {
         FATTN_RETURN_IF_ERROR(reject("args->cu_seqlens_q", args.cu_seqlens_q, no_varlen));
     }
     if (p.varlen && !p.paged) {
         FATTN_RETURN_IF_ERROR(
             memory->need_array("args->cu_seqlens_k", args.cu_seqlens_k, p.batch + 1, Role::kInput));
-        FATTN_RETURN_IF_ERROR(check_cu_seqlens("args->cu_seqlens_k", args.cu_seqlens_k, p.batch,
-                                               p.k.shape[2], p.kv_len));
+        if (memory->on_host()) {
+            FATTN_RETURN_IF_ERROR(check_cu_seqlens("args->cu_seqlens_k", args.cu_seqlens_k, p.batch,
+                                                   p.k.shape[2], p.kv_len));
+        }
     } else {
         FATTN_RETURN_IF_ERROR(
             reject("args->cu_seqlens_k", args.cu_seqlens_k,
@@ -145,7 +160,7 @@ Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker
                       "the plan was made without FATTN_DENSE_HAS_KV_LEN");
     }
     FATTN_RETURN_IF_ERROR(memory->need_array("args->kv_len", args.kv_len, p.batch, Role::kInput));
-    return check_kv_len(p, args);
+    return memory->on_host() ? check_kv_len(p, args) : Status();
 }
 
 /// Elements of lse: one for every query row.
@@ -165,7 +180,7 @@ Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_a
     if (p.paged) {
         FATTN_RETURN_IF_ERROR(memory->need_array("args->block_table", given.block_table,
                                                  p.batch * p.max_pages_per_seq, Role::kInput));
-        FATTN_RETURN_IF_ERROR(check_block_table(p, given));
+        if (memory->on_host()) FATTN_RETURN_IF_ERROR(check_block_table(p, given));
     } else {
         FATTN_RETURN_IF_ERROR(reject("args->block_table", given.block_table,
                                      "the plan was made without FATTN_DENSE_PAGED"));

@@ -9,6 +9,7 @@
 #include "api/growing.h"
 #include "cpu/backend.h"
 #include "cpu/parallel.h"
+#include "cuda/host/cuda_backend.h"
 
 namespace fattn::api {
 namespace {
@@ -58,6 +59,24 @@ Status open_cpu(int32_t index, const fattn_device_options& options, fattn_device
     return {};
 }
 
+Status open_cuda(int32_t index, const fattn_device_options& options, fattn_device** out) {
+    if (options.cpu_target != FATTN_CPU_TARGET_BEST || options.num_threads != 0) {
+        return invalid(
+            "options.cpu_target and options.num_threads are of CPU devices; allowed is 0");
+    }
+    std::unique_ptr<cuda::CudaBackend> backend;
+    FATTN_RETURN_IF_ERROR(cuda::CudaBackend::open(index, &backend));
+    auto device = std::make_unique<fattn_device>();
+    fattn_device_description& description = device->description;
+    description.kind = FATTN_DEVICE_KIND_CUDA;
+    description.index = index;
+    copy_text(backend->device().properties().name, description.name);
+    copy_text(backend->reason(), description.reason);
+    device->backend = std::move(backend);
+    *out = device.release();
+    return {};
+}
+
 Status check_options(const fattn_device_options& options) {
     if (options.flags != 0) {
         return unsupported(text("options.flags is ", options.flags, "; this library knows none"));
@@ -84,8 +103,7 @@ Status open(fattn_device_kind kind, int32_t index, const fattn_device_options* g
     FATTN_RETURN_IF_ERROR(check_options(options));
     if (kind == FATTN_DEVICE_KIND_CPU) return open_cpu(index, options, out);
     if (kind == FATTN_DEVICE_KIND_CUDA) {
-        return {StatusCode::kDeviceUnavailable,
-                text("CUDA device ", index, " was asked for; this build holds CPU kernels only")};
+        return open_cuda(index, options, out);
     }
     return invalid(text("kind is ", kind, "; allowed are 0 (CPU) and 1 (CUDA)"));
 }

@@ -49,8 +49,9 @@ Status run_plan(const RunKind<Body, Given, Checked>& kind, fattn_plan* handle, c
     Checked checked{};
     FATTN_RETURN_IF_ERROR(body_of(*plan, &body));
     FATTN_RETURN_IF_ERROR(read_growing(given, "args", kind.type, &args));
-    FATTN_RETURN_IF_ERROR(read_cpu_run(run, &options));
-    RunMemoryChecker memory(body->checked.alignment());
+    const fattn_device_kind device_kind = plan->device->description.kind;
+    FATTN_RETURN_IF_ERROR(read_run(device_kind, run, &options));
+    RunMemoryChecker memory(device_kind, body->checked.alignment());
     FATTN_RETURN_IF_ERROR(kind.check(body->checked, args, &memory, &checked));
     memory.add_workspace(options.workspace, options.workspace_bytes);
     FATTN_RETURN_IF_ERROR(memory.check_overlaps());

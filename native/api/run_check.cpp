@@ -13,7 +13,7 @@ constexpr int64 kArrayElementBytes = 4;  // int32 indices and f32 vectors
 
 }  // namespace
 
-Status read_cpu_run(const fattn_run* given, RunOptions* out) {
+Status read_run(fattn_device_kind kind, const fattn_run* given, RunOptions* out) {
     *out = RunOptions{};
     if (given == nullptr) return {};
     fattn_run run;
@@ -28,8 +28,13 @@ Status read_cpu_run(const fattn_run* given, RunOptions* out) {
         return invalid(text("run->max_threads is ", run.max_threads,
                             "; allowed are positive numbers, and 0 for the device's own"));
     }
-    if (run.stream != nullptr) {
+    const bool on_host = kind == FATTN_DEVICE_KIND_CPU;
+    if (on_host && run.stream != nullptr) {
         return invalid("run->stream is given; on the CPU it must be NULL, the call is synchronous");
+    }
+    if (!on_host && run.cancel != nullptr) {
+        return invalid(
+            "run->cancel is given; on a CUDA device it must be NULL, the call only enqueues");
     }
     if (run.workspace == nullptr && run.workspace_bytes != 0) {
         return invalid(text("run->workspace is NULL with workspace_bytes ", run.workspace_bytes,
@@ -39,7 +44,7 @@ Status read_cpu_run(const fattn_run* given, RunOptions* out) {
         return invalid("run->cancel is not aligned; its address must be a multiple of 4");
     }
     *out = {.max_threads = run.max_threads,
-            .stream = nullptr,
+            .stream = run.stream,
             .workspace = run.workspace,
             .workspace_bytes = run.workspace_bytes,
             .cancel = run.cancel};

@@ -10,8 +10,8 @@
 
 namespace fattn::api {
 
-/// Reads the run block of a CPU call; NULL means all defaults.
-Status read_cpu_run(const fattn_run* given, RunOptions* out);
+/// Reads the run block of a call on a device of this kind; NULL means all defaults.
+Status read_run(fattn_device_kind kind, const fattn_run* given, RunOptions* out);
 
 /// Collects the memory of one run, checking each pointer, then checks that what is written meets
 /// nothing else.
@@ -19,7 +19,11 @@ class RunMemoryChecker {
   public:
     enum class Role { kInput, kOutput };
 
-    explicit RunMemoryChecker(uint32 pointer_alignment) : pointer_alignment_(pointer_alignment) {}
+    RunMemoryChecker(fattn_device_kind kind, uint32 pointer_alignment)
+        : kind_(kind), pointer_alignment_(pointer_alignment) {}
+
+    /// Whether the pointers are of this process's memory, whose contents can be looked at.
+    bool on_host() const { return kind_ == FATTN_DEVICE_KIND_CPU; }
 
     /// A tensor that the run needs, unless it has no elements.
     Status need(const char* name, const void* data, const TensorLayout& layout, Role role);
@@ -44,6 +48,7 @@ class RunMemoryChecker {
     Status add(const char* name, const Region& region, int64 alignment, Role role);
 
     static constexpr int kMaxEntries = 32;
+    const fattn_device_kind kind_;
     const uint32 pointer_alignment_;
     std::array<Entry, kMaxEntries> entries_{};
     int num_entries_ = 0;

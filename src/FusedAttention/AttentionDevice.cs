@@ -162,6 +162,22 @@ public sealed unsafe class AttentionDevice : IDisposable
         return "CUDA: a GPU is present, but these plans take tensors in host memory.";
     }
 
+    /// <summary>The GPUs that the native library opens here; none without a driver.</summary>
+    internal static List<DeviceDescription> DescribeCuda()
+    {
+        NativeRuntime.EnsureLoaded();
+        var found = new List<DeviceDescription>();
+        fattn_device* device;
+        while (NativeMethods.fattn_device_open(fattn_device_kind.FATTN_DEVICE_KIND_CUDA, found.Count, null, &device)
+            == fattn_status.FATTN_STATUS_OK)
+        {
+            using var opened = new AttentionDevice(device, isShared: false);
+            found.Add(opened.Describe());
+        }
+
+        return found;
+    }
+
     private static AttentionDevice OpenShared()
     {
         NativeRuntime.EnsureLoaded();

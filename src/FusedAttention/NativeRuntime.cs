@@ -56,6 +56,7 @@ public static unsafe class NativeRuntime
             try
             {
                 devices.Add(AttentionDevice.Cpu.Describe());
+                devices.AddRange(AttentionDevice.DescribeCuda());
                 unavailable.Add(AttentionDevice.ExplainCuda());
             }
             catch (AttentionException failure)

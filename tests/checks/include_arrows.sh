@@ -12,8 +12,9 @@ declare -A may_include=(
     [native/plan]="plan core"
     [native/reference]="reference core"
     [native/cpu]="cpu backend core"
-    [native/cuda/runtime]="cuda/runtime"
-    [native/cuda/host]="cuda/host cuda/runtime backend core"
+    [native/cuda/runtime]="cuda/runtime backend"
+    [native/cuda/build]="cuda/runtime"
+    [native/cuda/host]="cuda/host cuda/device cuda/runtime backend core"
     [native/cuda/device]="cuda/device core"
     [native/api]="api include plan backend cpu cuda/host core"
 )

@@ -7,7 +7,7 @@ reduce_samples
 # Planners, checks and the reference do the same on every processor.
 rooms="cpu;conformance;include"
 [[ $FATTN_TEST_MODE == reduced ]] || rooms=all
-native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON "-DFATTN_TEST_ROOMS=$rooms" \
+native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON "-DFATTN_TEST_ROOMS=$rooms" -DFATTN_CUDA_KERNELS=OFF \
     -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64-linux-gnu.cmake"
 
 # Left out: a fork that qemu cannot follow, results that are wrong on purpose, and laws about threads, which do not depend on

@@ -48,6 +48,13 @@ internal static class DoctorVerb
         bool isHealthy = true;
         foreach (DeviceDescription device in report.Devices)
         {
+            if (device.Kind == DeviceKind.Cuda)
+            {
+                text.WriteLine($"cuda:{device.Index}: {device.Name}");
+                text.WriteLine($"  {device.Reason}");
+                continue;
+            }
+
             text.WriteLine($"cpu: {device.Name}, {device.Threads} threads");
             text.WriteLine($"  chosen: {DeviceArguments.NameOf(device.Target)}. {device.Reason}");
             foreach (CpuTarget target in device.BuiltTargets)

@@ -29,6 +29,13 @@ internal static class InfoVerb
         text.WriteLine($"         {report.LibraryPath}");
         foreach (DeviceDescription device in report.Devices)
         {
+            if (device.Kind == DeviceKind.Cuda)
+            {
+                text.WriteLine($"device:  cuda:{device.Index}, {device.Name}");
+                text.WriteLine($"         {device.Reason}");
+                continue;
+            }
+
             text.WriteLine($"device:  cpu, {device.Name}, {device.Threads} threads");
             text.WriteLine($"         instruction sets here: {Names(device.AvailableTargets)}");
             text.WriteLine($"         in use: {DeviceArguments.NameOf(device.Target)}. {device.Reason}");

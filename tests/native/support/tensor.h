@@ -54,6 +54,10 @@ class Tensor {
     std::vector<double> values() const;
     /// Whether every byte that belongs to no element is still poison.
     bool gaps_untouched() const;
+    /// All memory, gaps and margins included, for copies to and from a device, and where the first
+    /// element is in it.
+    std::vector<std::byte>& memory() { return memory_; }
+    static constexpr std::size_t first_byte() { return kMargin; }
     /// Whether all memory is equal, gaps included.
     bool same_bytes(const Tensor& other) const { return memory_ == other.memory_; }
 

@@ -1,0 +1,22 @@
+# fattn_find_cuda_toolkit(): sets FATTN_NVCC and FATTN_PTXAS to the CUDA compilers that kernels are built with, empty where
+# FATTN_CUDA_KERNELS is off or no toolkit is found, which one line then says. Looked at: CUDA_HOME, PATH, and the folder
+# that `build.sh cuda-toolkit` fills.
+function(fattn_find_cuda_toolkit)
+  set(FATTN_NVCC "" PARENT_SCOPE)
+  set(FATTN_PTXAS "" PARENT_SCOPE)
+  if(NOT FATTN_CUDA_KERNELS)
+    message(STATUS "CUDA kernels: left out (FATTN_CUDA_KERNELS is off); NVRTC compiles them on the user's machine")
+    return()
+  endif()
+  set(hints "$ENV{CUDA_HOME}")
+  set(own "${PROJECT_SOURCE_DIR}/.build/cuda-toolkit/bin")
+  find_program(nvcc NAMES nvcc HINTS ${hints} PATH_SUFFIXES bin PATHS "${own}" NO_CACHE)
+  find_program(ptxas NAMES ptxas HINTS ${hints} PATH_SUFFIXES bin PATHS "${own}" NO_CACHE)
+  if(NOT nvcc OR NOT ptxas)
+    message(STATUS "CUDA kernels: left out, no CUDA compiler was found; ./build.sh cuda-toolkit lays one into .build")
+    return()
+  endif()
+  message(STATUS "CUDA kernels: compiled by ${nvcc}")
+  set(FATTN_NVCC "${nvcc}" PARENT_SCOPE)
+  set(FATTN_PTXAS "${ptxas}" PARENT_SCOPE)
+endfunction()

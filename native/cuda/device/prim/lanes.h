@@ -1,0 +1,40 @@
+// Where a thread stands in its block and grid, and the barriers of warps and blocks; called by
+// every kernel.
+#pragma once
+
+#include "core/types.h"
+
+namespace fattn::prim {
+
+constexpr uint32 kWarpSize = 32;
+constexpr uint32 kAllLanes = 0xFFFFFFFFu;
+
+/// mov of %tid.x and %ctaid.x. Every call reads them: what is found from them again is not kept in
+/// registers since the last time.
+__device__ inline uint32 thread_idx() {
+    uint32 x;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(x));
+    return x;
+}
+__device__ inline uint32 block_idx() {
+    uint32 x;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(x));
+    return x;
+}
+
+/// bar.sync 0: every thread of the block arrives, and sees what the others wrote before.
+__device__ inline void sync_block() { asm volatile("bar.sync 0;" ::: "memory"); }
+
+/// bar.warp.sync: the same among the lanes of a warp.
+__device__ inline void sync_warp() { asm volatile("bar.warp.sync 0xFFFFFFFF;" ::: "memory"); }
+
+/// shfl.sync.bfly.b32: the value of the lane whose number differs in the bits of lane_mask.
+__device__ inline float shuffle_xor(float x, uint32 lane_mask) {
+    float result;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xFFFFFFFF;"
+                 : "=f"(result)
+                 : "f"(x), "r"(lane_mask));
+    return result;
+}
+
+}  // namespace fattn::prim

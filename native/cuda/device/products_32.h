@@ -1,0 +1,125 @@
+// The two matrix products of a tile for f32 on tensor cores: every factor is the sum of two tf32
+// numbers, and three of the four products are made; called by the softmax kernels.
+//
+// Tensor cores truncate where they add. So a tile's products of weights and values go to zeroed
+// sums first, which are then added to the output with one rounding each.
+#pragma once
+
+#include "core/float_ops.h"
+#include "core/types.h"
+#include "cuda/device/prim/arithmetic.h"
+#include "cuda/device/prim/matrix.h"
+#include "cuda/device/prim/memory.h"
+#include "cuda/device/tile_rows.h"
+
+namespace fattn::cuda {
+
+/// Numbers as high + low, each with 11 bits; what is lost is below 2^-22 of the number.
+template <int kCount>
+struct SplitNumbers {
+    uint32 high[kCount];
+    uint32 low[kCount];
+
+    __device__ void set(int n, float x) {
+        high[n] = prim::to_tf32(x);
+        // Of an infinity or NaN the high part alone counts: the difference would turn both to NaN.
+        const float rest = x - float_of_bits(high[n]);
+        low[n] = fattn::abs(x) < kInfinity ? prim::to_tf32(rest) : 0u;
+    }
+};
+
+__device__ inline void multiply_add_split(float (&c)[4], const SplitNumbers<4>& a,
+                                          const SplitNumbers<2>& b) {
+    prim::multiply_add_tf32(c, a.low, b.high[0], b.high[1]);
+    prim::multiply_add_tf32(c, a.high, b.low[0], b.low[1]);
+    prim::multiply_add_tf32(c, a.high, b.high[0], b.high[1]);
+}
+
+/// Every warp has kRowBlocks blocks of 16 queries against kTileKv keys.
+template <int kHeadDim, int kRowBlocks, int kTileKv>
+struct Products32 {
+    using Rows = RowTile<kHeadDim, 4>;
+    static constexpr int kKeyBlocks = kTileKv / 8;
+    static constexpr int kDimBlocks = kHeadDim / 8;
+    static_assert(kRowBlocks == 1, "registers hold one block of 16 queries");
+    static_assert(kTileKv <= 64, "a tile's sums are made without rounding of their own");
+
+    uint32 s_q_row;  // the lane's rows for ldmatrix
+    uint32 s_k_row;
+    uint32 s_v;
+    uint32 lane;
+
+    __device__ Products32(uint32 s_q, uint32 s_k, uint32 s_v_tile, uint32 first_row,
+                          uint32 lane_idx)
+        : s_q_row(s_q + (first_row + (lane_idx & 15)) * Rows::kRowBytes),
+          s_k_row(s_k + ((lane_idx >> 4) * 8 + (lane_idx & 7)) * Rows::kRowBytes),
+          s_v(s_v_tile),
+          lane(lane_idx) {}
+
+    /// r_s = Q K^T.
+    __device__ void scores(float (&r_s)[kRowBlocks][kKeyBlocks][4]) const {
+#pragma unroll
+        for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_s[0][n][e] = 0.0F;
+        }
+#pragma unroll 2
+        for (uint32 d = 0; d < kHeadDim / 8; ++d) {
+            // Rows of all blocks have the lane's last three bits, which alone exchange chunks.
+            const uint32 q_chunk = (2 * d + (lane >> 4)) ^ (lane & 7);
+            const uint32 k_chunk = (2 * d + (lane >> 3 & 1)) ^ (lane & 7);
+            const prim::Blocks r_q = prim::load_blocks(s_q_row + q_chunk * 16);
+            SplitNumbers<4> a;
+#pragma unroll
+            for (int e = 0; e < 4; ++e) a.set(e, float_of_bits(r_q.x[e]));
+#pragma unroll
+            for (uint32 n = 0; n < kKeyBlocks; n += 2) {
+                const prim::Blocks r_k =
+                    prim::load_blocks(s_k_row + n * 8 * Rows::kRowBytes + k_chunk * 16);
+#pragma unroll
+                for (uint32 half = 0; half < 2; ++half) {
+                    SplitNumbers<2> b;
+                    b.set(0, float_of_bits(r_k.x[2 * half]));
+                    b.set(1, float_of_bits(r_k.x[2 * half + 1]));
+                    multiply_add_split(r_s[0][n + half], a, b);
+                }
+            }
+        }
+    }
+
+    /// r_o += P V with the weights P in r_p, in the places of the scores. A lane holds the weights
+    /// of keys 2t and 2t + 1 of a block where A has columns t and t + 4: the values' rows are taken
+    /// in the same order.
+    __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
+                           const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
+        SplitNumbers<4> a[kKeyBlocks];
+#pragma unroll
+        for (int j = 0; j < kKeyBlocks; ++j) {
+            a[j].set(0, r_p[0][j][0]);
+            a[j].set(1, r_p[0][j][2]);
+            a[j].set(2, r_p[0][j][1]);
+            a[j].set(3, r_p[0][j][3]);
+        }
+        const uint32 first = lane % 4 * 2;
+#pragma unroll
+        for (uint32 d = 0; d < kDimBlocks; ++d) {
+            float sum[4] = {};
+            const uint32 column = d * 8 + lane / 4;
+#pragma unroll
+            for (uint32 j = 0; j < kKeyBlocks; ++j) {
+                SplitNumbers<2> b;
+#pragma unroll
+                for (uint32 n = 0; n < 2; ++n) {
+                    const uint32 s_from = s_v + j * 8 * Rows::kRowBytes +
+                                          Rows::at(first + n, column / 4) + column % 4 * 4;
+                    b.set(static_cast<int>(n), float_of_bits(prim::load_shared(s_from)));
+                }
+                multiply_add_split(sum, a[j], b);
+            }
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_o[0][d][e] += sum[e];
+        }
+    }
+};
+
+}  // namespace fattn::cuda

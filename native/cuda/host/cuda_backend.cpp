@@ -1,0 +1,113 @@
+// The CUDA backend; see cuda_backend.h.
+#include "cuda/host/cuda_backend.h"
+
+#include "backend/text.h"
+#include "cuda/host/dense_forward.h"
+#include "cuda/host/dense_kernel.h"
+#include "cuda/runtime/error.h"
+
+namespace fattn::cuda {
+namespace {
+
+constexpr Architecture kOldest = 80;
+
+Status no_kernels(const char* what) {
+    return {StatusCode::kUnsupported,
+            text(what, " has no CUDA kernel in this version; make the plan on the CPU device")};
+}
+
+}  // namespace
+
+Status CudaBackend::open(int ordinal, std::unique_ptr<CudaBackend>* backend) {
+    const Driver* driver = nullptr;
+    FATTN_CUDA_RETURN_IF_ERROR(process_driver(&driver));
+    DeviceProperties properties;
+    FATTN_CUDA_RETURN_IF_ERROR(describe_device(*driver, ordinal, &properties));
+    if (properties.architecture < kOldest) {
+        return {StatusCode::kUnsupported,
+                text("CUDA device ", ordinal, " (", properties.name, ") is of compute capability ",
+                     properties.architecture / 10, ".", properties.architecture % 10,
+                     "; the kernels need ", kOldest / 10, ".", kOldest % 10, " or newer")};
+    }
+    ImageOrigins origins;
+    FATTN_CUDA_RETURN_IF_ERROR(process_origins(*driver, &origins));
+    std::shared_ptr<const Device> device;
+    FATTN_CUDA_RETURN_IF_ERROR(Device::open(*driver, ordinal, &device));
+    backend->reset(new CudaBackend(std::move(device), origins));
+    return {};
+}
+
+std::string CudaBackend::reason() const {
+    const Driver& driver = device_->driver();
+    const std::size_t images = origins_.packs->images.entries().size();
+    return text("sm_", device_->properties().architecture, ", driver of CUDA ",
+                version_text(driver.version()),
+                driver.named() ? text(" from ", driver.path(), " (FATTN_CUDA_DRIVER)") : "", ", ",
+                images, " prebuilt kernel images, ",
+                origins_.nvrtc == nullptr
+                    ? std::string("no NVRTC")
+                    : text("NVRTC ", origins_.nvrtc->major(), ".", origins_.nvrtc->minor()));
+}
+
+Status CudaBackend::supports(const DenseProblem& problem) const {
+    if (problem.backward) return no_kernels("the backward pass of dense attention");
+    return supports_dense_forward(problem);
+}
+
+Status CudaBackend::make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) {
+    FATTN_CUDA_RETURN_IF_ERROR(supports(problem));
+    return make_dense_kernel(problem, device_, &store_, kernel);
+}
+
+TileShape CudaBackend::dense_tiles(const DenseProblem& problem) const {
+    const ForwardTile tile = general_key(problem).tile();
+    return {.q = tile.tile_q, .kv = tile.tile_kv};
+}
+
+Status CudaBackend::supports(const NeighborhoodProblem&) const {
+    return no_kernels("neighborhood attention");
+}
+
+Status CudaBackend::make_neighborhood(const NeighborhoodProblem& problem,
+                                      const NeighborhoodSchedules&,
+                                      std::unique_ptr<NeighborhoodKernel>*) {
+    return supports(problem);
+}
+
+GatherTiles CudaBackend::gather_tiles(const DenseProblem& problem) const {
+    const ForwardTile tile = general_key(problem).tile();
+    return {.most_rows = tile.tile_q,
+            .most_keys = tile.tile_kv,
+            .row_tile = tile.tile_q,
+            .key_tile = tile.tile_kv,
+            .row_group = 16,
+            .key_group = 8,
+            .gather_rows = 0,
+            .tile_row = 1};
+}
+
+Status CudaBackend::supports(const S2Problem&) const { return no_kernels("S2 attention"); }
+
+Status CudaBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>*) {
+    return supports(problem);
+}
+
+Status CudaBackend::make_permuted_block(const PermutedBlockProblem&,
+                                        std::unique_ptr<PermutedBlockKernel>*) {
+    return no_kernels("permuted block-sparse attention");
+}
+
+Status CudaBackend::make_lightning(const LightningProblem&, std::unique_ptr<LightningKernel>*) {
+    return no_kernels("lightning attention");
+}
+
+Status CudaBackend::merge(const MergeProblem&, const RunOptions&) {
+    return no_kernels("merging partial results");
+}
+
+Status CudaBackend::measure(Peak, int, double, double*) { return no_kernels("measuring peaks"); }
+
+// What cannot be freed, because the device is gone, is not held by it any more either.
+void CudaBackend::trim() { static_cast<void>(pool_.trim().ok()); }
+
+}  // namespace fattn::cuda

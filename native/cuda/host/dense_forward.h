@@ -1,0 +1,42 @@
+// Turns a dense problem into the key, parameters and grid of its forward kernel: plain arithmetic,
+// no driver; called by the CUDA backend when it makes a plan and when it runs one.
+#pragma once
+
+#include <string>
+
+#include "backend/status.h"
+#include "core/problem.h"
+#include "cuda/device/softmax_forward_params.h"
+
+namespace fattn::cuda {
+
+/// One compiled kernel.
+struct ForwardKey {
+    DType dtype;
+    int32 head_dim;  // one of kHeadDims
+    Features features;
+
+    bool operator==(const ForwardKey&) const = default;
+    ForwardTile tile() const;
+    /// The kernel's symbol, and the translation unit that holds it.
+    std::string name() const;
+    std::string unit() const;
+};
+
+/// Everything that a launch needs.
+struct ForwardLaunch {
+    ForwardKey key;
+    SoftmaxForwardParams params;
+    uint32 num_blocks;  // 0: there are no rows, and nothing is launched
+};
+
+/// Not ok with the reason when no key computes the problem.
+Status supports_dense_forward(const DenseProblem& problem);
+
+/// The key that computes a supported problem whatever its runs bring.
+ForwardKey general_key(const DenseProblem& problem);
+
+/// Of one run of a supported problem: the lean key where problem and pointers allow it.
+ForwardLaunch dense_forward_launch(const DenseProblem& problem, const DenseForwardArgs& args);
+
+}  // namespace fattn::cuda

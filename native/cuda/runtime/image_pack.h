@@ -1,0 +1,54 @@
+// A container of kernel images or kernel sources, compressed one by one; made by the build's
+// packer, embedded into the library or kept as a file, read by the kernel store.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/status.h"
+
+namespace fattn::cuda {
+
+enum class ImageKind : std::uint32_t { kSource = 0, kPtx = 1, kCubin = 2 };
+
+/// What a pack knows of an image without unpacking it.
+struct ImageEntry {
+    ImageKind kind = ImageKind::kSource;
+    std::string name;    // of the device source, as "dense_forward_bf16"; of a source its path
+    std::string target;  // "sm_80", "sm_90a"; of PTX "compute_80"; of a source empty
+    std::uint64_t bytes = 0;
+    std::uint64_t stored_bytes = 0;
+};
+
+struct Image {
+    ImageKind kind = ImageKind::kSource;
+    std::string name;
+    std::string target;
+    std::string content;
+};
+
+/// The container's bytes; images keep their order.
+std::string write_pack(const std::vector<Image>& images);
+
+/// Views a container, whose bytes must outlive it.
+class ImagePack {
+  public:
+    /// INTERNAL naming what is wrong for bytes that are no container or a damaged one. what names
+    /// the container in errors.
+    static Status open(std::string_view bytes, std::string what, ImagePack* pack);
+
+    const std::vector<ImageEntry>& entries() const { return entries_; }
+
+    /// Unpacks an entry and compares it with its checksum.
+    Status read(std::size_t entry, std::string* content) const;
+
+  private:
+    std::string what_;
+    std::vector<ImageEntry> entries_;
+    std::vector<std::string_view> stored_;
+    std::vector<std::string_view> checksums_;
+};
+
+}  // namespace fattn::cuda

@@ -1,0 +1,70 @@
+// Reads and writes of a warp's lanes in every state space, with all their checks. Used by loads,
+// stores, atomics and copies.
+#pragma once
+
+#include <cstdint>
+
+#include "exec/shadow.h"
+#include "exec/warp.h"
+#include "gpu/memory.h"
+#include "ptx/types.h"
+
+namespace fattn::vgpu {
+
+struct Access {
+    ptx::Space space = ptx::Space::kGeneric;
+    uint32_t bytes = 4;  // of a lane, at most 32
+    AccessFlags flags = kPlain;
+    bool non_coherent = false;
+};
+
+// Where a lane's bytes lie on this machine.
+struct Place {
+    std::byte* data = nullptr;
+    uint8_t* defined = nullptr;      // null: everything is
+    SharedMemory* shared = nullptr;  // one of these two, or neither for local memory and parameters
+    const MemoryBlock* block = nullptr;
+    uint64_t address = 0;  // in device memory, or the offset in shared memory
+};
+
+inline constexpr uint32_t kLaneBytes = 32;  // between lanes in the buffers below
+
+struct LaneData {
+    alignas(64) std::byte bytes[32 * kLaneBytes];
+    alignas(64) uint32_t defined[32];  // a bit for each byte
+};
+
+// Base and offset of operand `i`, which is a 64-bit or, when `narrow`, a 32-bit register.
+inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to, uint64_t offset,
+                           bool narrow) {
+    if (narrow) {
+        const uint32_t* a = w.src<uint32_t>(op, i);
+        for (uint32_t lane = 0; lane < 32; ++lane)
+            to[lane] = static_cast<uint32_t>(a[lane] + offset);
+    } else {
+        const uint64_t* a = w.src<uint64_t>(op, i);
+        for (uint32_t lane = 0; lane < 32; ++lane) to[lane] = a[lane] + offset;
+    }
+}
+
+inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to) {
+    lane_addresses(w, op, i, to, static_cast<uint64_t>(op.offset), op.aux2 & 1);
+}
+
+// Faults when the bytes lie nowhere or are misaligned.
+Place resolve(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,
+              uint32_t bytes, bool writes);
+
+void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                const Access& access, LaneData& to);
+void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                    const Access& access, const LaneData& from);
+
+// Counts sectors or wavefronts of one warp instruction.
+void count_traffic(Warp& w, uint32_t mask, const uint64_t* addresses, uint32_t bytes,
+                   ptx::Space space, bool writes);
+
+// Whether a generic or shared address of another block of the cluster is meant, and which.
+inline constexpr uint32_t kRankShift = 24;
+
+}  // namespace fattn::vgpu

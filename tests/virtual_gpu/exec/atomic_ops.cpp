@@ -1,0 +1,241 @@
+// atom and red: read, compute and write as one, lane after lane.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "exec/access.h"
+#include "exec/decoding.h"
+#include "exec/fences.h"
+#include "exec/grid.h"
+#include "exec/half.h"
+#include "exec/lanes.h"
+
+namespace fattn::vgpu {
+namespace {
+
+using ptx::Operand;
+using ptx::Space;
+using ptx::Type;
+
+enum class Rmw : uint8_t { kAdd, kMin, kMax, kAnd, kOr, kXor, kExch, kCas, kInc, kDec };
+
+template <class T>
+T integer(Rmw what, T old, T b, T c) {
+    using U = std::make_unsigned_t<T>;
+    switch (what) {
+        case Rmw::kAdd:
+            return static_cast<T>(static_cast<U>(old) + static_cast<U>(b));
+        case Rmw::kMin:
+            return std::min(old, b);
+        case Rmw::kMax:
+            return std::max(old, b);
+        case Rmw::kAnd:
+            return static_cast<T>(old & b);
+        case Rmw::kOr:
+            return static_cast<T>(old | b);
+        case Rmw::kXor:
+            return static_cast<T>(old ^ b);
+        case Rmw::kExch:
+            return b;
+        case Rmw::kCas:
+            return old == b ? c : old;
+        case Rmw::kInc:
+            return old >= b ? T{0} : static_cast<T>(old + 1);
+        case Rmw::kDec:
+            return old == 0 || old > b ? b : static_cast<T>(old - 1);
+    }
+    return old;
+}
+
+template <class T>
+uint64_t as_integer(Rmw what, uint64_t old, uint64_t b, uint64_t c) {
+    return static_cast<uint64_t>(static_cast<std::make_unsigned_t<T>>(
+        integer<T>(what, static_cast<T>(old), static_cast<T>(b), static_cast<T>(c))));
+}
+
+uint16_t half_result(Rmw what, uint16_t a, uint16_t b, bool brain) {
+    const double x = brain ? bf16_value(a) : f16_value(a), y = brain ? bf16_value(b) : f16_value(b);
+    double made = x + y;
+    if (what == Rmw::kMin) made = std::isnan(x) ? y : std::isnan(y) ? x : std::min(x, y);
+    if (what == Rmw::kMax) made = std::isnan(x) ? y : std::isnan(y) ? x : std::max(x, y);
+    return brain ? to_bf16(made) : to_f16(made);
+}
+
+uint64_t compute(Type type, Rmw what, uint64_t old, uint64_t b, uint64_t c) {
+    switch (type) {
+        case Type::kB16:
+            return as_integer<uint16_t>(what, old, b, c);
+        case Type::kB32:
+        case Type::kU32:
+            return as_integer<uint32_t>(what, old, b, c);
+        case Type::kS32:
+            return as_integer<int32_t>(what, old, b, c);
+        case Type::kB64:
+        case Type::kU64:
+            return as_integer<uint64_t>(what, old, b, c);
+        case Type::kS64:
+            return as_integer<int64_t>(what, old, b, c);
+        case Type::kF32:
+            return std::bit_cast<uint32_t>(
+                flush(flush(std::bit_cast<float>(static_cast<uint32_t>(old))) +
+                      flush(std::bit_cast<float>(static_cast<uint32_t>(b)))));
+        case Type::kF64:
+            return std::bit_cast<uint64_t>(std::bit_cast<double>(old) + std::bit_cast<double>(b));
+        case Type::kF16:
+        case Type::kBf16:
+            return half_result(what, static_cast<uint16_t>(old), static_cast<uint16_t>(b),
+                               type == Type::kBf16);
+        default: {
+            const bool brain = type == Type::kBf16x2;
+            return half_result(what, static_cast<uint16_t>(old), static_cast<uint16_t>(b), brain) |
+                   uint32_t{half_result(what, static_cast<uint16_t>(old >> 16),
+                                        static_cast<uint16_t>(b >> 16), brain)}
+                       << 16;
+        }
+    }
+}
+
+// aux: bits 0-7 type, 8-15 operation, 16-23 space, 24-31 elements, 32 acquires, 33 releases.
+Step atomic(Warp& w, const Op& op, uint32_t mask) {
+    const auto type = static_cast<Type>(op.aux & 255);
+    const auto what = static_cast<Rmw>(op.aux >> 8 & 255);
+    const auto space = static_cast<Space>(op.aux >> 16 & 255);
+    const auto count = static_cast<uint32_t>(op.aux >> 24 & 255);
+    const uint32_t bytes = bytes_of(type);
+    if (w.grid.options.checks.uninitialised) {
+        for (uint32_t i = 0; i < op.num_src; ++i)
+            w.need_defined(op, op.src(i), mask, i == 0 ? "an address" : "an operand of an atomic");
+    }
+    alignas(64) uint64_t addresses[32];
+    lane_addresses(w, op, 0, addresses);
+    if (op.aux >> 33 & 1) release_fence(w, mask);
+    w.cta.cluster.has_acquired = true;
+    const auto value = [&](uint32_t source, uint32_t lane) {
+        uint64_t bits = 0;
+        std::memcpy(
+            &bits,
+            reinterpret_cast<const std::byte*>(w.lanes<uint16_t>(op.src(source))) + lane * bytes,
+            bytes);
+        return bits;
+    };
+    uint32_t undefined = 0;
+    each_lane(mask, [&](uint32_t lane) {
+        const Place place = resolve(w, op, lane, space, addresses[lane], bytes * count, true);
+        if (w.grid.options.checks.races) {
+            if (place.shared)
+                place.shared->write(w, op, lane, static_cast<uint32_t>(place.address),
+                                    bytes * count, kStrong, nullptr);
+            if (place.block)
+                w.grid.global_shadow.write(w, op, lane, *place.block, place.address, bytes * count,
+                                           kStrong, nullptr);
+        }
+        for (uint32_t k = 0; k < count; ++k) {
+            std::byte* data = place.data + k * bytes;
+            uint64_t old = 0;
+            std::memcpy(&old, data, bytes);
+            bool defined = true;
+            for (uint32_t i = 0; place.defined && i < bytes; ++i)
+                defined &= place.defined[k * bytes + i] != 0;
+            if (!defined && what != Rmw::kExch && w.grid.options.checks.uninitialised) {
+                w.fault(op, lane, FaultKind::kUninitialised,
+                        "an atomic reads memory that was never written", {}, addresses[lane]);
+            }
+            const uint64_t made = compute(type, what, old, value(1 + k, lane),
+                                          what == Rmw::kCas ? value(2, lane) : 0);
+            std::memcpy(data, &made, bytes);
+            if (place.defined) std::memset(place.defined + k * bytes, 0xff, bytes);
+            if (op.num_dst > 0) {
+                std::memcpy(
+                    reinterpret_cast<std::byte*>(w.lanes<uint16_t>(op.dst(0))) + lane * bytes, &old,
+                    bytes);
+                if (!defined) undefined |= 1u << lane;
+            }
+        }
+    });
+    if (op.num_dst > 0) {
+        w.set_defined(op.dst(0), mask, ~undefined);
+        if (undefined) w.set_origin(op.dst(0), w.program.index_of(op) + 1);
+    }
+    if (op.aux >> 32 & 1) acquire_fence(w, mask);
+    if (w.grid.options.statistics) count_traffic(w, mask, addresses, bytes * count, space, true);
+    w.grid.made_progress();
+    return Step::kNext;
+}
+
+void decode_atomic(Decoding& d) {
+    const bool returns = d.in.opcode == "atom";
+    const auto order = d.take_one({"relaxed", "acquire", "release", "acq_rel"});
+    d.take_one({"cta", "cluster", "gpu", "sys"});
+    const auto where = d.take_one({"global", "shared", "shared::cta", "shared::cluster"});
+    const Space space = where == "global" ? Space::kGlobal
+                        : where.empty()   ? Space::kGeneric
+                                          : Space::kShared;
+    struct Name {
+        std::string_view text;
+        Rmw what;
+    };
+    constexpr Name kNames[] = {{"add", Rmw::kAdd},   {"min", Rmw::kMin}, {"max", Rmw::kMax},
+                               {"and", Rmw::kAnd},   {"or", Rmw::kOr},   {"xor", Rmw::kXor},
+                               {"exch", Rmw::kExch}, {"cas", Rmw::kCas}, {"inc", Rmw::kInc},
+                               {"dec", Rmw::kDec}};
+    bool found = false;
+    Rmw what = Rmw::kAdd;
+    for (const Name& name : kNames) {
+        if (!d.take(name.text)) continue;
+        what = name.what;
+        found = true;
+        break;
+    }
+    if (!found) d.fail("an operation such as .add is missing");
+    const bool hinted = d.take("L2::cache_hint");
+    const uint32_t width = d.take_width();
+    const bool no_ftz = d.take("noftz");
+    const Type type = d.take_type();
+    const bool bits = what == Rmw::kAnd || what == Rmw::kOr || what == Rmw::kXor ||
+                      what == Rmw::kExch || what == Rmw::kCas;
+    const bool half = is_half(type);
+    const bool fits =
+        bits ? type == Type::kB32 || type == Type::kB64 || (type == Type::kB16 && what == Rmw::kCas)
+        : what == Rmw::kInc || what == Rmw::kDec ? type == Type::kU32
+        : what == Rmw::kAdd
+            ? type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
+                  type == Type::kS64 || type == Type::kF32 || type == Type::kF64 || half
+            : type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
+                  type == Type::kS64 || (half && width > 1);
+    if (!fits)
+        d.fail("the type ." + std::string(ptx::info(type).name) + " does not fit the operation");
+    if (half != no_ftz) d.fail(".noftz comes with f16 and bf16, and with them alone");
+    if (!returns && (what == Rmw::kExch || what == Rmw::kCas))
+        d.fail("red has no .exch and no .cas");
+    if (width > 1) {
+        d.need_arch(90, "a vector");
+        if (returns) d.unsupported("vectors are offered for red");
+        if (type != Type::kF32 && !half) d.fail("vectors are of f32, f16 and bf16");
+    }
+    const size_t operands =
+        (returns ? 1u : 0u) + 2 + (what == Rmw::kCas ? 1 : 0) + (hinted ? 1 : 0);
+    d.need_count(operands, operands);
+    size_t next = 0;
+    if (returns) d.dst(d.in.operands[next++], bytes_of(type));
+    d.address(d.in.operands[next++]);
+    if (width == 1) {
+        d.src(d.in.operands[next++], type);
+    } else {
+        for (const Operand& element : d.elements(d.in.operands[next++], width, width))
+            d.src(element, type);
+    }
+    if (what == Rmw::kCas) d.src(d.in.operands[next++], type);
+    const bool acquires = order == "acquire" || order == "acq_rel",
+               releases = order == "release" || order == "acq_rel";
+    d.op.aux = static_cast<uint64_t>(type) | static_cast<uint64_t>(what) << 8 |
+               static_cast<uint64_t>(space) << 16 | uint64_t{width} << 24 |
+               uint64_t{acquires} << 32 | uint64_t{releases} << 33;
+    d.op.propagates = false;
+    d.finish(atomic, "atomic");
+}
+
+}  // namespace
+
+void add_atomic_opcodes(OpcodeTable& table) { table["atom"] = table["red"] = decode_atomic; }
+
+}  // namespace fattn::vgpu

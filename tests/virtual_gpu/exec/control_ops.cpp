@@ -1,0 +1,265 @@
+// Control: branches, ends of threads, traps, named barriers, fences, and what programmatic launches
+// say.
+#include <bit>
+#include <cstring>
+
+#include "exec/cta.h"
+#include "exec/decoding.h"
+#include "exec/fences.h"
+#include "exec/flatten.h"
+#include "exec/grid.h"
+#include "exec/lanes.h"
+
+namespace fattn::vgpu {
+
+void acquire_fence(Warp& warp, uint32_t) { warp.cta.cluster.has_acquired = true; }
+void release_fence(Warp& warp, uint32_t) { warp.cta.cluster.has_acquired = true; }
+
+namespace {
+
+using ptx::Operand;
+using ptx::Type;
+
+// A branch runs for the lanes that take it; `mask` of the path tells the others.
+Step branch(Warp& w, const Op& op, uint32_t mask) {
+    const uint32_t all = w.current().mask;
+    if (mask == all) {
+        w.jump(op.target);
+    } else {
+        w.diverge(op, mask, all);
+    }
+    return Step::kJumped;
+}
+
+Step uniform_branch(Warp& w, const Op& op, uint32_t mask) {
+    if (mask != w.current().mask && w.grid.options.checks.convergence) {
+        w.fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kDivergence,
+                "a .uni branch is taken by some lanes of a path and not by others");
+    }
+    return branch(w, op, mask);
+}
+
+void decode_bra(Decoding& d) {
+    const bool uniform = d.take("uni");
+    d.op.is_branch = true;
+    d.op.propagates = false;
+    d.finish(uniform ? uniform_branch : branch, "control");
+}
+
+Step end(Warp& w, const Op&, uint32_t mask) {
+    ++w.current().pc;
+    w.end_lanes(mask);
+    return Step::kEnded;
+}
+
+void decode_end(Decoding& d) {
+    d.take("uni");
+    d.need_count(0, 0);
+    d.op.ends_path = true;
+    d.finish(end, "control");
+}
+
+Step trap(Warp& w, const Op& op, uint32_t mask) {
+    w.fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kTrap,
+            "the kernel executed '" + w.program.infos[w.program.index_of(op)].text + "'");
+}
+
+void decode_trap(Decoding& d) {
+    d.need_count(0, 0);
+    d.op.ends_path = true;
+    d.finish(trap, "control");
+}
+
+// __assertfail(message, file, line, function, size): the texts lie in device memory.
+std::string read_text(Warp& w, uint64_t address) {
+    std::string made;
+    for (; made.size() < 512; ++address) {
+        const MemoryBlock* block = w.grid.block_of(address, 1);
+        if (!block) break;
+        const char c = static_cast<char>(block->data[address - block->base]);
+        if (c == '\0') break;
+        made += c;
+    }
+    return made;
+}
+
+Step assert_fail(Warp& w, const Op& op, uint32_t mask) {
+    const auto lane = static_cast<uint32_t>(std::countr_zero(mask));
+    const auto argument = [&](uint32_t i, uint32_t bytes) {
+        const size_t at =
+            size_t{w.thread_of(lane)} * w.program.local_bytes + w.lanes<uint64_t>(op.src(i))[lane];
+        uint64_t value = 0;
+        std::memcpy(&value, w.cta.local.data() + at, bytes);
+        return value;
+    };
+    w.fault(op, lane, FaultKind::kTrap,
+            "assertion failed: " + read_text(w, argument(0, 8)) + " at " +
+                read_text(w, argument(1, 8)) + ":" + std::to_string(argument(2, 4)) + " in " +
+                read_text(w, argument(3, 8)));
+}
+
+void decode_assert(Decoding& d) {
+    d.need_count(5, 5);
+    for (const Operand& operand : d.in.operands) d.src(operand, Type::kU64);
+    d.op.ends_path = true;
+    d.finish(assert_fail, "control");
+}
+
+// --- bar and barrier. Sources: the barrier's number, the count (0: everyone), and for red a
+// predicate. aux: bits 0-7 operation, 8 waits, 9 aligned; num_dst is 1 for red.
+Step barrier(Warp& w, const Op& op, uint32_t mask) {
+    Path& path = w.current();
+    const auto operation = static_cast<uint32_t>(op.aux & 255);
+    const bool waits = op.aux >> 8 & 1;
+    if (path.released) {
+        path.released = false;
+        const uint32_t result = path.result;
+        if (operation == 1)
+            write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t) { return result; });
+        if (operation > 1) write_predicate(w.dst<uint32_t>(op), mask, result ? ~0u : 0);
+        if (op.num_dst > 0) w.set_defined(op.dst(0), mask, ~0u);
+        return Step::kNext;
+    }
+    const auto lane = static_cast<uint32_t>(std::countr_zero(mask));
+    if ((op.aux >> 9 & 1) && mask != w.alive() && w.grid.options.checks.convergence) {
+        w.fault(op, lane, FaultKind::kDivergence,
+                "all lanes of the warp that live must come to an .aligned barrier together; " +
+                    std::to_string(std::popcount(mask)) + " of " +
+                    std::to_string(std::popcount(w.alive())) + " do");
+    }
+    if (w.grid.options.checks.uninitialised) {
+        for (uint32_t i = 0; i < op.num_src; ++i)
+            w.need_defined(op, op.src(i), mask, "an operand of a barrier");
+    }
+    const uint32_t id = w.src<uint32_t>(op, 0)[lane], count = w.src<uint32_t>(op, 1)[lane];
+    if (id > 15)
+        w.fault(op, lane, FaultKind::kBarrier,
+                "barrier " + std::to_string(id) + " is used; there are 0 to 15");
+    const uint32_t rounded = (w.cta.num_threads() + 31) / 32 * 32;
+    if (count % 32 != 0 || count > rounded) {
+        w.fault(op, lane, FaultKind::kBarrier,
+                "the barrier is for " + std::to_string(count) +
+                    " threads; a multiple of 32 up to " + std::to_string(rounded) + " is allowed");
+    }
+    const uint32_t votes =
+        operation == 0 ? 0 : *w.src<uint32_t>(op, 2) ^ (op.aux2 >> 34 & 1 ? ~0u : 0);
+    if (waits) ++w.grid.statistics.barrier_waits;
+    if (!w.cta.arrive(w, op, mask, {id, count, waits, operation, votes})) return Step::kWait;
+    return waits ? barrier(w, op, mask) : Step::kNext;
+}
+
+void decode_barrier(Decoding& d) {
+    if (d.in.opcode == "barrier" && d.take("cluster")) return decode_cluster_barrier(d);
+    const bool old_name = d.in.opcode == "bar";
+    if (old_name && d.take("warp")) {
+        if (!d.take("sync")) d.fail("the form is bar.warp.sync");
+        return decode_warp_sync(d);
+    }
+    d.take("cta");
+    const auto what = d.take_one({"sync", "arrive", "red"});
+    if (what.empty()) d.fail("one of .sync .arrive .red is missing");
+    const bool aligned = d.take("aligned") || old_name;
+    uint64_t operation = 0;
+    size_t first = 0;
+    if (what == "red") {
+        const auto name = d.take_one({"popc", "and", "or"});
+        if (name.empty()) d.fail("one of .popc .and .or is missing");
+        operation = name == "popc" ? 1 : name == "and" ? 2 : 3;
+        const Type type = d.take_type();
+        if ((operation == 1) != (type == Type::kU32) || (operation != 1) != (type == Type::kPred))
+            d.fail("popc gives a u32, and and or give a pred");
+        d.dst(d.operand(0, "the destination"), operation == 1 ? 4 : 1);
+        first = 1;
+    }
+    d.src(d.operand(first, "the barrier"), Type::kU32);
+    const size_t rest = d.count() - first - 1 - (operation ? 1 : 0);
+    if (rest > 1 || (what == "arrive" && rest != 1))
+        d.fail("it takes a barrier, a number of threads" +
+               std::string(operation ? ", a predicate" : ""));
+    Operand everyone;
+    d.src(rest == 1 ? d.in.operands[first + 1] : everyone, Type::kU32);
+    if (operation) d.predicate(d.in.operands.back());
+    d.op.aux = operation | uint64_t{what != "arrive"} << 8 | uint64_t{aligned} << 9;
+    d.op.propagates = false;
+    d.finish(barrier, "barrier");
+}
+
+// --- fences: a fence tells other clusters, and the shared clock of a cluster knows what barriers
+// order.
+Step fence(Warp& w, const Op&, uint32_t mask) {
+    acquire_fence(w, mask);
+    return Step::kNext;
+}
+
+Step proxy_fence(Warp& w, const Op&, uint32_t mask) {
+    w.knowledge.fence_proxy(mask, w.whole(mask), w.cta.cluster.next_epoch());
+    return Step::kNext;
+}
+
+Step nothing(Warp&, const Op&, uint32_t) { return Step::kNext; }
+
+void decode_fence(Decoding& d) {
+    if (d.in.opcode == "membar") {
+        if (d.take_one({"cta", "gl", "sys"}).empty()) d.fail("one of .cta .gl .sys is missing");
+        return d.finish(fence, "fence");
+    }
+    if (d.take("proxy")) {
+        if (d.take("async")) {
+            d.take_hints({"global", "shared::cta", "shared::cluster", "shared"});
+            return d.finish(proxy_fence, "fence");
+        }
+        if (d.take("alias")) return d.finish(nothing, "fence");
+        if (d.take_one({"tensormap::generic"}).empty())
+            d.fail("one of .async .alias .tensormap::generic is missing");
+        if (d.take_one({"release", "acquire"}).empty())
+            d.fail("one of .release .acquire is missing");
+        if (d.take_one({"cta", "cluster", "gpu", "sys"}).empty()) d.fail("a scope is missing");
+        for (const Operand& operand : d.in.operands) {
+            if (operand.kind == Operand::Kind::kMemory) d.address(operand);
+        }
+        return d.finish(fence, "fence");
+    }
+    if (d.take("mbarrier_init")) {
+        d.take_hints({"release"});
+        d.take_hints({"cluster"});
+        return d.finish(proxy_fence, "fence");
+    }
+    d.take_hints({"sc", "acq_rel"});
+    if (d.take_one({"cta", "cluster", "gpu", "sys"}).empty())
+        d.fail("one of .cta .cluster .gpu .sys is missing");
+    d.finish(fence, "fence");
+}
+
+void decode_griddepcontrol(Decoding& d) {
+    if (d.take_one({"launch_dependents", "wait"}).empty())
+        d.fail("one of .launch_dependents .wait is missing");
+    // Grids run one after the other here, so what a dependent waits for has always ended.
+    d.finish(nothing, "hint");
+}
+
+// setmaxnreg moves registers between warps; the pool is not counted here.
+void decode_setmaxnreg(Decoding& d) {
+    if (d.take_one({"inc", "dec"}).empty() || !d.take("sync") || !d.take("aligned") ||
+        !d.take("u32"))
+        d.fail("the form is setmaxnreg.inc.sync.aligned.u32 or .dec");
+    const uint64_t count =
+        d.constant(d.operand(0, "a number of registers"), "the number of registers");
+    if (count < 24 || count > 256 || count % 8 != 0)
+        d.fail("the number of registers is a multiple of 8 from 24 to 256");
+    d.finish(nothing, "hint");
+}
+
+}  // namespace
+
+void add_control_opcodes(OpcodeTable& table) {
+    table["bra"] = decode_bra;
+    table["exit"] = table["ret"] = decode_end;
+    table["trap"] = table["brkpt"] = decode_trap;
+    table[kAssertFail] = decode_assert;
+    table["bar"] = table["barrier"] = decode_barrier;
+    table["membar"] = table["fence"] = decode_fence;
+    table["griddepcontrol"] = decode_griddepcontrol;
+    table["setmaxnreg"] = decode_setmaxnreg;
+}
+
+}  // namespace fattn::vgpu

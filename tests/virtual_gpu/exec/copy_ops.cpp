@@ -1,0 +1,256 @@
+// cp.async: copies from device to shared memory that end when they are waited for, or before.
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "exec/access.h"
+#include "exec/cta.h"
+#include "exec/decoding.h"
+#include "exec/grid.h"
+#include "exec/lanes.h"
+#include "exec/mbarrier_ops.h"
+
+namespace fattn::vgpu {
+namespace {
+
+using ptx::Operand;
+using ptx::Space;
+using ptx::Type;
+
+void fetch(Warp& w, PendingCopy& copy) {
+    copy.has_read = true;
+    copy.data.assign(32 * 16, 0);
+    copy.defined.assign(32 * 16, 0xff);  // what is not copied is filled with zeros
+    const Op& op = w.program.ops[copy.pc];
+    each_lane(copy.mask, [&](uint32_t lane) {
+        const uint32_t bytes = copy.source_bytes[lane];
+        if (bytes == 0) return;
+        const Place place = resolve(w, op, lane, Space::kGlobal, copy.source[lane], 1, false);
+        std::memcpy(copy.data.data() + lane * 16, place.data, bytes);
+        if (place.defined) std::memcpy(copy.defined.data() + lane * 16, place.defined, bytes);
+    });
+}
+
+void deliver(Warp& w, PendingCopy& copy, uint32_t lanes) {
+    SharedMemory& shared = w.cta.shared;
+    each_lane(lanes, [&](uint32_t lane) {
+        std::memcpy(shared.bytes.data() + copy.target[lane], copy.data.data() + lane * 16,
+                    copy.bytes);
+        std::memcpy(shared.defined.data() + copy.target[lane], copy.defined.data() + lane * 16,
+                    copy.bytes);
+    });
+}
+
+// The copy has ended for these lanes, and they know it.
+void finish(Warp& w, PendingCopy& copy, uint32_t lanes) {
+    lanes &= copy.mask;
+    if (lanes == 0) return;
+    if (!copy.has_read) fetch(w, copy);
+    if (!copy.has_written) deliver(w, copy, lanes);
+    each_lane(lanes, [&](uint32_t lane) {
+        w.cta.shared.settle(copy.target[lane], copy.bytes, w.knowledge.first_agent() + lane,
+                            w.knowledge.epoch(), copy.pc);
+    });
+    copy.mask &= ~lanes;
+    w.grid.made_progress();
+}
+
+void sweep(Warp& w) {
+    std::erase_if(w.copies, [](const PendingCopy& copy) { return copy.mask == 0; });
+}
+
+// Sources: target, source, then the source's size and a predicate that leaves the source out, if
+// given. aux2: bit 8 a size is given, 9 a predicate is, 16-23 bytes.
+Step copy_async(Warp& w, const Op& op, uint32_t mask) {
+    if (w.grid.options.checks.uninitialised) {
+        for (uint32_t i = 0; i < op.num_src; ++i)
+            w.need_defined(op, op.src(i), mask, i < 2 ? "an address" : "an operand of cp.async");
+    }
+    alignas(64) uint64_t targets[32];
+    PendingCopy copy;
+    copy.mask = mask;
+    copy.bytes = static_cast<uint32_t>(op.aux2 >> 16 & 255);
+    copy.pc = w.program.index_of(op);
+    lane_addresses(w, op, 0, targets);
+    lane_addresses(w, op, 1, copy.source, op.aux, op.aux2 & 2);
+    const bool sized = op.aux2 >> 8 & 1, ignores = op.aux2 >> 9 & 1;
+    const uint32_t ignore_at = sized ? 3 : 2;
+    const bool races = w.grid.options.checks.races;
+    each_lane(mask, [&](uint32_t lane) {
+        uint32_t bytes = copy.bytes;
+        if (sized) {
+            bytes = w.src<uint32_t>(op, 2)[lane];
+            if (bytes > copy.bytes) {
+                w.fault(op, lane, FaultKind::kIllegal,
+                        "the source's size is " + std::to_string(bytes) + "; the copy has " +
+                            std::to_string(copy.bytes) + " bytes");
+            }
+        }
+        if (ignores &&
+            ((*w.src<uint32_t>(op, ignore_at) ^ (op.aux2 >> (32 + ignore_at) & 1 ? ~0u : 0)) >>
+                 lane &
+             1))
+            bytes = 0;
+        copy.source_bytes[lane] = static_cast<uint8_t>(bytes);
+        const Place target = resolve(w, op, lane, Space::kShared, targets[lane], copy.bytes, true);
+        copy.target[lane] = static_cast<uint32_t>(target.address);
+        if (races) w.cta.shared.owe(w, op, lane, copy.target[lane], copy.bytes);
+        if (bytes == 0) return;
+        if (copy.source[lane] % copy.bytes != 0) {
+            w.fault(op, lane, FaultKind::kMisaligned,
+                    "the source is no multiple of " + std::to_string(copy.bytes) + " bytes", {},
+                    copy.source[lane]);
+        }
+        const Place source = resolve(w, op, lane, Space::kGlobal, copy.source[lane], 1, false);
+        if (!w.grid.block_of(copy.source[lane], bytes))
+            resolve(w, op, lane, Space::kGlobal, copy.source[lane] + bytes - 1, 1, false);
+        if (races)
+            w.grid.global_shadow.read(w, op, lane, *source.block, copy.source[lane], bytes, kPlain,
+                                      false);
+    });
+    const Asynchrony when = w.grid.options.asynchrony;
+    const auto early = [&] {
+        return when == Asynchrony::kEarly || (when == Asynchrony::kSeeded && w.grid.random.coin());
+    };
+    if (early()) {
+        fetch(w, copy);
+        copy.has_written = early();
+    }
+    if (copy.has_written) {
+        deliver(w, copy, mask);
+    } else {
+        each_lane(mask, [&](uint32_t lane) {
+            // Until it is written the target holds neither the old nor the new value.
+            for (uint32_t i = 0; i < copy.bytes; i += 4)
+                std::memcpy(w.cta.shared.bytes.data() + copy.target[lane] + i, "\xa5\x7f\xa5\x7f",
+                            4);
+            std::memset(w.cta.shared.defined.data() + copy.target[lane], 0, copy.bytes);
+        });
+    }
+    if (w.grid.options.statistics) {
+        uint32_t reading = 0;
+        each_lane(mask, [&](uint32_t lane) {
+            reading |= uint32_t{copy.source_bytes[lane] != 0} << lane;
+        });
+        if (reading) count_traffic(w, reading, copy.source, copy.bytes, Space::kGlobal, false);
+        count_traffic(w, mask, targets, copy.bytes, Space::kShared, true);
+    }
+    w.copies.push_back(std::move(copy));
+    return Step::kNext;
+}
+
+Step commit(Warp& w, const Op&, uint32_t mask) {
+    // Lanes that have committed as often make one group.
+    std::vector<PendingCopy> parted;
+    for (PendingCopy& copy : w.copies) {
+        while (copy.group == PendingCopy::kOpenGroup && (copy.mask & mask) != 0) {
+            const uint32_t number = w.committed_groups[std::countr_zero(copy.mask & mask)];
+            uint32_t alike = 0;
+            each_lane(copy.mask & mask, [&](uint32_t lane) {
+                alike |= uint32_t{w.committed_groups[lane] == number} << lane;
+            });
+            if (alike == copy.mask) {
+                copy.group = number;
+                break;
+            }
+            parted.push_back(copy);
+            parted.back().mask = alike;
+            parted.back().group = number;
+            copy.mask &= ~alike;
+        }
+    }
+    for (PendingCopy& copy : parted) w.copies.push_back(std::move(copy));
+    sweep(w);
+    each_lane(mask, [&](uint32_t lane) { ++w.committed_groups[lane]; });
+    return Step::kNext;
+}
+
+// aux: groups that may stay; bit 63: everything ends, committed or not.
+Step wait(Warp& w, const Op& op, uint32_t mask) {
+    const bool all = op.aux >> 63;
+    for (PendingCopy& copy : w.copies) {
+        uint32_t done = 0;
+        each_lane(copy.mask & mask, [&](uint32_t lane) {
+            const bool old = copy.group != PendingCopy::kOpenGroup &&
+                             uint64_t{copy.group} + op.aux < w.committed_groups[lane];
+            done |= uint32_t{all || old} << lane;
+        });
+        finish(w, copy, done);
+    }
+    sweep(w);
+    return Step::kNext;
+}
+
+// cp.async.mbarrier.arrive: here the lanes' copies end at once, which is in the window that they
+// have.
+Step arrive_when_copied(Warp& w, const Op& op, uint32_t mask) {
+    for (PendingCopy& copy : w.copies) finish(w, copy, mask);
+    sweep(w);
+    if (op.aux == 1) return mbarrier_arrive(w, op, mask);
+    // Without .noinc the arrival was added to those expected, so that nothing remains to be counted
+    // down.
+    return mbarrier_touch(w, op, mask);
+}
+
+void decode_copy(Decoding& d) {
+    if (!d.take("async")) d.fail("the form is cp.async");
+    d.op.propagates = false;
+    if (d.take("bulk")) return decode_bulk_copy(d);
+    if (d.take("commit_group")) {
+        d.need_count(0, 0);
+        return d.finish(commit, "cp.async");
+    }
+    if (d.take("wait_all")) {
+        d.need_count(0, 0);
+        d.op.aux = uint64_t{1} << 63;
+        return d.finish(wait, "cp.async");
+    }
+    if (d.take("wait_group")) {
+        d.need_count(1, 1);
+        d.op.aux = d.constant(d.in.operands[0], "the number of groups");
+        return d.finish(wait, "cp.async");
+    }
+    if (d.take("mbarrier")) {
+        if (!d.take("arrive")) d.fail("the form is cp.async.mbarrier.arrive");
+        d.op.aux = d.take("noinc");
+        const bool shared = !d.take_one({"shared", "shared::cta"}).empty();
+        if (!d.take("b64")) d.fail("the type is b64");
+        d.op.aux2 |= shared ? 0 : 4;
+        d.need_count(1, 1);
+        d.address(d.in.operands[0]);
+        return d.finish(arrive_when_copied, "mbarrier");
+    }
+    const auto cache = d.take_one({"ca", "cg"});
+    if (cache.empty()) d.fail("one of .ca .cg is missing");
+    if (d.take_one({"shared", "shared::cta"}).empty() || !d.take("global"))
+        d.fail("the form is cp.async.ca.shared.global");
+    const bool hinted = d.take("L2::cache_hint");
+    d.take_hints({"L2::64B", "L2::128B", "L2::256B"});
+    d.need_count(3 + (hinted ? 1 : 0), 5);
+    const uint64_t bytes = d.constant(d.in.operands[2], "the size");
+    if (cache == "cg" ? bytes != 16 : bytes != 4 && bytes != 8 && bytes != 16)
+        d.fail("the size is 16, with .ca also 4 or 8");
+    d.address(d.in.operands[0]);
+    d.second_address(d.in.operands[1]);
+    size_t rest = d.count() - 3 - (hinted ? 1 : 0);
+    for (size_t i = 3; rest > 0; ++i, --rest) {
+        const Operand& operand = d.in.operands[i];
+        const bool is_predicate =
+            operand.kind == Operand::Kind::kNegated || d.register_bytes(operand) == 1;
+        if (is_predicate) {
+            d.predicate(operand);
+            d.op.aux2 |= 1 << 9;
+        } else {
+            d.src(operand, Type::kU32);
+            d.op.aux2 |= 1 << 8;
+        }
+    }
+    d.op.aux2 |= bytes << 16;
+    d.finish(copy_async, "cp.async");
+}
+
+}  // namespace
+
+void add_copy_opcodes(OpcodeTable& table) { table["cp"] = decode_copy; }
+
+}  // namespace fattn::vgpu

@@ -1,0 +1,52 @@
+// What is remembered of accesses to device memory within one grid, to find two that nothing orders.
+// Used by global accesses.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "exec/shadow.h"
+#include "gpu/memory.h"
+
+namespace fattn::vgpu {
+
+struct GlobalCell {
+    uint32_t cluster = 0;  // 0: nothing yet
+    uint32_t epoch = 0;
+    uint16_t agent = 0;
+    uint8_t strong = 0;
+    uint8_t bytes = 0;  // of the word, a bit each
+    uint32_t pc = 0;
+};
+
+// The two latest accesses of each word: a write, and a read, or that blocks of several clusters
+// read.
+struct GlobalWord {
+    static constexpr uint32_t kMany = 0xffffffff;
+    GlobalCell write;
+    GlobalCell read;
+};
+
+class GlobalShadow {
+  public:
+    void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
+              uint32_t bytes, AccessFlags flags, bool non_coherent);
+    void write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
+               uint32_t bytes, AccessFlags flags, const std::byte* data);
+
+  private:
+    GlobalWord* words_of(const MemoryBlock& block);
+    void conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
+                  const GlobalCell& earlier, bool writes, bool earlier_wrote);
+    bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
+
+    struct Free {
+        void operator()(GlobalWord* words) const;
+    };
+    std::unordered_map<const MemoryBlock*, std::unique_ptr<GlobalWord[], Free>> blocks_;
+    const MemoryBlock* last_block_ = nullptr;
+    GlobalWord* last_words_ = nullptr;
+};
+
+}  // namespace fattn::vgpu

@@ -1,0 +1,67 @@
+// One launch while it runs: blocks in their order of start, residency, device memory, statistics.
+// Made by run_grid.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "exec/cta.h"
+#include "exec/global_shadow.h"
+#include "exec/random.h"
+#include "gpu/launch.h"
+
+namespace fattn::vgpu {
+
+class Grid {
+  public:
+    Grid(const Launch& launch, DeviceMemory& device_memory);
+    LaunchResult run();
+
+    // The live block that holds [address, address + bytes), or null.
+    const MemoryBlock* block_of(uint64_t address, uint32_t bytes) {
+        const auto holds = [&](const MemoryBlock* block) {
+            return block && address - block->base < block->size &&
+                   block->size - (address - block->base) >= bytes;
+        };
+        MemoryBlock const*& cached = cache_[address >> 21 & (kCacheEntries - 1)];
+        if (holds(cached)) return cached;
+        const MemoryBlock* found = memory.find(address);
+        if (!holds(found)) return nullptr;
+        return cached = found;
+    }
+
+    void made_progress() { since_progress_ = 0; }
+    uint32_t shared_bytes() const { return shared_bytes_; }
+    uint32_t sm_of(const Cta& cta) const;
+
+    const Launch& launch;
+    const LaunchOptions& options;
+    const Program& program;
+    DeviceMemory& memory;
+    Statistics statistics;
+    std::vector<uint64_t> executed;        // warp instructions, by op
+    std::vector<uint64_t> executed_lanes;  // thread instructions, by op
+    GlobalShadow global_shadow;
+    Random random;
+    uint64_t time = 0;  // virtual, in warp instructions
+
+  private:
+    static constexpr size_t kCacheEntries = 16;
+
+    std::optional<Fault> check_launch() const;
+    void start_cluster();
+    [[noreturn]] void stuck(bool livelock);
+    void count_kinds();
+
+    uint32_t shared_bytes_ = 0;
+    uint64_t since_progress_ = 0;
+    uint32_t resident_limit_ = 1;  // clusters
+    uint64_t next_start_ = 0;
+    std::vector<uint32_t> start_order_;
+    std::vector<std::unique_ptr<Cluster>> active_;
+    uint32_t next_cluster_id_ = 1;
+    MemoryBlock const* cache_[kCacheEntries] = {};
+};
+
+}  // namespace fattn::vgpu

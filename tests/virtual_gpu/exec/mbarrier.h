@@ -1,0 +1,48 @@
+// mbarrier objects in shared memory: phases, pending counts, transactions. Used by the mbarrier
+// instructions and bulk copies.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+
+#include "exec/order.h"
+
+namespace fattn::vgpu {
+
+struct Mbarrier {
+    uint32_t expected = 0;  // arrivals of each phase
+    int64_t pending = 0;
+    int64_t transactions = 0;
+    uint64_t phase = 0;
+    Knowledge current;    // what the phase that runs has been given
+    Knowledge completed;  // what the last phase that ended had
+    uint32_t agent = 0;   // of asynchronous operations that complete on it
+};
+
+// By offset in the block's shared memory.
+class MbarrierTable {
+  public:
+    Mbarrier* find(uint32_t offset) {
+        const auto found = table_.find(offset);
+        return found == table_.end() ? nullptr : &found->second;
+    }
+    Mbarrier& make(uint32_t offset) { return table_[offset] = Mbarrier{}; }
+    void remove(uint32_t offset) { table_.erase(offset); }
+    bool overlaps(uint32_t offset, uint32_t bytes) const {
+        if (table_.empty()) return false;
+        for (uint32_t at = (offset & ~7u); at < offset + bytes; at += 8) {
+            if (table_.contains(at)) return true;
+        }
+        return false;
+    }
+    std::string describe() const;  // one line for each
+
+  private:
+    std::unordered_map<uint32_t, Mbarrier> table_;
+};
+
+// Ends the phase when nothing is pending; true when it did.
+bool settle_phase(Mbarrier& barrier);
+
+}  // namespace fattn::vgpu

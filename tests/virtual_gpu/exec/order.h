@@ -1,0 +1,181 @@
+// Which accesses are ordered before a thread: vector clocks over the threads of one cluster. Used
+// by warps, barriers and shadows.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace fattn::vgpu {
+
+// For each agent the last epoch that is known. Epochs are counted by one counter for the whole
+// cluster, so `floor` stands for all agents at once: after a barrier of everyone it is the only
+// thing that a clock holds.
+struct Clock {
+    uint32_t floor = 0;
+    std::vector<uint32_t> at;  // empty, or one for each agent; entries up to the floor mean nothing
+
+    uint32_t of(uint32_t agent) const {
+        return agent < at.size() ? std::max(floor, at[agent]) : floor;
+    }
+
+    void learn(uint32_t agent, uint32_t epoch) {
+        if (epoch <= floor) return;
+        if (agent >= at.size()) at.resize(agent + 1, 0);
+        at[agent] = std::max(at[agent], epoch);
+    }
+
+    void join(const Clock& other) {
+        floor = std::max(floor, other.floor);
+        if (other.at.empty()) return;
+        if (at.size() < other.at.size()) at.resize(other.at.size(), 0);
+        for (size_t i = 0; i < other.at.size(); ++i) at[i] = std::max(at[i], other.at[i]);
+    }
+
+    void set_floor(uint32_t epoch) {
+        floor = epoch;
+        at.clear();
+    }
+};
+
+// What a thread knows: everything ordered before it, and the part that is ordered for the async
+// proxy too.
+struct Knowledge {
+    Clock generic;
+    Clock async;
+
+    void join(const Knowledge& other) {
+        generic.join(other.generic);
+        async.join(other.async);
+    }
+};
+
+// What the 32 threads of a warp know. They share one Knowledge until some of them learn more than
+// others.
+class WarpKnowledge {
+  public:
+    void start(uint32_t first_agent, uint32_t epoch) {
+        first_agent_ = first_agent;
+        base_.generic.set_floor(epoch - 1);
+        base_.async.set_floor(epoch - 1);
+        for (auto& one : own_) one.reset();
+        private_lanes_ = 0;
+        own_floor_ = epoch - 1;
+        epoch_ = epoch;
+    }
+
+    uint32_t epoch() const { return epoch_; }
+    uint32_t floor() const { return base_.generic.floor; }
+    uint32_t first_agent() const { return first_agent_; }
+
+    // Whether what `agent` did in `epoch` is ordered before `lane`.
+    bool ordered(uint32_t lane, uint32_t agent, uint32_t epoch) const {
+        const uint32_t other = agent - first_agent_;
+        if (other == lane) return true;
+        if (other < 32 && epoch <= own_floor_) return true;
+        return of(lane).generic.of(agent) >= epoch;
+    }
+
+    bool ordered_async(uint32_t lane, uint32_t agent, uint32_t epoch) const {
+        return of(lane).async.of(agent) >= epoch;
+    }
+
+    // All that the lanes of `mask` know and did until now. What they do afterwards belongs to
+    // `next_epoch`.
+    Knowledge release(uint32_t mask, uint32_t next_epoch) {
+        Knowledge made;
+        if ((mask & ~private_lanes_) != 0) made = base_;
+        for (uint32_t lane = 0; lane < 32; ++lane) {
+            if (!(mask >> lane & 1)) continue;
+            if (own_[lane]) made.join(*own_[lane]);
+            made.generic.learn(first_agent_ + lane, epoch_);
+        }
+        for (uint32_t lane = 0; lane < 32; ++lane)
+            made.generic.learn(first_agent_ + lane, own_floor_);
+        epoch_ = next_epoch;
+        return made;
+    }
+
+    // The lanes of `mask`, all that live when `whole`, learn what `from` holds.
+    void acquire(uint32_t mask, bool whole, const Knowledge& from) {
+        if (whole) {
+            base_.join(from);
+            for (auto& one : own_) {
+                if (one) one->join(from);
+            }
+            return;
+        }
+        for (uint32_t lane = 0; lane < 32; ++lane) {
+            if (mask >> lane & 1) private_of(lane).join(from);
+        }
+    }
+
+    // The lanes of `mask` synchronise with each other.
+    void sync(uint32_t mask, bool whole, uint32_t next_epoch) {
+        if (whole) {
+            for (auto& one : own_) {
+                if (one) base_.join(*one);
+                one.reset();
+            }
+            private_lanes_ = 0;
+            own_floor_ = epoch_;
+            epoch_ = next_epoch;
+            return;
+        }
+        const Knowledge all = release(mask, next_epoch);
+        acquire(mask, false, all);
+    }
+
+    // A barrier of the whole cluster: everything up to `epoch` is ordered before everyone; for the
+    // async proxy, `async` is.
+    void raise_floor(uint32_t epoch, uint32_t next_epoch, const Clock& async) {
+        base_.generic.set_floor(epoch);
+        base_.async.join(async);
+        for (auto& one : own_) one.reset();
+        private_lanes_ = 0;
+        own_floor_ = epoch;
+        epoch_ = next_epoch;
+    }
+
+    // fence.proxy.async: what is ordered for the generic proxy becomes ordered for the async proxy.
+    void fence_proxy(uint32_t mask, bool whole, uint32_t next_epoch) {
+        const auto fence = [&](Knowledge& knowledge, uint32_t lanes) {
+            knowledge.async.join(knowledge.generic);
+            for (uint32_t lane = 0; lane < 32; ++lane) {
+                if (lanes >> lane & 1) knowledge.async.learn(first_agent_ + lane, epoch_);
+                knowledge.async.learn(first_agent_ + lane, own_floor_);
+            }
+        };
+        if (whole) {
+            for (uint32_t lane = 0; lane < 32; ++lane) {
+                if (own_[lane]) fence(*own_[lane], 1u << lane);
+            }
+            fence(base_, mask & ~private_lanes_);
+        } else {
+            for (uint32_t lane = 0; lane < 32; ++lane) {
+                if (mask >> lane & 1) fence(private_of(lane), 1u << lane);
+            }
+        }
+        epoch_ = next_epoch;
+    }
+
+    const Knowledge& of(uint32_t lane) const { return own_[lane] ? *own_[lane] : base_; }
+
+  private:
+    Knowledge& private_of(uint32_t lane) {
+        if (!own_[lane]) own_[lane] = std::make_unique<Knowledge>(base_);
+        private_lanes_ |= 1u << lane;
+        return *own_[lane];
+    }
+
+    Knowledge base_;
+    std::array<std::unique_ptr<Knowledge>, 32> own_;
+    uint32_t private_lanes_ = 0;
+    uint32_t own_floor_ = 0;  // up to here the warp's lanes know of each other
+    uint32_t epoch_ = 1;
+    uint32_t first_agent_ = 0;
+};
+
+}  // namespace fattn::vgpu

@@ -1,0 +1,156 @@
+// One warp: its registers, its paths of control, and the loop that runs operations. Made by a Cta.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "exec/order.h"
+#include "exec/program.h"
+#include "gpu/fault.h"
+
+namespace fattn::vgpu {
+
+class Cta;
+class Grid;
+
+// Thrown by handlers; run_grid turns it into its result.
+struct FaultError {
+    Fault fault;
+};
+
+// Lanes that run together. `join` names the place where they wait for the lanes they were parted
+// from.
+struct Path {
+    enum class State : uint8_t { kRunnable, kAtSync, kWaiting };
+    uint32_t pc = 0;
+    uint32_t mask = 0;
+    int32_t join = -1;
+    State state = State::kRunnable;
+    uint32_t named = 0;     // of kAtSync: lanes that the instruction names
+    uint32_t here = 0;      // of kAtSync: lanes of this path that execute it
+    bool met = false;       // the lanes named have met: the instruction runs for all of them
+    bool released = false;  // what it waits for has come
+    int32_t barrier = -1;   // of kWaiting: the named barrier, or -1
+    uint32_t result = 0;    // of barrier.red
+    uint32_t back_edges = 0;
+};
+
+struct Join {
+    uint32_t pc = 0;
+    uint32_t expected = 0;
+    uint32_t arrived = 0;
+    int32_t parent = -1;
+    bool open = false;
+};
+
+// cp.async operations that have been issued and not yet waited for.
+struct PendingCopy {
+    static constexpr uint32_t kOpenGroup = 0xffffffff;
+    uint32_t mask = 0;
+    uint32_t group = kOpenGroup;
+    uint32_t bytes = 0;
+    uint32_t pc = 0;
+    bool has_read = false;
+    bool has_written = false;
+    alignas(64) uint32_t target[32] = {};
+    alignas(64) uint64_t source[32] = {};
+    uint8_t source_bytes[32] = {};
+    std::vector<uint8_t> data;  // 16 bytes a lane, once read
+    std::vector<uint8_t> defined;
+};
+
+class Warp {
+  public:
+    Warp(Cta& cta, uint32_t index, uint32_t num_lanes);
+
+    // --- registers
+    template <class T>
+    T* lanes(Row row) {
+        return reinterpret_cast<T*>(base_[row >> 31] + size_t{row & ~kConstantBit} * kUnitBytes);
+    }
+    template <class T>
+    const T* src(const Op& op, uint32_t i) {
+        return lanes<T>(op.rows[op.num_dst + i]);
+    }
+    template <class T>
+    T* dst(const Op& op, uint32_t i = 0) {
+        return lanes<T>(op.rows[i]);
+    }
+    uint32_t defined(Row row) const { return defined_[row >> 31][row & ~kConstantBit]; }
+    void set_defined(Row row, uint32_t mask, uint32_t value) {
+        uint32_t& bits = defined_[0][row];
+        bits = (bits & ~mask) | (value & mask);
+    }
+    uint32_t origin(Row row) const { return row & kConstantBit ? 0 : origins_[row]; }
+    void set_origin(Row row, uint32_t pc) { origins_[row] = pc; }
+
+    // Faults unless every lane of `mask` is defined in `row`; `use` says what the value is for.
+    void need_defined(const Op& op, Row row, uint32_t mask, const char* use) {
+        if ((defined(row) & mask) != mask) report_undefined(op, row, mask & ~defined(row), use);
+    }
+
+    [[noreturn]] void fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message,
+                            const std::string& earlier = {}, uint64_t address = 0);
+    std::string describe_op(
+        uint32_t pc) const;  // "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
+    std::string describe_thread(uint32_t lane) const;
+
+    // --- control
+    // Runs paths until all are blocked, have ended or `budget` instructions are over. Returns
+    // whether anything ran.
+    bool run(uint64_t& budget);
+    bool ended() const { return alive_ == 0; }
+    uint32_t alive() const { return alive_; }
+    uint32_t initial() const { return initial_; }
+    Path& current() { return paths_[current_]; }
+    void jump(uint32_t pc) { paths_[current_].pc = pc; }
+    void diverge(const Op& op, uint32_t taken, uint32_t mask);
+    void end_lanes(uint32_t mask);
+    // For an instruction that the lanes of `named` execute together: false when this path has to
+    // wait for others.
+    bool meet(const Op& op, uint32_t& mask, uint32_t named);
+    void need_converged(const Op& op, uint32_t mask);
+    bool whole(uint32_t mask) const { return (alive_ & ~mask) == 0; }
+    std::vector<std::string> where()
+        const;  // one line for each path that lives, for deadlock reports
+    bool waits_for_lanes()
+        const;  // a path is at an instruction that names lanes which are elsewhere
+    const std::vector<Path>& paths() const { return paths_; }
+    void wake();          // paths that wait for something else than a named barrier are tried again
+    bool part_waiting();  // lanes that wait where paths join go on alone; false when there are none
+    // Paths at the named barrier go on; they learn `from` when it is given.
+    void release_from_barrier(int32_t barrier, uint32_t result, const Knowledge* from);
+
+    Cta& cta;
+    Grid& grid;
+    const Program& program;
+    const uint32_t index;
+    WarpKnowledge knowledge;
+    std::vector<PendingCopy> copies;
+    uint32_t committed_groups[32] = {};
+    uint32_t cluster_generation[32] = {};  // arrivals at barrier.cluster
+
+    uint32_t thread_of(uint32_t lane) const { return index * 32 + lane; }
+
+  private:
+    void run_path(uint64_t& budget);
+    void settle(size_t path);
+    bool merge_waiting();
+    void propagate(const Op& op, uint32_t mask);
+    [[noreturn]] void report_undefined(const Op& op, Row row, uint32_t lanes, const char* use);
+
+    std::unique_ptr<std::byte[]> storage_;
+    std::byte* base_[2];
+    uint32_t* defined_[2];
+    std::vector<uint32_t> defined_storage_;
+    std::vector<uint32_t> origins_;
+    std::vector<Path> paths_;
+    std::vector<Join> joins_;
+    size_t current_ = 0;
+    uint32_t initial_;
+    uint32_t alive_;
+};
+
+}  // namespace fattn::vgpu
