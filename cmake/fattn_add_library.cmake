@@ -1,5 +1,5 @@
 # fattn_add_library(): the library in its two forms, and the double-precision reference that only tests link.
-#   fattn_objects     the object files of native/{api,core,plan,backend,cpu}; fattn_add_cpu_target adds its own beside them
+#   fattn_objects     the object files of native/{api,core,plan,backend,cpu,cuda/host}; fattn_add_cpu_target adds its own beside them
 #   fused_attention   the shared library that is shipped: exports only what the public header declares
 #   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
 #   fattn_reference   native/reference, part of neither
@@ -9,7 +9,7 @@ function(fattn_add_library)
   include(GNUInstallDirs)
 
   set(sources "")
-  foreach(room IN ITEMS api core plan backend cpu)
+  foreach(room IN ITEMS api core plan backend cpu cuda/host)
     file(GLOB_RECURSE room_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/${room}/*.cpp")
     list(APPEND sources ${room_sources})
   endforeach()
