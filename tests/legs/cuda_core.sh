@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Leg: core/ is device code too. Every header alone and the device test sources compile with nvcc, and with NVRTC where no
+# Leg: core/ is device code too, like cuda/device. Every header alone and the device test sources compile with nvcc, and with NVRTC where no
 # include path exists. Needs a CUDA toolkit (./build.sh cuda-toolkit), no GPU.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 home=$(bash cmake/cuda_toolkit.sh --find .build/cuda-toolkit 2>&1) || not_run "$home; run ./build.sh cuda-toolkit"
@@ -10,7 +10,7 @@ export LD_LIBRARY_PATH=$home/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 check "build the NVRTC driver" g++ -std=c++20 -O1 -Wall -Wextra -Werror tests/native/device/nvrtc_compile.cpp -ldl \
     -o "$work/nvrtc_compile" || finish
 
-mapfile -t headers < <(cd native && ls core/*.h)
+mapfile -t headers < <(cd native && ls core/*.h cuda/device/*.h cuda/device/prim/*.h)
 printf '#include "%s"\n' "${headers[@]}" > "$work/every_header.cu"
 echo 'extern "C" __global__ void nothing() {}' >> "$work/every_header.cu"
 

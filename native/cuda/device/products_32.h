@@ -37,17 +37,13 @@ __device__ inline void multiply_add_split(float (&c)[4], const SplitNumbers<4>& 
 
 /// Every warp has kRowBlocks blocks of 16 queries against kTileKv keys.
 template <int kHeadDim, int kRowBlocks, int kTileKv>
-struct Products32 {
+class Products32 {
+  public:
     using Rows = RowTile<kHeadDim, 4>;
     static constexpr int kKeyBlocks = kTileKv / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
     static_assert(kRowBlocks == 1, "registers hold one block of 16 queries");
     static_assert(kTileKv <= 64, "a tile's sums are made without rounding of their own");
-
-    uint32 s_q_row;  // the lane's rows for ldmatrix
-    uint32 s_k_row;
-    uint32 s_v;
-    uint32 lane;
 
     __device__ Products32(uint32 s_q, uint32 s_k, uint32 s_v_tile, uint32 first_row,
                           uint32 lane_idx)
@@ -56,33 +52,23 @@ struct Products32 {
           s_v(s_v_tile),
           lane(lane_idx) {}
 
-    /// r_s = Q K^T.
+    /// r_s = Q K^T, the products of kGroup numbers of a row in sums of their own.
     __device__ void scores(float (&r_s)[kRowBlocks][kKeyBlocks][4]) const {
+        constexpr uint32 kGroup = 32;
 #pragma unroll
         for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
             for (int e = 0; e < 4; ++e) r_s[0][n][e] = 0.0F;
         }
-#pragma unroll 2
-        for (uint32 d = 0; d < kHeadDim / 8; ++d) {
-            // Rows of all blocks have the lane's last three bits, which alone exchange chunks.
-            const uint32 q_chunk = (2 * d + (lane >> 4)) ^ (lane & 7);
-            const uint32 k_chunk = (2 * d + (lane >> 3 & 1)) ^ (lane & 7);
-            const prim::Blocks r_q = prim::load_blocks(s_q_row + q_chunk * 16);
-            SplitNumbers<4> a;
+#pragma unroll 1
+        for (uint32 first = 0; first < kHeadDim; first += kGroup) {
+            float r_sum[kKeyBlocks][4] = {};
 #pragma unroll
-            for (int e = 0; e < 4; ++e) a.set(e, float_of_bits(r_q.x[e]));
+            for (uint32 d = 0; d < kGroup / 8; ++d) add_scores(r_sum, first / 8 + d);
 #pragma unroll
-            for (uint32 n = 0; n < kKeyBlocks; n += 2) {
-                const prim::Blocks r_k =
-                    prim::load_blocks(s_k_row + n * 8 * Rows::kRowBytes + k_chunk * 16);
+            for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
-                for (uint32 half = 0; half < 2; ++half) {
-                    SplitNumbers<2> b;
-                    b.set(0, float_of_bits(r_k.x[2 * half]));
-                    b.set(1, float_of_bits(r_k.x[2 * half + 1]));
-                    multiply_add_split(r_s[0][n + half], a, b);
-                }
+                for (int e = 0; e < 4; ++e) r_s[0][n][e] += r_sum[n][e];
             }
         }
     }
@@ -120,6 +106,35 @@ struct Products32 {
             for (int e = 0; e < 4; ++e) r_o[0][d][e] += sum[e];
         }
     }
+
+  private:
+    /// Adds the products of 8 numbers of a row, the d-th ones.
+    __device__ void add_scores(float (&r_sum)[kKeyBlocks][4], uint32 d) const {
+        // Rows of all blocks have the lane's last three bits, which alone exchange chunks.
+        const uint32 q_chunk = (2 * d + (lane >> 4)) ^ (lane & 7);
+        const uint32 k_chunk = (2 * d + (lane >> 3 & 1)) ^ (lane & 7);
+        const prim::Blocks r_q = prim::load_blocks(s_q_row + q_chunk * 16);
+        SplitNumbers<4> a;
+#pragma unroll
+        for (int e = 0; e < 4; ++e) a.set(e, float_of_bits(r_q.x[e]));
+#pragma unroll
+        for (uint32 n = 0; n < kKeyBlocks; n += 2) {
+            const prim::Blocks r_k =
+                prim::load_blocks(s_k_row + n * 8 * Rows::kRowBytes + k_chunk * 16);
+#pragma unroll
+            for (uint32 half = 0; half < 2; ++half) {
+                SplitNumbers<2> b;
+                b.set(0, float_of_bits(r_k.x[2 * half]));
+                b.set(1, float_of_bits(r_k.x[2 * half + 1]));
+                multiply_add_split(r_sum[n + half], a, b);
+            }
+        }
+    }
+
+    uint32 s_q_row;  // the lane's rows for ldmatrix
+    uint32 s_k_row;
+    uint32 s_v;
+    uint32 lane;
 };
 
 }  // namespace fattn::cuda

@@ -15,6 +15,7 @@
 #include "core/schedule.h"
 #include "core/softmax_state.h"
 #include "cuda/device/approx.h"
+#include "cuda/device/block_record.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/products_16.h"
@@ -44,7 +45,8 @@ struct ElementParts<float, kHeadDim, kRowBlocks, kTileKv> {
 __device__ inline Sequence bounded(const DenseProblem& problem, Sequence s) {
     if (problem.varlen) {
         s.q_begin = clamp_to<int64>(s.q_begin, 0, problem.q.shape[2]);
-        s.q_len = clamp_to<int64>(s.q_len, 0, problem.q.shape[2] - s.q_begin);
+        s.q_len =
+            clamp_to<int64>(s.q_len, 0, min_of(problem.q_len, problem.q.shape[2] - s.q_begin));
         if (!problem.paged) {
             s.k_begin = clamp_to<int64>(s.k_begin, 0, problem.k.shape[2]);
             s.kv_len = clamp_to<int64>(s.kv_len, 0, problem.k.shape[2] - s.k_begin);
@@ -92,7 +94,7 @@ class ForwardBlock {
           s_k_(s_q_ + kTile.q_bytes()),
           s_v_(s_k_ + kTile.kv_bytes()),
           s_bounds_(s_v_ + kTile.kv_bytes()),
-          s_span_(s_bounds_ + kTile.tile_q * 8) {}
+          record_(s_bounds_ + kTile.tile_q * 8) {}
 
     __device__ void run() {
         const BlockPlace place = block_place(params_);
@@ -103,40 +105,41 @@ class ForwardBlock {
         const TileSpan span =
             range_schedule(problem_, predicate, place.sequence.q_len, kTile.tile_q, kTile.tile_kv)
                 .row(place.head, place.q_tile);
-        int32 tile = span.tile(0);
-        const KeyRows keys =
-            key_rows(place, problem_.k, params_.args.k, problem_.k_head(place.head));
-        const KeyRows values =
-            key_rows(place, problem_.v, params_.args.v, problem_.v_head(place.head));
-        const LanePlace at;
-        const Products products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
-
-        load_queries(place);
-        if (span.num_tiles() > 0) load_keys(tile, keys);
-        prim::commit_copies();
-        begin_rows(place, predicate, span);
+        if (prim::thread_idx() == 0) {
+            record_.write(span, key_value_rows(place),
+                          {.q_len = narrow<int32>(place.sequence.q_len),
+                           .kv_len = narrow<int32>(place.sequence.kv_len),
+                           .first_query = place.first_query(kTile.tile_q),
+                           .head = place.head,
+                           .shift = predicate.shift,
+                           .entry = narrow<int32>(place.sequence.entry)});
+        }
+        begin_rows(place, predicate);
         prim::sync_block();
-        for (int32 n = 0; n < shared_span().num_tiles(); ++n) {
+        load_queries(place);
+        if (span.num_tiles() > 0) load_keys(span.tile(0));
+        prim::commit_copies();
+        for (int32 n = 0; n < record_.span().num_tiles(); ++n) {
             // The tile's keys are there, and nobody needs the values of the last one.
             prim::wait_copies<0>();
             prim::sync_block();
-            load_values(tile, values);
+            load_values(record_.span().tile(n));
             prim::commit_copies();
-            products.scores(r_s_);
-            if constexpr (!kLean) modify_scores(place, predicate.shift, tile);
-            if (n >= shared_span().num_full()) hide_scores(place, tile);
+            products().scores(r_s_);
+            if constexpr (!kLean) modify_scores(n);
+            if (n >= record_.span().num_full()) hide_scores(n);
             // The tile's values are there, and nobody needs its keys.
             prim::wait_copies<0>();
             prim::sync_block();
-            const int32 next = shared_span().tile(n + 1);
-            if (n + 1 < shared_span().num_tiles()) load_keys(next, keys);
+            const TileSpan span_again = record_.span();
+            if (n + 1 < span_again.num_tiles()) load_keys(span_again.tile(n + 1));
             prim::commit_copies();
-            weigh_scores(place, tile);
-            products.values(r_o_, r_s_);
-            tile = next;
+            weigh_scores(n);
+            products().values(r_o_, r_s_);
         }
-        // The queries' copies of a block without keys.
+        // A block without keys has not waited for its queries, whose place the output takes.
         prim::wait_copies<0>();
+        prim::sync_block();
         finish_rows();
     }
 
@@ -151,11 +154,6 @@ class ForwardBlock {
     static constexpr int64 kBytes = sizeof(Element);
     /// A row block's rows in a lane: g and g + 8.
     static constexpr int kHalves = 2;
-
-    struct KeyRows {
-        HeadRows rows;
-        HeadPages pages;
-    };
 
     /// Which elements of a tile are a lane's. Found again where it is needed.
     struct LanePlace {
@@ -176,17 +174,21 @@ class ForwardBlock {
         }
     };
 
-    /// Calls visit(score, query, key) for all of a lane's scores of a tile.
-    template <class Visit>
-    __device__ void for_each_score(const BlockPlace& place, int32 tile, const Visit& visit) {
+    __device__ Products products() const {
         const LanePlace at;
-        const int32 first_query = place.first_query(kTile.tile_q);
-        const int32 first_key = tile * kTile.tile_kv;
+        return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
+    }
+
+    /// Calls visit(score, query, key) for all of a lane's scores of the n-th tile.
+    template <class Visit>
+    __device__ void for_each_score(const ScorePlace& place, int32 n_tile, const Visit& visit) {
+        const LanePlace at;
+        const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
 #pragma unroll
         for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
-                const int32 query = first_query + at.row(m, e / 2);
+                const int32 query = place.first_query + at.row(m, e / 2);
 #pragma unroll
                 for (int n = 0; n < kKeyBlocks; ++n) {
                     visit(r_s_[m][n][e], query, first_key + at.key(n, e));
@@ -195,85 +197,76 @@ class ForwardBlock {
         }
     }
 
-    /// Tiles that the block visits. They are in shared memory, since registers are scarce.
-    __device__ TileSpan shared_span() const {
-        const prim::Words span = prim::load_shared_16(s_span_);
-        return {narrow<int32>(span.x), narrow<int32>(span.y), narrow<int32>(span.z),
-                narrow<int32>(span.w)};
+    __device__ KeyValueRows key_value_rows(const BlockPlace& place) const {
+        if (!kLean && problem_.paged) return {nullptr, nullptr};
+        const Sequence& s = place.sequence;
+        const TensorLayout& k = problem_.k;
+        const TensorLayout& v = problem_.v;
+        return {static_cast<const uint8*>(params_.args.k) +
+                    k.row(s.batch_idx, problem_.k_head(place.head), s.k_begin) * kBytes,
+                static_cast<const uint8*>(params_.args.v) +
+                    v.row(s.batch_idx, problem_.v_head(place.head), s.k_begin) * kBytes};
     }
 
-    __device__ KeyRows key_rows(const BlockPlace& place, const TensorLayout& layout,
-                                const void* data, int64 head) const {
-        const auto* bytes = static_cast<const uint8*>(data);
-        const Sequence& sequence = place.sequence;
-        KeyRows keys{};
-        if (!kLean && problem_.paged) {
-            keys.rows = {nullptr, narrow<int32>(sequence.kv_len)};
-            keys.pages = {bytes + head * layout.strides[2] * kBytes,
-                          params_.args.block_table + sequence.entry * problem_.max_pages_per_seq,
-                          layout.strides[0] * kBytes,
-                          layout.strides[1] * kBytes,
-                          problem_.num_pages,
-                          narrow<int32>(problem_.page_size)};
-            return keys;
-        }
-        keys.rows =
-            Share().rows_of(bytes + layout.row(sequence.batch_idx, head, sequence.k_begin) * kBytes,
-                            layout.strides[2] * kBytes, sequence.kv_len);
-        return keys;
+    __device__ HeadPages pages(const TensorLayout& layout, const void* data, int64 head) const {
+        if (!problem_.paged) return {};
+        const ScorePlace place = record_.score_place();
+        return {static_cast<const uint8*>(data) + head * layout.strides[2] * kBytes,
+                params_.args.block_table + place.entry * problem_.max_pages_per_seq,
+                layout.strides[0] * kBytes,
+                layout.strides[1] * kBytes,
+                problem_.num_pages,
+                narrow<int32>(problem_.page_size)};
     }
 
     __device__ void load_queries(const BlockPlace& place) const {
         const Sequence& sequence = place.sequence;
-        const HeadRows rows = Share().rows_of(
+        const HeadRows rows{
             static_cast<const uint8*>(params_.args.q) +
                 problem_.q.row(sequence.batch_idx, place.head, sequence.q_begin) * kBytes,
-            params_.token_bytes.q, sequence.q_len);
-        load<kTile.tile_q>(s_q_, {rows, {}},
-                           row_shape(params_.token_bytes.q, problem_.head_dim, params_.wide.q),
-                           place.first_query(kTile.tile_q));
+            params_.token_bytes.q, narrow<int32>(sequence.q_len), row_bytes(problem_.head_dim),
+            params_.wide.q};
+        load<kTile.tile_q>(s_q_, rows, place.first_query(kTile.tile_q), [] { return HeadPages{}; });
     }
 
-    __device__ void load_keys(int32 tile, const KeyRows& keys) const {
-        load<kTile.tile_kv>(s_k_, keys,
-                            row_shape(params_.token_bytes.k, problem_.head_dim, params_.wide.k),
-                            tile * kTile.tile_kv);
+    __device__ void load_keys(int32 tile) const {
+        const HeadRows rows{record_.k_rows(), params_.token_bytes.k, record_.kv_len(),
+                            row_bytes(problem_.head_dim), params_.wide.k};
+        load<kTile.tile_kv>(s_k_, rows, tile * kTile.tile_kv, [this] {
+            return pages(problem_.k, params_.args.k, problem_.k_head(record_.score_place().head));
+        });
     }
 
-    __device__ void load_values(int32 tile, const KeyRows& values) const {
-        load<kTile.tile_kv>(s_v_, values,
-                            row_shape(params_.token_bytes.v, problem_.head_dim_v, params_.wide.v),
-                            tile * kTile.tile_kv);
+    __device__ void load_values(int32 tile) const {
+        const HeadRows rows{record_.v_rows(), params_.token_bytes.v, record_.kv_len(),
+                            row_bytes(problem_.head_dim_v), params_.wide.v};
+        load<kTile.tile_kv>(s_v_, rows, tile * kTile.tile_kv, [this] {
+            return pages(problem_.v, params_.args.v, problem_.v_head(record_.score_place().head));
+        });
     }
 
-    __device__ static RowShape row_shape(int64 token_bytes, int64 head_dim, bool wide) {
-        return {token_bytes, narrow<int32>(head_dim * kBytes), wide};
-    }
+    __device__ static int32 row_bytes(int64 head_dim) { return narrow<int32>(head_dim * kBytes); }
 
-    template <int kRows>
-    __device__ void load(uint32 s_tile, const KeyRows& from, const RowShape& shape,
-                         int32 first) const {
-        const bool whole = first + kRows <= from.rows.num_tokens &&
-                           shape.row_bytes == Rows::kRowBytes &&
-                           (kLean || (shape.wide && from.pages.base == nullptr));
+    /// find_pages() is called where rows may be in pages.
+    template <int kRows, class FindPages>
+    __device__ void load(uint32 s_tile, const HeadRows& rows, int32 first,
+                         const FindPages& find_pages) const {
+        const bool whole = first + kRows <= rows.num_tokens && rows.row_bytes == Rows::kRowBytes &&
+                           (kLean || (rows.wide && rows.base != nullptr));
         if (whole) {
-            load_whole_rows<Rows, kRows, kTile.num_threads()>(s_tile, from.rows, shape.token_bytes,
-                                                              first);
+            load_whole_rows<Rows, kRows, kTile.num_threads()>(s_tile, rows, first);
+        } else if constexpr (kLean) {
+            load_any_rows<Rows, kRows, kTile.num_threads(), Storage, false>(s_tile, rows, {},
+                                                                            first);
         } else {
-            load_any_rows<Rows, kRows, kTile.num_threads(), Storage, !kLean>(
-                s_tile, from.rows, from.pages, shape, first);
+            load_any_rows<Rows, kRows, kTile.num_threads(), Storage, true>(s_tile, rows,
+                                                                           find_pages(), first);
         }
     }
 
     /// Every lane of a row has its maximum and its own part of the sum; a sink is in the first
     /// lane's. The keys that each row sees go to shared memory, where partial tiles look.
-    __device__ void begin_rows(const BlockPlace& place, const RangePredicate& predicate,
-                               const TileSpan& span) {
-        if (prim::thread_idx() == 0) {
-            prim::store_shared_16(s_span_,
-                                  {narrow<uint32>(span.begin), narrow<uint32>(span.full_begin),
-                                   narrow<uint32>(span.full_end), narrow<uint32>(span.end)});
-        }
+    __device__ void begin_rows(const BlockPlace& place, const RangePredicate& predicate) {
         SoftmaxState<Value> state = empty_state<Value>();
         if (problem_.has_sink) {
             state = state_of_lse(Value(params_.args.sink_logits[place.head]));
@@ -297,35 +290,36 @@ class ForwardBlock {
     }
 
     /// Products become base-2 scores. Lean kernels scale later, when they weigh.
-    __device__ void modify_scores(const BlockPlace& place, int64 shift, int32 tile) {
+    __device__ void modify_scores(int32 n_tile) {
+        const ScorePlace place = record_.score_place();
         if (problem_.softcap > 0.0F) {
             const SoftCap softcap = softcap_of(problem_.scale, problem_.softcap);
-            for_each_score(place, tile,
+            for_each_score(place, n_tile,
                            [&](float& s, int32, int32) { s = plain(softcap(Value(s))); });
         } else {
             const Scale scale = scale_of(problem_.scale);
-            for_each_score(place, tile,
+            for_each_score(place, n_tile,
                            [&](float& s, int32, int32) { s = plain(scale(Value(s))); });
         }
         if (problem_.has_bias) {
-            for_each_score(place, tile, [&](float& s, int32 query, int32 key) {
-                if (query >= place.sequence.q_len || key >= place.sequence.kv_len) return;
+            for_each_score(place, n_tile, [&](float& s, int32 query, int32 key) {
+                if (query >= place.q_len || key >= place.kv_len) return;
                 const int64 at = pair_at(place, problem_.bias, query, key);
                 s = plain(AddBias{}(Value(s), Value(load_bias(at))));
             });
         }
         if (problem_.has_alibi) {
             const Alibi alibi = alibi_of(params_.args.alibi_slopes[place.head]);
-            for_each_score(place, tile, [&](float& s, int32 query, int32 key) {
-                s = plain(alibi(Value(s), Value(static_cast<float>(query + shift - key))));
+            for_each_score(place, n_tile, [&](float& s, int32 query, int32 key) {
+                s = plain(alibi(Value(s), Value(static_cast<float>(query + place.shift - key))));
             });
         }
     }
 
     /// Element of a [B, Hq, Lq, Lk] tensor that belongs to a pair.
-    __device__ static int64 pair_at(const BlockPlace& place, const TensorLayout& layout,
+    __device__ static int64 pair_at(const ScorePlace& place, const TensorLayout& layout,
                                     int32 query, int32 key) {
-        return layout.row(place.sequence.entry, place.head, query) + key * layout.strides[3];
+        return layout.row(place.entry, place.head, query) + key * layout.strides[3];
     }
 
     __device__ float load_bias(int64 at) const {
@@ -339,9 +333,9 @@ class ForwardBlock {
     }
 
     /// Scores of pairs that the predicate or the caller's mask hides become -inf.
-    __device__ void hide_scores(const BlockPlace& place, int32 tile) {
+    __device__ void hide_scores(int32 n_tile) {
         const LanePlace at;
-        const int32 first_key = tile * kTile.tile_kv;
+        const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
 #pragma unroll
         for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
@@ -360,66 +354,104 @@ class ForwardBlock {
             }
         }
         if (kLean || !problem_.has_mask) return;
-        for_each_score(place, tile, [&](float& s, int32 query, int32 key) {
-            if (query >= place.sequence.q_len || key >= place.sequence.kv_len) return;
+        const ScorePlace place = record_.score_place();
+        for_each_score(place, n_tile, [&](float& s, int32 query, int32 key) {
+            if (query >= place.q_len || key >= place.kv_len) return;
             const int64 at = pair_at(place, problem_.mask, query, key);
             if (!mask_shows(params_.args.mask, problem_.mask.dtype, at)) s = -kInfinity;
         });
     }
 
-    /// Scores become weights, states take the keys, and outputs follow the raised maxima.
-    __device__ void weigh_scores(const BlockPlace& place, int32 tile) {
+    /// Scores become weights, and states take the keys.
+    __device__ void weigh_scores(int32 n_tile) {
         if (!kLean && problem_.weights == Weights::kSigmoid) {
-            for_each_score(place, tile, [&](float& s, int32, int32) {
+            const ScorePlace place = record_.score_place();
+            for_each_score(place, n_tile, [&](float& s, int32, int32) {
                 s = plain(sigmoid(fma(Value(s), Value(kLn2), Value(problem_.sigmoid_bias))));
             });
         } else {
+            raise_maxima();
 #pragma unroll
             for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
                 for (int half = 0; half < kHalves; ++half) weigh_row(m, half);
             }
         }
-        if (!kLean && problem_.dropout_p > 0.0F) drop_weights(place, tile);
+        if (!kLean && problem_.dropout_p > 0.0F) drop_weights(n_tile);
     }
 
-    __device__ void weigh_row(int m, int half) {
-        // Lean scores are products without their scale, which joins the subtraction.
-        const Value factor(kLean ? scale_of(problem_.scale).factor : 1.0F);
-        SoftmaxState<Value>& state = state_[m][half];
+    /// What a kernel's scores are multiplied by: lean ones are products without their scale, which
+    /// joins the subtraction of the maximum.
+    __device__ Value score_factor() const {
+        return Value(kLean ? scale_of(problem_.scale).factor : 1.0F);
+    }
+
+    /// A lane's largest score of a row.
+    __device__ float largest_score(int m, int half) const {
         float largest = -kInfinity;
 #pragma unroll
         for (int n = 0; n < kKeyBlocks; ++n) {
             largest = prim::max_number(largest, r_s_[m][n][2 * half]);
             largest = prim::max_number(largest, r_s_[m][n][2 * half + 1]);
         }
-        largest = prim::max_number(largest, prim::shuffle_xor(largest, 1));
-        largest = prim::max_number(largest, prim::shuffle_xor(largest, 2));
-        const float raised = plain(raise_max(&state, Value(largest) * factor));
+        return largest;
+    }
+
+    /// Brings states and outputs to new maxima, but only when a row's has grown so much that its
+    /// weights would leave the range in which they are kept: a maximum that is a little too small
+    /// changes no result, since the sum has it too.
+    __device__ void raise_maxima() {
+        constexpr float kSlack = 8.0F;  // weights up to 2^8
+        float largest[kRowBlocks][kHalves];
+        bool grown = false;
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+            for (int half = 0; half < kHalves; ++half) {
+                largest[m][half] = plain(Value(largest_score(m, half)) * score_factor());
+                grown = grown || largest[m][half] > plain(state_[m][half].max) + kSlack;
+            }
+        }
+        if (!prim::any_lane(grown)) return;
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+            for (int half = 0; half < kHalves; ++half) {
+                float most = largest[m][half];
+                most = prim::max_number(most, prim::shuffle_xor(most, 1));
+                most = prim::max_number(most, prim::shuffle_xor(most, 2));
+                const float factor = plain(raise_max(&state_[m][half], Value(most)));
+#pragma unroll
+                for (int d = 0; d < kDimBlocks; ++d) {
+                    r_o_[m][d][2 * half] *= factor;
+                    r_o_[m][d][2 * half + 1] *= factor;
+                }
+            }
+        }
+    }
+
+    __device__ void weigh_row(int m, int half) {
+        SoftmaxState<Value>& state = state_[m][half];
         const Value shift = guarded(state.max);
 #pragma unroll
         for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
             for (int e = 2 * half; e < 2 * half + 2; ++e) {
                 const Value score(r_s_[m][n][e]);
-                const Value weight =
-                    kLean ? exp2(fma(score, factor, Value(0.0F) - shift)) : weight_of(score, shift);
+                const Value weight = kLean ? exp2(fma(score, score_factor(), Value(0.0F) - shift))
+                                           : weight_of(score, shift);
                 state.sum = state.sum + weight;
                 r_s_[m][n][e] = plain(weight);
             }
         }
-#pragma unroll
-        for (int d = 0; d < kDimBlocks; ++d) {
-            r_o_[m][d][2 * half] *= raised;
-            r_o_[m][d][2 * half + 1] *= raised;
-        }
     }
 
-    __device__ void drop_weights(const BlockPlace& place, int32 tile) {
+    __device__ void drop_weights(int32 n_tile) {
+        const ScorePlace place = record_.score_place();
         const DropoutRule rule = dropout_rule(problem_.dropout_p, params_.args.dropout_seed,
                                               params_.args.dropout_offset);
-        const int64 head = place.sequence.entry * problem_.num_q_heads + place.head;
-        for_each_score(place, tile, [&](float& weight, int32 query, int32 key) {
+        const int64 head = place.entry * problem_.num_q_heads + place.head;
+        for_each_score(place, n_tile, [&](float& weight, int32 query, int32 key) {
             const int64 position = key + params_.args.k_position_offset;
             const PhiloxBlock block = dropout_words(
                 rule, head, query + params_.args.q_position_offset, floor_div(position, 4));
@@ -490,7 +522,7 @@ class ForwardBlock {
     const uint32 s_k_;
     const uint32 s_v_;
     const uint32 s_bounds_;  // first key that each row sees, and the one after the last
-    const uint32 s_span_;    // TileSpan
+    const BlockRecord record_;
     float r_s_[kRowBlocks][kKeyBlocks][4];  // scores, then weights
     float r_o_[kRowBlocks][kDimBlocks][4];
     SoftmaxState<Value> state_[kRowBlocks][kHalves];

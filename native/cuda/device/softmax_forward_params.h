@@ -17,6 +17,8 @@ enum class Features : uint32 {
 /// rest of a row is filled with zeros.
 constexpr int32 kHeadDims[] = {32, 64, 96, 128, 192, 256};
 
+constexpr int32 kBlockRecordBytes = 64;
+
 /// Work of one block: tile_q queries of a head against tiles of tile_kv keys, 16 or 32 queries a
 /// warp.
 struct ForwardTile {
@@ -30,10 +32,10 @@ struct ForwardTile {
     FATTN_HD constexpr int32 num_threads() const { return num_warps * 32; }
     FATTN_HD constexpr int32 q_bytes() const { return tile_q * head_dim * element_bytes; }
     FATTN_HD constexpr int32 kv_bytes() const { return tile_kv * head_dim * element_bytes; }
-    /// Queries, whose place the output takes, keys, values, the keys that each query sees, and the
-    /// tiles that all of them see.
+    /// Queries, whose place the output takes, keys, values, the keys that each query sees, and what
+    /// the block's threads look up again and again.
     FATTN_HD constexpr int32 shared_bytes() const {
-        return q_bytes() + 2 * kv_bytes() + tile_q * 8 + 16;
+        return q_bytes() + 2 * kv_bytes() + tile_q * 8 + kBlockRecordBytes;
     }
 };
 
@@ -41,10 +43,10 @@ struct ForwardTile {
 FATTN_HD constexpr ForwardTile forward_tile(int32 element_bytes, int32 head_dim,
                                             Features features) {
     if (element_bytes == 4) {
-        return head_dim > 128 ? ForwardTile{head_dim, 32, 32, 2, 4, 1}
-                              : ForwardTile{head_dim, 64, 64, 4, 4, 1};
+        if (head_dim <= 128) return {head_dim, 64, 64, 4, 4, 1};
+        return {head_dim, 32, head_dim > 192 ? 16 : 32, 2, 4, 1};
     }
-    if (features == Features::kGeneral) return {head_dim, 64, 64, 4, 2, 1};
+    if (features == Features::kGeneral) return {head_dim, 64, head_dim > 192 ? 32 : 64, 4, 2, 1};
     if (head_dim > 128) return {head_dim, 64, 64, 4, 2, 2};
     return {head_dim, 128, 64, 4, 2, head_dim > 64 ? 2 : 3};
 }

@@ -31,10 +31,13 @@ struct RowTile {
     }
 };
 
-/// Where one thread's rows of a head are in global memory.
+/// The rows of a head.
 struct HeadRows {
-    const uint8* thread_row;  // the thread's first row and chunk, of token 0; null when paged
-    int32 num_tokens;         // rows from here on are not read
+    const uint8* base;  // row of token 0; null when paged
+    int64 token_bytes;  // from one token to the next
+    int32 num_tokens;   // rows from here on are not read, and become 0 in a tile
+    int32 row_bytes;    // beyond them a row of a tile is 0
+    bool wide;          // rows start at multiples of 16 bytes
 };
 
 /// Keys in pages: token j is row j % page_size of page table[j / page_size].
@@ -82,29 +85,17 @@ struct CopyShare {
         row = thread / kLanes;
         chunk = thread % kLanes;
     }
-
-    /// The rows of a head that begin at base.
-    __device__ HeadRows rows_of(const uint8* base, int64 token_bytes, int64 num_tokens) const {
-        return {base + row * token_bytes + chunk * 16, narrow<int32>(num_tokens)};
-    }
-};
-
-/// What all rows of a tensor have in common.
-struct RowShape {
-    int64 token_bytes;  // from one token to the next
-    int32 row_bytes;    // beyond them a row of a tile is 0
-    bool wide;          // rows start at multiples of 16 bytes
 };
 
 /// Starts the copy of rows [first, first + kRows), which all exist and fill a tile's rows, by all
 /// threads of the block. They arrive with the thread's group of copies.
 template <class Tile, int kRows, int kThreads>
-__device__ inline void load_whole_rows(uint32 s_tile, const HeadRows& rows, int64 token_bytes,
-                                       int32 first) {
+__device__ inline void load_whole_rows(uint32 s_tile, const HeadRows& rows, int32 first) {
     using Share = CopyShare<Tile, kThreads>;
     static_assert(kRows % Share::kRowStep == 0, "every thread must copy as many rows");
     const Share share;
-    const uint8* g_row = rows.thread_row + first * token_bytes;
+    const uint8* g_row =
+        rows.base + (first + int64{share.row}) * rows.token_bytes + share.chunk * 16;
     const uint32 s_to =
         s_tile + Tile::at(static_cast<uint32>(share.row), static_cast<uint32>(share.chunk));
 #pragma unroll
@@ -114,7 +105,7 @@ __device__ inline void load_whole_rows(uint32 s_tile, const HeadRows& rows, int6
         for (int c = 0; c < Tile::kChunks; c += Share::kLanes) {
             prim::copy_async_16(s_to + r * Tile::kRowBytes + c * 16, g_row + c * 16);
         }
-        g_row += Share::kRowStep * token_bytes;
+        g_row += Share::kRowStep * rows.token_bytes;
     }
 }
 
@@ -122,25 +113,26 @@ __device__ inline void load_whole_rows(uint32 s_tile, const HeadRows& rows, int6
 /// or lie in pages; what starts anywhere arrives at once.
 template <class Tile, int kRows, int kThreads, class Storage, bool kAnyPlace>
 __device__ inline void load_any_rows(uint32 s_tile, const HeadRows& rows, const HeadPages& pages,
-                                     const RowShape& shape, int32 first) {
+                                     int32 first) {
     using Share = CopyShare<Tile, kThreads>;
     const Share share;
 #pragma unroll 1
     for (int r = 0; r < kRows; r += Share::kRowStep) {
         const int32 row = share.row + r;
         const bool exists = first + row < rows.num_tokens;
-        const uint8* g_row = rows.thread_row + (first + int64{r}) * shape.token_bytes;
+        const uint8* g_row = rows.base + (first + int64{row}) * rows.token_bytes;
+        // A row that does not exist may have no page.
         if (kAnyPlace && pages.base != nullptr) {
-            // A row that does not exist may have no page.
-            g_row = (exists ? pages.row(first + row) : pages.base) + share.chunk * 16;
+            g_row = exists ? pages.row(first + row) : pages.base;
         }
+        g_row += share.chunk * 16;
 #pragma unroll 1
         for (int c = 0; c < Tile::kChunks; c += Share::kLanes) {
-            const int32 inside = clamp_to(shape.row_bytes - (share.chunk + c) * 16, 0, 16);
+            const int32 inside = clamp_to(rows.row_bytes - (share.chunk + c) * 16, 0, 16);
             const int32 num_bytes = exists ? inside : 0;
             const uint32 s_to =
                 s_tile + Tile::at(static_cast<uint32>(row), static_cast<uint32>(share.chunk + c));
-            if (!kAnyPlace || shape.wide) {
+            if (!kAnyPlace || rows.wide) {
                 prim::copy_async_16(s_to, g_row + c * 16, num_bytes);
             } else {
                 prim::store_shared_16(s_to, load_narrow<Storage>(g_row + c * 16, num_bytes));

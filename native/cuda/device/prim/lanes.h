@@ -7,7 +7,6 @@
 namespace fattn::prim {
 
 constexpr uint32 kWarpSize = 32;
-constexpr uint32 kAllLanes = 0xFFFFFFFFu;
 
 /// mov of %tid.x and %ctaid.x. Every call reads them: what is found from them again is not kept in
 /// registers since the last time.
@@ -27,6 +26,9 @@ __device__ inline void sync_block() { asm volatile("bar.sync 0;" ::: "memory"); 
 
 /// bar.warp.sync: the same among the lanes of a warp.
 __device__ inline void sync_warp() { asm volatile("bar.warp.sync 0xFFFFFFFF;" ::: "memory"); }
+
+/// vote.sync.any.pred: whether x holds in any lane of the warp.
+__device__ inline bool any_lane(bool x) { return __any_sync(0xFFFFFFFFu, x) != 0; }
 
 /// shfl.sync.bfly.b32: the value of the lane whose number differs in the bits of lane_mask.
 __device__ inline float shuffle_xor(float x, uint32 lane_mask) {

@@ -1,0 +1,175 @@
+// The choice of dense forward keys, and what a launch is made of.
+#include "cuda/host/dense_forward.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+
+namespace fattn::cuda {
+namespace {
+
+constexpr int64 kSharedBytesOfEveryGpu = 99 * 1024;
+
+/// An address that is only looked at.
+void* address(std::uintptr_t at) { return reinterpret_cast<void*>(at); }
+
+DenseProblem problem_of(DType dtype, int64 head_dim) {
+    DenseProblem p{};
+    p.batch = 2;
+    p.num_q_heads = 8;
+    p.num_k_heads = 2;
+    p.num_v_heads = 4;
+    p.q_len = 300;
+    p.kv_len = 500;
+    p.head_dim = p.head_dim_v = head_dim;
+    p.q = contiguous(2, 8, 300, head_dim, dtype);
+    p.k = contiguous(2, 2, 500, head_dim, dtype);
+    p.v = contiguous(2, 4, 500, head_dim, dtype);
+    p.o = contiguous(2, 8, 300, head_dim, dtype);
+    p.window_left = p.window_right = -1;
+    p.scale = 0.125F;
+    return p;
+}
+
+DenseForwardArgs aligned_args() {
+    DenseForwardArgs args{};
+    args.q = address(0x1000);
+    args.k = address(0x2000);
+    args.v = address(0x3000);
+    args.o = address(0x4000);
+    return args;
+}
+
+std::string key_of(const DenseProblem& problem, const DenseForwardArgs& args = aligned_args()) {
+    return dense_forward_launch(problem, args).key.name();
+}
+
+TEST(DenseForward, HeadDimsTakeTheFirstKeyThatHoldsBoth) {
+    EXPECT_EQ(key_of(problem_of(DType::kBF16, 64)), "dense_forward_bf16_d64_lean");
+    EXPECT_EQ(key_of(problem_of(DType::kBF16, 72)), "dense_forward_bf16_d96_lean");
+    EXPECT_EQ(key_of(problem_of(DType::kF16, 1)), "dense_forward_f16_d32_general");
+    EXPECT_EQ(key_of(problem_of(DType::kF16, 256)), "dense_forward_f16_d256_lean");
+    DenseProblem unequal = problem_of(DType::kF16, 128);
+    unequal.head_dim = 192;
+    EXPECT_EQ(dense_forward_launch(unequal, aligned_args()).key.head_dim, 192);
+}
+
+TEST(DenseForward, EveryFeatureOfTheGeneralKeyLeavesTheLeanOne) {
+    const DenseProblem lean = problem_of(DType::kF16, 128);
+    ASSERT_EQ(key_of(lean), "dense_forward_f16_d128_lean");
+    const auto with = [&](auto change) {
+        DenseProblem p = lean;
+        change(p);
+        return key_of(p);
+    };
+    const std::string general = "dense_forward_f16_d128_general";
+    EXPECT_EQ(with([](DenseProblem& p) { p.softcap = 30; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.has_bias = true; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.has_alibi = true; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.has_mask = true; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.dropout_p = 0.5F; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.weights = Weights::kSigmoid; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.scale = 0; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.scale = -1; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.o.dtype = DType::kF32; }), general);
+    EXPECT_EQ(with([](DenseProblem& p) { p.paged = true; }), general);
+}
+
+TEST(DenseForward, CausalityWindowsSinksAndSequencesStayLean) {
+    DenseProblem p = problem_of(DType::kF16, 128);
+    p.window_left = 100;
+    p.window_right = 0;
+    p.attention_chunk = 64;
+    p.has_sink = true;
+    p.varlen = true;
+    EXPECT_EQ(key_of(p), "dense_forward_f16_d128_lean");
+}
+
+TEST(DenseForward, F32HasGeneralKeysAlone) {
+    EXPECT_EQ(key_of(problem_of(DType::kF32, 64)), "dense_forward_f32_d64_general");
+}
+
+TEST(DenseForward, RowsThatStartAnywhereTakeTheGeneralKey) {
+    DenseForwardArgs args = aligned_args();
+    args.v = address(0x3002);
+    const ForwardLaunch pointer = dense_forward_launch(problem_of(DType::kBF16, 64), args);
+    EXPECT_EQ(pointer.key.features, Features::kGeneral);
+    EXPECT_TRUE(pointer.params.wide.k);
+    EXPECT_FALSE(pointer.params.wide.v);
+
+    DenseProblem strided = problem_of(DType::kBF16, 64);
+    strided.k.strides[2] = 66;
+    const ForwardLaunch stride = dense_forward_launch(strided, aligned_args());
+    EXPECT_EQ(stride.key.features, Features::kGeneral);
+    EXPECT_FALSE(stride.params.wide.k);
+}
+
+TEST(DenseForward, StridesOfSingleEntriesDoNotCount) {
+    DenseProblem p = problem_of(DType::kBF16, 64);
+    p.batch = 1;
+    for (TensorLayout* layout : {&p.q, &p.k, &p.v, &p.o}) {
+        layout->shape[0] = 1;
+        layout->strides[0] = 7;
+    }
+    EXPECT_EQ(key_of(p), "dense_forward_bf16_d64_lean");
+}
+
+TEST(DenseForward, BlocksCoverEveryTileOfEveryHeadAndEntry) {
+    const ForwardLaunch launch = dense_forward_launch(problem_of(DType::kBF16, 64), aligned_args());
+    EXPECT_EQ(launch.key.tile().tile_q, 128);
+    EXPECT_EQ(launch.params.num_q_tiles, 3);
+    EXPECT_EQ(launch.num_blocks, 3U * 8 * 2);
+    DenseProblem none = problem_of(DType::kBF16, 64);
+    none.q_len = 0;
+    EXPECT_EQ(dense_forward_launch(none, aligned_args()).num_blocks, 0U);
+}
+
+TEST(DenseForward, CausalRunsStartWithTheLongestTiles) {
+    DenseProblem p = problem_of(DType::kBF16, 64);
+    EXPECT_FALSE(dense_forward_launch(p, aligned_args()).params.last_tile_first);
+    p.window_right = 0;
+    EXPECT_TRUE(dense_forward_launch(p, aligned_args()).params.last_tile_first);
+}
+
+TEST(DenseForward, TokensOfPagesAreOneDimensionFurther) {
+    DenseProblem p = problem_of(DType::kF16, 64);
+    p.paged = true;
+    p.k = contiguous(10, 16, 2, 64, DType::kF16);  // [pages, page_size, Hk, D]
+    p.v = contiguous(10, 16, 4, 64, DType::kF16);
+    const ForwardLaunch launch = dense_forward_launch(p, aligned_args());
+    EXPECT_EQ(launch.params.token_bytes.q, 64 * 2);
+    EXPECT_EQ(launch.params.token_bytes.k, 2 * 64 * 2);
+    EXPECT_EQ(launch.params.token_bytes.v, 4 * 64 * 2);
+}
+
+TEST(DenseForward, EveryTileFitsTheSharedMemoryOfEveryGpu) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        for (const int32 head_dim : kHeadDims) {
+            for (const Features features : {Features::kGeneral, Features::kLean}) {
+                const ForwardKey key{dtype, head_dim, features};
+                EXPECT_LE(key.tile().shared_bytes(), kSharedBytesOfEveryGpu) << key.name();
+            }
+        }
+    }
+}
+
+TEST(DenseForward, RefusalsSayWhatWasAskedAndWhatIsAllowed) {
+    EXPECT_TRUE(supports_dense_forward(problem_of(DType::kF32, 256)).ok());
+    EXPECT_EQ(supports_dense_forward(problem_of(DType::kF16, 257)).message(),
+              "the larger head dim is 257; CUDA kernels take up to 256");
+    EXPECT_EQ(supports_dense_forward(problem_of(DType::kI8, 64)).message(),
+              "q is i8; CUDA kernels take f32, f16 and bf16");
+    DenseProblem longest = problem_of(DType::kF16, 64);
+    longest.kv_len = int64{1} << 31;
+    EXPECT_EQ(supports_dense_forward(longest).message(),
+              "a sequence has 2147483648 tokens; CUDA kernels take up to 2147483391");
+    DenseProblem many = problem_of(DType::kF16, 64);
+    many.batch = int64{1} << 27;
+    EXPECT_EQ(supports_dense_forward(many).message(),
+              "134217728 sequences with 40 tiles of queries each; CUDA kernels take up to "
+              "2147483647 tiles in all");
+}
+
+}  // namespace
+}  // namespace fattn::cuda
