@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 quick_legs=(native managed checks)
-later_legs=(golden sanitizers neon older_cpu aot package fuzz cuda_core)
+later_legs=(golden sanitizers neon older_cpu aot package fuzz cuda_core virtual_gpu)
 legs=("${quick_legs[@]}" "${later_legs[@]}")
 strict=0
 export FATTN_TEST_MODE=sampled
