@@ -1,4 +1,5 @@
-// C = A B^T of one 64x64 tile: cp.async in two stages, ldmatrix, mma.sync. Compiled to gemm.ptx, which the tests run.
+// C = A B^T of one 64x64 tile: cp.async in two stages, ldmatrix, mma.sync. Compiled to gemm.ptx,
+// which the tests run.
 #include <cuda_bf16.h>
 #include <stdint.h>
 // one tile GEMM: 64x64x64 with cp.async double buffer, ldmatrix, mma
