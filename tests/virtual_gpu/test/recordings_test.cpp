@@ -73,8 +73,7 @@ TEST(Recordings, ApproximationsOfHardwareLieWhereTheInterpreterIsExact) {
     }
 }
 
-// Integers to the bit. Sums in f32 may leave hardware by a few units in the last place of the
-// largest term.
+// All to the bit but fp8: recordings/README.md.
 TEST(Recordings, MatrixProductsAreThoseOfHardware) {
     const auto recorded = recordings();
     for (const MmaCase& one : mma_cases()) {
