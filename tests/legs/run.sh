@@ -9,7 +9,7 @@ quick_legs=(native managed checks)
 # Two rows of legs run side by side: what uses every processor, and what mostly uses one. The package's leg configures the
 # release tree anew, which the sanitizers build in, so it comes after both.
 heavy_legs=(sanitizers neon)
-light_legs=(golden older_cpu aot fuzz cuda_core cuda_kernels)
+light_legs=(golden older_cpu aot fuzz cuda_core cuda_kernels virtual_gpu)
 last_legs=(package)
 strict=0
 export FATTN_TEST_MODE=sampled

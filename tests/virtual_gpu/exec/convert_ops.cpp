@@ -113,7 +113,7 @@ uint64_t float_bits(const Conversion& c, double value) {
     if (c.ftz && (c.to == Type::kF32 || c.from == Type::kF32) && std::fabs(value) < 0x1p-126)
         value = std::copysign(0.0, value);
     if (c.to_integral) value = round_integral(value, c.round);
-    if (c.sat) value = std::isnan(value) ? 0 : std::clamp(value, 0.0, 1.0);
+    if (c.sat) value = value > 0 ? std::min(value, 1.0) : 0.0;
     if (c.relu && value < 0) value = 0;
     switch (c.to) {
         case Type::kF16:

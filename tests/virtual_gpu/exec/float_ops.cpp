@@ -126,7 +126,7 @@ T before(T value, uint64_t flags) {
 template <class T>
 T after(T value, uint64_t flags) {
     value = before(canonical(value), flags);
-    if (flags & kSat) value = std::isnan(value) ? T{0} : std::clamp(value, T{0}, T{1});
+    if (flags & kSat) value = value > 0 ? std::min(value, T{1}) : T{0};  // -0 and NaN give +0
     return value;
 }
 

@@ -74,7 +74,7 @@ uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
     if constexpr (what == What::kTanh) made = std::tanh(x);
     double rounded = H::value(H::bits(made));
     if ((flags & kFtz) && std::fabs(rounded) < H::kSmallest) rounded = std::copysign(0.0, rounded);
-    if (flags & kSat) rounded = std::isnan(rounded) ? 0.0 : std::clamp(rounded, 0.0, 1.0);
+    if (flags & kSat) rounded = rounded > 0 ? std::min(rounded, 1.0) : 0.0;
     if ((flags & kRelu) && rounded < 0) rounded = 0;
     return H::bits(rounded);
 }

@@ -25,6 +25,11 @@ inline float cut_to_f32(double value) {
     return static_cast<float>(std::bit_cast<double>(bits));
 }
 
+// The biased exponent of an f32; those below the normal ones count as the smallest.
+inline int32_t exponent_of(float value) {
+    return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
+}
+
 // acc[0..kColumns) += the sum over k of a[k] * b[k][column], kColumns wide so that the compiler can
 // use vectors.
 template <uint32_t kColumns>
@@ -33,26 +38,35 @@ void accumulate(float* acc, const float* a, const float (*b)[kColumns], uint32_t
     for (uint32_t first = 0; first < depth; first += how.step) {
         const uint32_t count = std::min(how.step, depth - first);
         alignas(64) double terms[33][kColumns];
-        alignas(64) uint64_t largest[kColumns];
+        alignas(64) int32_t align[kColumns];
+        int32_t worst = 0;
         for (uint32_t n = 0; n < kColumns; ++n) {
+            const int32_t exponent = exponent_of(acc[n]);
             terms[0][n] = acc[n];
-            largest[n] = std::bit_cast<uint64_t>(terms[0][n]) << 1;
+            align[n] = exponent - 127;
+            worst = std::max(worst, exponent);
         }
         for (uint32_t k = 0; k < count; ++k) {
-            const double left = a[first + k];
+            const float left = a[first + k];
+            const int32_t left_exponent = left == 0 ? -1000 : exponent_of(left);
+            worst = std::max(worst, left_exponent);
             for (uint32_t n = 0; n < kColumns; ++n) {
-                terms[k + 1][n] = left * b[first + k][n];
-                largest[n] = std::max(largest[n], std::bit_cast<uint64_t>(terms[k + 1][n]) << 1);
+                const float right = b[first + k][n];
+                const int32_t exponent = exponent_of(right);
+                terms[k + 1][n] = double{left} * right;
+                // The exponent of a product is the sum of its factors', before any carry; one of 0
+                // counts for nothing.
+                align[n] = std::max(align[n], right == 0 ? -1000 : left_exponent + exponent - 254);
+                worst = std::max(worst, exponent);
             }
         }
+        const bool finite = worst < 255;
         alignas(64) double scale[kColumns], sum[kColumns];
-        bool finite = true;
         for (uint32_t n = 0; n < kColumns; ++n) {
-            const uint64_t exponent = largest[n] >> 53;
-            finite &= exponent != 0x7ff;
             // Far below every f32 the alignment does not matter, and the scale must stay finite.
-            const uint64_t used = std::max<uint64_t>(exponent, 1023 - 400);
-            scale[n] = std::bit_cast<double>((2046 - used + 23 + how.extra_bits) << 52);
+            const int64_t used = std::max(align[n], -400);
+            scale[n] = std::bit_cast<double>(
+                static_cast<uint64_t>(1023 + 23 + int64_t{how.extra_bits} - used) << 52);
             sum[n] = 0;
         }
         if (!finite || how.nearest) {

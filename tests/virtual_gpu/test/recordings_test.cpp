@@ -1,0 +1,111 @@
+// What an H100 gave for the cases (recordings/h100.txt, made by record/) against what the
+// interpreter gives.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "cases/cases.h"
+#include "test/device.h"
+
+namespace fattn::vgpu::test {
+
+std::vector<uint64_t> interpret(const InstructionCase& one);  // instruction_test.cpp
+
+namespace {
+
+// Kind and name, then the words of the line.
+std::map<std::string, std::vector<std::string>> recordings() {
+    std::map<std::string, std::vector<std::string>> made;
+    std::ifstream file(std::string(FATTN_VIRTUAL_GPU_DIR) + "/recordings/h100.txt");
+    for (std::string line; std::getline(file, line);) {
+        std::stringstream words(line);
+        std::string kind, name, word;
+        words >> kind >> name;
+        if (kind == "mma") {
+            words >> word;
+            name += "/" + word;
+        }
+        std::vector<std::string>& values = made[kind + " " + name];
+        while (words >> word) values.push_back(word);
+    }
+    return made;
+}
+
+TEST(Recordings, ExactInstructionsGiveTheBitsOfHardware) {
+    const auto recorded = recordings();
+    int compared = 0;
+    for (const InstructionCase& one : instruction_cases()) {
+        if (one.real) continue;
+        const auto found = recorded.find("exact " + one.name);
+        ASSERT_NE(found, recorded.end()) << one.name;
+        // Where hardware leaves the definition, recordings/README.md says how.
+        if (std::find(found->second.begin(), found->second.end(), "differs") != found->second.end())
+            continue;
+        char hash[20];
+        std::snprintf(hash, sizeof hash, "%016llx",
+                      static_cast<unsigned long long>(case_hash(interpret(one))));
+        EXPECT_EQ(hash, found->second[0]) << one.name;
+        ++compared;
+    }
+    EXPECT_GT(compared, 70);
+}
+
+TEST(Recordings, ApproximationsOfHardwareLieWhereTheInterpreterIsExact) {
+    const auto recorded = recordings();
+    for (const InstructionCase& one : instruction_cases()) {
+        if (!one.real) continue;
+        const auto found = recorded.find("approx " + one.name);
+        ASSERT_NE(found, recorded.end()) << one.name;
+        const double worst = std::stod(found->second[0]);
+        const std::vector<uint64_t> inputs = case_inputs(one), outputs = interpret(one);
+        double own = 0;
+        for (uint32_t i = 16; i < kCaseInputs; ++i) {
+            own = std::max(
+                own, ulp_error(std::bit_cast<float>(static_cast<uint32_t>(outputs[i])),
+                               one.real(std::bit_cast<float>(static_cast<uint32_t>(inputs[i])))));
+        }
+        EXPECT_LE(own, std::max(worst, 0.51)) << one.name;
+    }
+}
+
+// All to the bit but fp8: recordings/README.md.
+TEST(Recordings, MatrixProductsAreThoseOfHardware) {
+    const auto recorded = recordings();
+    for (const MmaCase& one : mma_cases()) {
+        for (uint32_t probe = 0; probe < kMmaProbes; ++probe) {
+            const auto found = recorded.find("mma " + one.name + "/" + std::to_string(probe));
+            ASSERT_NE(found, recorded.end()) << one.name;
+            ASSERT_EQ(found->second.size(), 128u);
+            Memory memory;
+            Kernel kernel(memory, mma_ptx(one));
+            const uint64_t out = memory.upload(std::vector<uint32_t>(128, 0));
+            const LaunchResult result = kernel.run(
+                memory, {1}, {32}, Arguments().add(memory.upload(mma_inputs(one, probe))).add(out));
+            ASSERT_FALSE(result.fault) << result.fault->text();
+            const auto outputs = memory.download<uint32_t>(out);
+            float largest = 0;
+            for (const uint32_t bits : outputs)
+                largest = std::max(largest, std::fabs(std::bit_cast<float>(bits)));
+            for (size_t i = 0; i < 128; ++i) {
+                const auto expected =
+                    static_cast<uint32_t>(std::stoul(found->second[i], nullptr, 16));
+                if (one.element != '3' && one.element != '5') {
+                    EXPECT_EQ(outputs[i], expected)
+                        << one.name << " probe " << probe << " word " << i;
+                    continue;
+                }
+                EXPECT_NEAR(std::bit_cast<float>(outputs[i]), std::bit_cast<float>(expected),
+                            largest * 0x1p-10f)
+                    << one.name << " probe " << probe << " word " << i;
+            }
+        }
+    }
+}
+
+}  // namespace
+}  // namespace fattn::vgpu::test
