@@ -68,8 +68,10 @@ void allocate_async(Driver& state, Context& context, CUdeviceptr* address, size_
     *address = made.block.base;
     driver::enqueue(state, stream,
                     {.what = format_text("%s of %llu bytes", function, number(bytes)),
-                     .run = [allocation = &made] {
-                         allocation->usable = true;
+                     .run = [&state, base = made.block.base] {
+                         if (Allocation* const block = state.memory.find(base)) {
+                             block->usable = true;
+                         }
                          return 1.0;
                      }});
 }
@@ -358,12 +360,12 @@ CUresult cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
                  allocation.free_issued ? "already being freed" : "not of cuMemAllocAsync");
         }
         allocation.free_issued = true;
-        driver::enqueue(state, stream,
-                        {.what = "cuMemFreeAsync of " + allocation.name(),
-                         .run = [&state, freed = &allocation] {
-                             driver::free_block(state, *freed, "cuMemFreeAsync");
-                             return 1.0;
-                         }});
+        driver::enqueue(
+            state, stream,
+            {.what = "cuMemFreeAsync of " + allocation.name(), .run = [&state, base = address] {
+                 driver::free_block(state, *state.memory.find(base), "cuMemFreeAsync");
+                 return 1.0;
+             }});
     });
 }
 

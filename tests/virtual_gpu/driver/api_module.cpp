@@ -34,6 +34,22 @@ CUkernel kernel_of(Driver& state, const std::shared_ptr<Library>& library, const
     return kernel->handle;
 }
 
+// Whether a PTX text that no context has loaded yet declares an entry.
+bool declares_entry(const std::string& ptx, const std::string& name) {
+    const auto in_name = [](char c) {
+        return c == '_' || c == '$' || c == '%' || (c >= '0' && c <= '9') ||
+               ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+    };
+    for (size_t at = ptx.find(".entry"); at != std::string::npos; at = ptx.find(".entry", at + 1)) {
+        const size_t begin = ptx.find_first_not_of(" \t\r\n", at + 6);
+        if (begin != std::string::npos && ptx.compare(begin, name.size(), name) == 0 &&
+            (begin + name.size() == ptx.size() || !in_name(ptx[begin + name.size()]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void load_now(Driver& state, Context& context, CUmodule* module, const void* image,
               const driver::JitOptions& options) {
     require_results(module);
@@ -173,7 +189,7 @@ CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary handle, const char* name
         const std::shared_ptr<Library> library = state.libraries.require(handle);
         if (!library->modules.empty()) {
             driver::function_of(state, library->modules.begin()->second, name);
-        } else if (library->image.find(name) == std::string::npos) {
+        } else if (!declares_entry(library->image, name)) {
             fail(CUDA_ERROR_NOT_FOUND, "the library has no kernel \"%s\"", name);
         }
         *kernel = kernel_of(state, library, name);

@@ -29,6 +29,7 @@ CUresult note_failure(const char* function, const Failure& failure) noexcept {
     try {
         this_thread().last_error =
             format_text("%s: %s (%s)", function, failure.text.c_str(), result_name(failure.code));
+        const std::lock_guard lock(driver().mutex);
         const Settings::Report wanted = driver().settings.report;
         if (wanted == Settings::Report::kAll || (wanted == Settings::Report::kFaults &&
                                                  failure.code == cuda::CUDA_ERROR_NOT_SUPPORTED)) {

@@ -184,6 +184,9 @@ TEST_F(Modules, LibrariesLoadWithoutAContext) {
     CUkernel kernel = nullptr;
     ASSERT_OK(api().cuLibraryGetKernel(&kernel, library, "fill"));
     EXPECT_FAILS(api().cuLibraryGetKernel(&kernel, library, "swop"), CUDA_ERROR_NOT_FOUND, "swop");
+    EXPECT_FAILS(api().cuLibraryGetKernel(&kernel, library, "fil"), CUDA_ERROR_NOT_FOUND,
+                 "\"fil\"");
+    ASSERT_OK(api().cuLibraryGetKernel(&kernel, library, "fill"));
     CUfunction function = nullptr;
     EXPECT_FAILS(api().cuKernelGetFunction(&function, kernel), CUDA_ERROR_INVALID_CONTEXT,
                  "no current");
