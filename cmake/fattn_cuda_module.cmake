@@ -15,7 +15,9 @@ function(fattn_cuda_module name)
   add_custom_command(OUTPUT "${base}.lines.ptx"
     COMMAND "${FATTN_NVCC}" -ptx -std=c++20 -O3 -lineinfo -Werror all-warnings
       -gencode=arch=${arg_PTX},code=${arg_PTX} -I native -MD -MF "${base}.d" -o "${base}.lines.ptx" "${source}"
-    DEPENDS "${PROJECT_SOURCE_DIR}/${source}"
+    COMMAND "${CMAKE_COMMAND}" -D "DEPFILE=${base}.d" -D "ROOT=${PROJECT_SOURCE_DIR}"
+      -P "${PROJECT_SOURCE_DIR}/cmake/absolute_depfile.cmake"
+    DEPENDS "${PROJECT_SOURCE_DIR}/${source}" "${PROJECT_SOURCE_DIR}/cmake/absolute_depfile.cmake"
     DEPFILE "${base}.d"
     WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
     COMMENT "PTX of ${name}"

@@ -25,16 +25,18 @@ done
 
 mkdir -p .build/test
 
-# run_legs <leg>...: one after the other; each leaves <leg>.counts and, with its exit status and seconds, <leg>.end.
+# run_legs <leg>...: one after the other; each leaves <leg>.counts and <leg>.end: exit status, seconds, processor seconds.
 run_legs() {
-    local leg started
+    local leg started status user system
+    local TIMEFORMAT='%0U %0S'
     for leg in "$@"; do
         echo "=== $leg"
         export LEG_COUNTS=$PWD/.build/test/$leg.counts
         : > "$LEG_COUNTS"
         started=$SECONDS
-        bash "tests/legs/$leg.sh"
-        echo "$? $((SECONDS - started))" > ".build/test/$leg.end"
+        { time bash "tests/legs/$leg.sh" 2>&3; } 3>&2 2> ".build/test/$leg.time" && status=0 || status=$?
+        read -r user system < ".build/test/$leg.time"
+        echo "$status $((SECONDS - started)) $((user + system))" > ".build/test/$leg.end"
     done
 }
 
@@ -48,7 +50,7 @@ run_legs "${last_legs[@]}"
 total_passed=0 total_failed=0 total_skipped=0 left_out=()
 table=""
 for leg in "${quick_legs[@]}" "${heavy_legs[@]}" "${light_legs[@]}" "${last_legs[@]}"; do
-    read -r status seconds < ".build/test/$leg.end"
+    read -r status seconds processor < ".build/test/$leg.end"
     read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' ".build/test/$leg.counts")
     if ((status == 77)); then
         left_out+=("$leg")
@@ -59,11 +61,11 @@ for leg in "${quick_legs[@]}" "${heavy_legs[@]}" "${light_legs[@]}" "${last_legs
     total_passed=$((total_passed + passed))
     total_failed=$((total_failed + failed))
     total_skipped=$((total_skipped + skipped))
-    table+=$(printf '%-12s %6d %6d %7d %6ds' "$leg" "$passed" "$failed" "$skipped" "$seconds")$'\n'
+    table+=$(printf '%-12s %6d %6d %7d %6ds %8ds' "$leg" "$passed" "$failed" "$skipped" "$seconds" "$processor")$'\n'
 done
 
 echo "=== summary"
-printf '%-12s %6s %6s %7s %7s\n%s' leg passed failed skipped time "$table"
+printf '%-12s %6s %6s %7s %7s %9s\n%s' leg passed failed skipped time processor "$table"
 echo "random problems began at FATTN_TEST_SEED=${FATTN_TEST_SEED:-1}"
 ((${#left_out[@]})) && echo "not run: ${left_out[*]}"
 echo "$total_passed passed, $total_failed failed"
