@@ -18,11 +18,12 @@ done < <(git ls-files -z '*.cpp' '*.h' '*.c' '*.cs' '*.cu' '*.cuh' '*.sh' '*.cma
     awk '$1 > 600 && $2 != "total"')
 
 # The first line (after a #!) of a source file is a comment that says what the file is.
-while IFS= read -r file; do
-    first=$(awk 'NR == 1 && /^#!/ { next } { sub(/^\xef\xbb\xbf/, ""); print; exit }' "$file")
+while IFS=$'\t' read -r file first; do
     [[ $first =~ ^[[:space:]]*(//|/\*|#|\"\"\"|\<!--) && ! $first =~ ^#(pragma|include|if|define) ]] ||
         complain "$file does not open with a sentence that says what it is: $first"
-done < <(git ls-files '*.cpp' '*.h' '*.c' '*.cs' '*.cu' '*.cuh' '*.sh' '*.cmake' '*.py' | grep -v '\.Generated\.cs$')
+done < <(git ls-files -z '*.cpp' '*.h' '*.c' '*.cs' '*.cu' '*.cuh' '*.sh' '*.cmake' '*.py' | grep -zv '\.Generated\.cs$' |
+    xargs -0 awk 'FNR == 1 && /^#!/ { next } FNR == 1 || (FNR == 2 && last != FILENAME) {
+        sub(/^\xef\xbb\xbf/, ""); print FILENAME "\t" $0; last = FILENAME }')
 
 while IFS= read -r hit; do
     complain "reads the environment outside dispatch and runtime: $hit"
