@@ -1,5 +1,6 @@
 # fattn_add_library(): the library in its two forms, and the double-precision reference that only tests link.
-#   fattn_objects     the object files of native/{api,core,plan,backend,cpu,cuda/runtime,cuda/host}; fattn_add_cpu_target adds its own beside them
+#   fattn_objects     the object files of native/{api,core,plan,backend,cpu} and, under FATTN_CUDA, native/cuda/{runtime,host};
+#                     fattn_add_cpu_target adds its own beside them
 #   fused_attention   the shared library that is shipped: exports only what the public header declares
 #   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
 #   fattn_reference   native/reference, part of neither
@@ -9,7 +10,11 @@ function(fattn_add_library)
   include(GNUInstallDirs)
 
   set(sources "")
-  foreach(room IN ITEMS api core plan backend cpu cuda/runtime cuda/host)
+  set(rooms api core plan backend cpu)
+  if(FATTN_CUDA)
+    list(APPEND rooms cuda/runtime cuda/host)
+  endif()
+  foreach(room IN LISTS rooms)
     file(GLOB_RECURSE room_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/${room}/*.cpp")
     list(APPEND sources ${room_sources})
   endforeach()
@@ -23,7 +28,7 @@ function(fattn_add_library)
     add_library(${copy} OBJECT ${sources})
     fattn_compile_options(${copy})
     fattn_hide_symbols(${copy})
-    target_compile_definitions(${copy} PRIVATE FATTN_VERSION="${PROJECT_VERSION}")
+    target_compile_definitions(${copy} PRIVATE FATTN_VERSION="${PROJECT_VERSION}" $<$<BOOL:${FATTN_CUDA}>:FATTN_HAS_CUDA>)
     # Loops that matter are in the CPU targets; -O3 takes the rest longer to compile by two thirds and makes nothing faster.
     target_compile_options(${copy} PRIVATE $<$<CONFIG:Release>:-O2>)
   endforeach()

@@ -9,7 +9,9 @@
 #include "api/growing.h"
 #include "cpu/backend.h"
 #include "cpu/parallel.h"
+#if defined(FATTN_HAS_CUDA)
 #include "cuda/host/cuda_backend.h"
+#endif
 
 namespace fattn::api {
 namespace {
@@ -59,11 +61,13 @@ Status open_cpu(int32_t index, const fattn_device_options& options, fattn_device
     return {};
 }
 
-Status open_cuda(int32_t index, const fattn_device_options& options, fattn_device** out) {
+Status open_cuda(int32_t index, const fattn_device_options& options,
+                 [[maybe_unused]] fattn_device** out) {
     if (options.cpu_target != FATTN_CPU_TARGET_BEST || options.num_threads != 0) {
         return invalid(
             "options.cpu_target and options.num_threads are of CPU devices; allowed is 0");
     }
+#if defined(FATTN_HAS_CUDA)
     std::unique_ptr<cuda::CudaBackend> backend;
     FATTN_RETURN_IF_ERROR(cuda::CudaBackend::open(index, &backend));
     auto device = std::make_unique<fattn_device>();
@@ -75,6 +79,12 @@ Status open_cuda(int32_t index, const fattn_device_options& options, fattn_devic
     device->backend = std::move(backend);
     *out = device.release();
     return {};
+#else
+    return {StatusCode::kDeviceUnavailable,
+            text("CUDA device ", index,
+                 " was asked for; this library was built without its CUDA "
+                 "backend (FATTN_CUDA=OFF)")};
+#endif
 }
 
 Status check_options(const fattn_device_options& options) {

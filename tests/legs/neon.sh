@@ -5,9 +5,9 @@ need aarch64-linux-gnu-g++=g++-aarch64-linux-gnu qemu-aarch64=qemu-user /usr/src
     not_run "the cross compiler or qemu-user is missing"
 reduce_samples
 # Planners, checks and the reference do the same on every processor.
-rooms="cpu;conformance;include"
-[[ $FATTN_TEST_MODE == reduced ]] || rooms=all
-native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON "-DFATTN_TEST_ROOMS=$rooms" -DFATTN_CUDA_KERNELS=OFF \
+rooms="cpu;conformance;include" cuda=OFF
+[[ $FATTN_TEST_MODE == reduced ]] || rooms=all cuda=ON
+native_build neon -DCMAKE_BUILD_TYPE=Release -DFATTN_BUILD_TESTS=ON "-DFATTN_TEST_ROOMS=$rooms" -DFATTN_CUDA=$cuda -DFATTN_CUDA_KERNELS=OFF \
     -DCMAKE_TOOLCHAIN_FILE="$root/cmake/aarch64-linux-gnu.cmake"
 
 # Left out: a fork that qemu cannot follow, results that are wrong on purpose, and what does not depend on instructions and is

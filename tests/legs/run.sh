@@ -5,20 +5,19 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-quick_legs=(native managed checks)
-# Two rows of legs run side by side: what uses every processor, and what mostly uses one. The package's leg configures the
-# release tree anew, which the sanitizers build in, so it comes after both.
-heavy_legs=(sanitizers neon)
-light_legs=(golden older_cpu aot fuzz cuda_core cuda_kernels virtual_gpu)
+# Two rows of legs run side by side: what uses every processor, and what mostly uses one (all that calls dotnet is in one row). The
+# package's leg configures the release tree anew, which the sanitizers build in, so it comes after both.
+heavy_legs=(native sanitizers neon)
+light_legs=(managed checks golden older_cpu aot fuzz cuda_core cuda_kernels virtual_gpu)
 last_legs=(package)
 strict=0
 export FATTN_TEST_MODE=sampled
 for option in "$@"; do
     case $option in
-        --quick) heavy_legs=() light_legs=() last_legs=() ;;
+        --quick) heavy_legs=(native) light_legs=(managed checks) last_legs=() ;;
         --full) FATTN_TEST_MODE=full ;;
         --strict) strict=1 ;;
-        --leg=*) quick_legs=("${option#--leg=}") heavy_legs=() light_legs=() last_legs=() ;;
+        --leg=*) heavy_legs=("${option#--leg=}") light_legs=() last_legs=() ;;
         *) echo "unknown option $option; test takes --quick, --full, --strict, --leg=NAME" >&2; exit 2 ;;
     esac
 done
@@ -40,7 +39,6 @@ run_legs() {
     done
 }
 
-run_legs "${quick_legs[@]}"
 run_legs "${light_legs[@]}" > .build/test/light_legs.log 2>&1 &
 run_legs "${heavy_legs[@]}"
 wait
@@ -49,7 +47,7 @@ run_legs "${last_legs[@]}"
 
 total_passed=0 total_failed=0 total_skipped=0 left_out=()
 table=""
-for leg in "${quick_legs[@]}" "${heavy_legs[@]}" "${light_legs[@]}" "${last_legs[@]}"; do
+for leg in "${heavy_legs[@]}" "${light_legs[@]}" "${last_legs[@]}"; do
     read -r status seconds processor < ".build/test/$leg.end"
     read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' ".build/test/$leg.counts")
     if ((status == 77)); then
