@@ -192,28 +192,34 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
               [&](uint32_t a, uint32_t b) { return intervals[a].begin < intervals[b].begin; });
     std::vector<Row> place(num_registers, kNoRow);
     std::vector<std::pair<uint32_t, uint32_t>> active;  // end, register
-    std::vector<std::vector<Row>> free_rows(9);         // by units
+    // By units. A predicate holds all lanes in one word, where a 16-bit register holds those of
+    // two: lanes that run apart would overwrite each other's, so predicates (0) have rows of their
+    // own.
+    std::vector<std::vector<Row>> free_rows(9);
     uint32_t units = 0, live = 0;
     peak = 0;
     const auto units_of = [&](uint32_t reg) { return std::max(1u, bytes[reg] * 32 / kUnitBytes); };
+    const auto free_of = [&](uint32_t reg) -> std::vector<Row>& {
+        return free_rows[bytes[reg] == 1 ? 0 : units_of(reg)];
+    };
     for (const uint32_t reg : by_begin) {
         for (size_t i = 0; i < active.size();) {
             if (active[i].first > intervals[reg].begin) {
                 ++i;
                 continue;
             }
-            free_rows[units_of(active[i].second)].push_back(place[active[i].second]);
+            free_of(active[i].second).push_back(place[active[i].second]);
             live -= std::max(1u, bytes[active[i].second] / 4);
             active[i] = active.back();
             active.pop_back();
         }
-        const uint32_t need = units_of(reg);
-        if (free_rows[need].empty()) {
+        std::vector<Row>& free = free_of(reg);
+        if (free.empty()) {
             place[reg] = units;
-            units += need;
+            units += units_of(reg);
         } else {
-            place[reg] = free_rows[need].back();
-            free_rows[need].pop_back();
+            place[reg] = free.back();
+            free.pop_back();
         }
         active.push_back({intervals[reg].end, reg});
         live += std::max(1u, bytes[reg] / 4);
