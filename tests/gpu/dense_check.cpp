@@ -27,9 +27,10 @@ struct Ran {
     bool repeats = true;  // a second run gave the same bytes
 };
 
-/// Every other problem is one for the lean keys, which random features would rarely leave.
+/// Two of three problems are of the forward pass alone. Every other one is for the lean keys, which
+/// random features would rarely leave.
 DenseSpec spec_of(unsigned long long seed) {
-    DenseSpec spec = test::random_dense_spec(seed, false);
+    DenseSpec spec = test::random_dense_spec(seed, seed % 3 == 0);
     if (seed % 2 == 0) return spec;
     spec.dtype = seed % 4 == 1 ? DType::kF16 : DType::kBF16;
     spec.f32_output = spec.alibi = spec.sigmoid = false;
@@ -80,7 +81,8 @@ class Integers {
     Buffer buffer_;
 };
 
-void run(DenseKernels& kernels, Ran& ran) {
+/// Forward run of a problem, twice.
+void run_forward(DenseKernels& kernels, Ran& ran) {
     DenseCase& c = *ran.problem;
     c.reset_outputs();
     OnDevice q(c.q), k(c.k), v(c.v), bias(c.bias), mask(c.mask), alibi(c.alibi_slopes),
@@ -119,6 +121,57 @@ void run(DenseKernels& kernels, Ran& ran) {
     ran.repeats = c.o.memory() == first_o && c.lse.memory() == first_lse;
 }
 
+/// Backward run of a problem whose forward has run, twice.
+void run_backward(DenseKernels& kernels, Ran& ran) {
+    DenseCase& c = *ran.problem;
+    c.reset_gradients();
+    OnDevice q(c.q), k(c.k), v(c.v), bias(c.bias), mask(c.mask), alibi(c.alibi_slopes),
+        sink(c.sink_logits), o(c.o), lse(c.lse), d_o(c.d_o), d_lse(c.d_lse);
+    OnDevice gradients[] = {OnDevice(c.d_q), OnDevice(c.d_k), OnDevice(c.d_v), OnDevice(c.d_bias),
+                            OnDevice(c.d_sink_logits)};
+    const Integers cu_seqlens_q(c.cu_seqlens_q), cu_seqlens_k(c.cu_seqlens_k),
+        kv_len(c.spec().kv_len_of_run);
+    DenseBackwardArgs args = c.backward_args();
+    args.q = q.data();
+    args.k = k.data();
+    args.v = v.data();
+    args.o = o.data();
+    args.lse = lse.floats();
+    args.d_o = d_o.data();
+    args.d_lse = d_lse.floats();
+    args.bias = bias.data();
+    args.mask = mask.data();
+    args.alibi_slopes = alibi.floats();
+    args.sink_logits = sink.floats();
+    args.cu_seqlens_q = cu_seqlens_q.data();
+    args.cu_seqlens_k = cu_seqlens_k.data();
+    args.kv_len = kv_len.data();
+    args.d_q = gradients[0].data();
+    args.d_k = gradients[1].data();
+    args.d_v = gradients[2].data();
+    args.d_bias = static_cast<float*>(gradients[3].data());
+    args.d_sink_logits = static_cast<float*>(gradients[4].data());
+    const DenseProblem problem = c.problem();
+    const Buffer workspace(static_cast<std::size_t>(cuda::dense_backward_workspace(problem)));
+    const cuda::DenseBackwardRun launches =
+        cuda::dense_backward_run(problem, args, workspace.pointer());
+    ran.key += " " + cuda::backward_key(problem, cuda::Side::kKeys).name();
+    std::vector<std::byte> first;
+    for (int n = 0; n < 2; ++n) {
+        c.reset_gradients();
+        for (OnDevice& gradient : gradients) gradient.upload();
+        kernels.enqueue(problem, launches);
+        synchronize();
+        std::vector<std::byte> bytes;
+        for (OnDevice& gradient : gradients) gradient.download();
+        for (Tensor* tensor : {&c.d_q, &c.d_k, &c.d_v, &c.d_bias, &c.d_sink_logits}) {
+            bytes.insert(bytes.end(), tensor->memory().begin(), tensor->memory().end());
+        }
+        ran.repeats = ran.repeats && (n == 0 || bytes == first);
+        first = bytes;
+    }
+}
+
 /// What is wrong with a result; empty when nothing is.
 std::string fault_of(const Ran& ran) {
     const DenseCase& c = *ran.problem;
@@ -129,7 +182,7 @@ std::string fault_of(const Ran& ran) {
     test::TruthInTwoSteps<test::DenseTruth> truth(
         [&](test::Effort effort) { return test::dense_truth(c, {}, effort); });
     const testing::AssertionResult near =
-        truth.check([&](const test::DenseTruth& of_c) { return test::forward_is_near(of_c, c); });
+        truth.check([&](const test::DenseTruth& of_c) { return test::is_near(of_c, c); });
     return near ? "" : ran.key + ": " + near.message();
 }
 
@@ -147,9 +200,12 @@ int check_dense(DenseKernels& kernels, double seconds, unsigned long long first_
     for (unsigned long long seed = first_seed;
          problems.size() < kMostProblems && elapsed() < seconds / 4; ++seed) {
         Ran ran{std::make_unique<DenseCase>(spec_of(seed)), "", true};
+        const bool backward = ran.problem->spec().backward;
         if (!cuda::supports_dense_forward(ran.problem->problem()).ok()) continue;
+        if (backward && !cuda::supports_dense_backward(ran.problem->problem()).ok()) continue;
         try {
-            run(kernels, ran);
+            run_forward(kernels, ran);
+            if (backward) run_backward(kernels, ran);
         } catch (const std::exception& error) {
             // The device is lost with its context: what was asked is all that is known.
             std::printf("%s\n  in %s: %s\n", error.what(), ran.key.c_str(),

@@ -1,6 +1,6 @@
-// Runs the dense forward keys on a GPU: random problems against the double-precision reference,
-// then times at the shapes that kernels are compared at. A program of its own that needs only the
-// driver.
+// Runs the dense keys on a GPU, forward and backward: random problems against the double-precision
+// reference, then times at the shapes that kernels are compared at. A program of its own that needs
+// only the driver.
 //   dense_on_device CUBINS OUT check SECONDS [FIRST_SEED]   writes OUT/dense_check.json
 //   dense_on_device CUBINS OUT time                         writes OUT/dense_time.json
 #include <cstdio>

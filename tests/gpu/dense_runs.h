@@ -1,9 +1,10 @@
-// Dense forward runs on a GPU, checked and timed; called by dense_on_device.
+// Dense runs on a GPU, checked and timed; called by dense_on_device.
 #pragma once
 
 #include <map>
 #include <string>
 
+#include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
 #include "driver.h"
 
@@ -16,8 +17,15 @@ class DenseKernels {
 
     /// Enqueues a launch; nothing where it has no blocks.
     void enqueue(const cuda::ForwardLaunch& launch);
+    /// Enqueues all launches of a backward run.
+    void enqueue(const DenseProblem& problem, const cuda::DenseBackwardRun& run);
 
   private:
+    template <class Params>
+    void enqueue(const std::string& unit, const std::string& name, const Grid& grid,
+                 const Params& params);
+    void enqueue(const cuda::BackwardKey& key, const cuda::BackwardLaunch& launch);
+
     std::string folder_;
     int architecture_;
     std::map<std::string, Module> modules_;

@@ -1,4 +1,5 @@
-// Times of dense forward runs on a GPU at the shapes that attention kernels are compared at.
+// Times of dense forward and backward runs on a GPU at the shapes that attention kernels are
+// compared at.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -80,7 +81,8 @@ DenseProblem problem_of(const Shape& s) {
     p.q = contiguous(s.batch, s.num_q_heads, s.length, s.head_dim, s.dtype);
     p.k = contiguous(s.batch, s.num_kv_heads, s.length, s.head_dim, s.dtype);
     p.v = p.k;
-    p.o = p.q;
+    p.o = p.d_o = p.d_q = p.q;
+    p.d_k = p.d_v = p.k;
     p.batch = s.batch;
     p.num_q_heads = s.num_q_heads;
     p.num_k_heads = p.num_v_heads = s.num_kv_heads;
@@ -88,21 +90,23 @@ DenseProblem problem_of(const Shape& s) {
     p.head_dim = p.head_dim_v = s.head_dim;
     p.window_left = -1;
     p.window_right = s.causal ? 0 : -1;
+    p.backward = true;
     p.scale = 1.0F / std::sqrt(static_cast<float>(s.head_dim));
     return p;
 }
 
-/// Median milliseconds of a launch.
-float median_time(DenseKernels& kernels, const cuda::ForwardLaunch& launch) {
+/// Median milliseconds of what enqueue() launches.
+template <class Enqueue>
+float median_time(const Enqueue& enqueue) {
     constexpr int kWarmUps = 3;
     constexpr int kRuns = 11;
-    for (int n = 0; n < kWarmUps; ++n) kernels.enqueue(launch);
+    for (int n = 0; n < kWarmUps; ++n) enqueue();
     synchronize();
     Timer timer;
     std::vector<float> times;
     for (int n = 0; n < kRuns; ++n) {
         timer.start();
-        kernels.enqueue(launch);
+        enqueue();
         times.push_back(timer.stop());
     }
     std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
@@ -139,22 +143,45 @@ int time_dense(DenseKernels& kernels, const Device& device, const std::string& j
         // A scale that no lean key takes, and which costs as much as any.
         if (s.general) chosen.scale = -problem.scale;
         const cuda::ForwardLaunch launch = cuda::dense_forward_launch(chosen, args);
-        const float ms = median_time(kernels, launch);
         const double flops = 4.0 * static_cast<double>(s.batch * s.num_q_heads * s.head_dim) *
                              static_cast<double>(s.length) * static_cast<double>(s.length) *
                              (s.causal ? 0.5 : 1.0);
-        const double tflops = flops / (static_cast<double>(ms) * 1e9);
-        std::printf("%-36s %5ld %4ld %4ld %6ld %6s %9.4f %8.1f\n", launch.key.name().c_str(),
-                    static_cast<long>(s.batch), static_cast<long>(s.num_q_heads),
-                    static_cast<long>(s.num_kv_heads), static_cast<long>(s.length),
-                    s.causal ? "yes" : "no", static_cast<double>(ms), tflops);
-        std::fflush(stdout);
-        json << separator << "{\"key\": \"" << launch.key.name() << "\", \"batch\": " << s.batch
-             << ", \"q_heads\": " << s.num_q_heads << ", \"kv_heads\": " << s.num_kv_heads
-             << ", \"length\": " << s.length << ", \"head_dim\": " << s.head_dim
-             << ", \"causal\": " << (s.causal ? "true" : "false") << ", \"ms\": " << ms
-             << ", \"tflops\": " << tflops << "}";
-        separator = ",\n";
+        const auto report = [&](const std::string& key, double flops_of_run, float ms) {
+            const double tflops = flops_of_run / (static_cast<double>(ms) * 1e9);
+            std::printf("%-36s %5ld %4ld %4ld %6ld %6s %9.4f %8.1f\n", key.c_str(),
+                        static_cast<long>(s.batch), static_cast<long>(s.num_q_heads),
+                        static_cast<long>(s.num_kv_heads), static_cast<long>(s.length),
+                        s.causal ? "yes" : "no", static_cast<double>(ms), tflops);
+            std::fflush(stdout);
+            json << separator << "{\"key\": \"" << key << "\", \"batch\": " << s.batch
+                 << ", \"q_heads\": " << s.num_q_heads << ", \"kv_heads\": " << s.num_kv_heads
+                 << ", \"length\": " << s.length << ", \"head_dim\": " << s.head_dim
+                 << ", \"causal\": " << (s.causal ? "true" : "false") << ", \"ms\": " << ms
+                 << ", \"tflops\": " << tflops << "}";
+            separator = ",\n";
+        };
+        report(launch.key.name(), flops, median_time([&] { kernels.enqueue(launch); }));
+        if (s.general) continue;
+
+        // The forward's output and LSE are there. Five products are counted, two in the forward.
+        Buffer d_o(size_of(problem.o)), d_q(size_of(problem.q)), d_k(size_of(problem.k)),
+            d_v(size_of(problem.v));
+        fill(d_o, s.dtype, 4);
+        DenseBackwardArgs gradients{};
+        gradients.q = args.q;
+        gradients.k = args.k;
+        gradients.v = args.v;
+        gradients.o = args.o;
+        gradients.lse = args.lse;
+        gradients.d_o = d_o.pointer();
+        gradients.d_q = d_q.pointer();
+        gradients.d_k = d_k.pointer();
+        gradients.d_v = d_v.pointer();
+        const Buffer workspace(static_cast<std::size_t>(cuda::dense_backward_workspace(problem)));
+        const cuda::DenseBackwardRun run =
+            cuda::dense_backward_run(problem, gradients, workspace.pointer());
+        report(cuda::backward_key(problem, cuda::Side::kKeys).name(), 2.5 * flops,
+               median_time([&] { kernels.enqueue(problem, run); }));
     }
     json << "\n]}\n";
     return json.good() ? 0 : 1;

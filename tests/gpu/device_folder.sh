@@ -7,15 +7,19 @@ home=${1:?usage: $0 TOOLKIT FOLDER [ARCHITECTURE...]}
 folder=${2:?usage: $0 TOOLKIT FOLDER [ARCHITECTURE...]}
 shift 2
 (($#)) || set -- 80 90
-mkdir -p "$folder"
-for arch in "$@"; do
-    bash tests/checks/cuda_resources.sh "$home" "$folder/cubin" "$arch"
+mkdir -p "$folder/cubin"
+for source in native/cuda/device/*.cu; do
+    unit=$(basename "$source" .cu)
+    for arch in "$@"; do
+        "$home/bin/nvcc" -std=c++20 -Werror all-warnings -I native -gencode "arch=compute_$arch,code=sm_$arch" -cubin \
+            -o "$folder/cubin/$unit.sm_$arch.cubin" "$source"
+    done
 done
 # Linked with what other machines may lack: the C++ library and GoogleTest's.
 objects=()
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for source in native/reference/{dense,head,numeric,philox}.cpp native/cuda/host/dense_forward.cpp tests/gpu/*.cpp \
+for source in native/reference/{dense,head,numeric,philox}.cpp native/cuda/host/dense_{backward,forward,keys}.cpp tests/gpu/*.cpp \
     tests/native/support/{compare,dense_case,dense_truth,plain_search,random_dense,tensor,tolerances}.cpp; do
     object=$work/$(basename "$source" .cpp)_${#objects[@]}.o
     ${CMAKE_CXX_COMPILER_LAUNCHER:-} g++ -std=c++20 -O2 -Wall -Wextra -Werror -I native/include -I native -I tests/native -I tests/gpu \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh of a folder that device_folder.sh made: checks the dense forward keys on this machine's GPU, then times them.
+# run.sh of a folder that device_folder.sh made: checks the dense keys on this machine's GPU, then times them.
 # Results go to $OUT; SEED is the first random problem.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${OUT:-.}

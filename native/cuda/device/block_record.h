@@ -19,7 +19,7 @@ struct KeyValueRows {
 struct ScorePlace {
     int32 q_len;
     int32 kv_len;
-    int32 first_query;  // of the tile
+    int32 first_row;  // of the block's tile: a query, or a key in the backward of keys
     int32 head;
     int64 shift;  // position of query i relative to key 0 is i + shift
     int32 entry;  // batch entry or sequence
@@ -37,7 +37,7 @@ class BlockRecord {
         const auto v = reinterpret_cast<uint64>(rows.v);
         prim::store_shared_16(s_record_ + 16, {low(k), high(k), low(v), high(v)});
         prim::store_shared_16(s_record_ + 32, {word(place.q_len), word(place.kv_len),
-                                               word(place.first_query), word(place.head)});
+                                               word(place.first_row), word(place.head)});
         const auto shift = static_cast<uint64>(place.shift);
         prim::store_shared_16(s_record_ + 48, {low(shift), high(shift), word(place.entry), 0});
     }

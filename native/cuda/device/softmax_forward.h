@@ -6,77 +6,25 @@
 // are applied the next tile's keys do. (native/notes/0035-cuda-forward.md)
 #pragma once
 
-#include "core/convert.h"
 #include "core/epilogue.h"
 #include "core/modifier.h"
-#include "core/philox.h"
 #include "core/predicate.h"
 #include "core/problem.h"
 #include "core/schedule.h"
 #include "core/softmax_state.h"
-#include "cuda/device/approx.h"
+#include "cuda/device/block_place.h"
 #include "cuda/device/block_record.h"
+#include "cuda/device/element_parts.h"
+#include "cuda/device/finite_tile.h"
+#include "cuda/device/pair_features.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
-#include "cuda/device/products_16.h"
-#include "cuda/device/products_32.h"
+#include "cuda/device/score_blocks.h"
 #include "cuda/device/softmax_forward_params.h"
 #include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
 namespace fattn::cuda {
-
-/// What follows from an element type: the arithmetic of scores and the products of a tile.
-template <class Element, int kHeadDim, int kRowBlocks, int kTileKv>
-struct ElementParts {
-    using Value = Approx;
-    using Products = Products16<Element, kHeadDim, kRowBlocks, kTileKv>;
-    using Storage = uint16;
-};
-template <int kHeadDim, int kRowBlocks, int kTileKv>
-struct ElementParts<float, kHeadDim, kRowBlocks, kTileKv> {
-    using Value = float;
-    using Products = Products32<kHeadDim, kRowBlocks, kTileKv>;
-    using Storage = uint32;
-};
-
-/// Lengths and starts read from device memory, brought inside the tensors: wrong ones give wrong
-/// results, and no access outside.
-__device__ inline Sequence bounded(const DenseProblem& problem, Sequence s) {
-    if (problem.varlen) {
-        s.q_begin = clamp_to<int64>(s.q_begin, 0, problem.q.shape[2]);
-        s.q_len =
-            clamp_to<int64>(s.q_len, 0, min_of(problem.q_len, problem.q.shape[2] - s.q_begin));
-        if (!problem.paged) {
-            s.k_begin = clamp_to<int64>(s.k_begin, 0, problem.k.shape[2]);
-            s.kv_len = clamp_to<int64>(s.kv_len, 0, problem.k.shape[2] - s.k_begin);
-        }
-    }
-    s.kv_len = clamp_to<int64>(s.kv_len, 0, problem.kv_len);
-    return s;
-}
-
-/// Which rows a block computes.
-struct BlockPlace {
-    Sequence sequence;
-    int32 q_tile;
-    int32 head;
-
-    __device__ int32 first_query(int32 tile_q) const { return q_tile * tile_q; }
-};
-
-/// Blocks are numbered tile first, then head, then sequence: neighbours share keys in the cache.
-__device__ inline BlockPlace block_place(const SoftmaxForwardParams& params) {
-    const auto num_tiles = static_cast<uint32>(params.num_q_tiles);
-    const auto num_heads = static_cast<uint32>(params.problem.num_q_heads);
-    const uint32 idx = prim::block_idx();
-    const auto tile = narrow<int32>(idx % num_tiles);
-    const uint32 rest = idx / num_tiles;
-    return {bounded(params.problem,
-                    sequence_of(params.problem, params.args, narrow<int32>(rest / num_heads))),
-            params.last_tile_first ? params.num_q_tiles - 1 - tile : tile,
-            narrow<int32>(rest % num_heads)};
-}
 
 template <class Element, int kHeadDim, Features kFeatures>
 class ForwardBlock {
@@ -97,19 +45,19 @@ class ForwardBlock {
           record_(s_bounds_ + kTile.tile_q * 8) {}
 
     __device__ void run() {
-        const BlockPlace place = block_place(params_);
-        if (place.first_query(kTile.tile_q) >= place.sequence.q_len) return;
+        const BlockPlace place = block_place(params_, narrow<uint32>(problem_.num_q_heads));
+        if (place.first_row(kTile.tile_q) >= place.sequence.q_len) return;
         const RangePredicate predicate =
             range_predicate(problem_, place.sequence, params_.args.q_position_offset,
                             params_.args.k_position_offset);
         const TileSpan span =
             range_schedule(problem_, predicate, place.sequence.q_len, kTile.tile_q, kTile.tile_kv)
-                .row(place.head, place.q_tile);
+                .row(place.head, place.tile);
         if (prim::thread_idx() == 0) {
             record_.write(span, key_value_rows(place),
                           {.q_len = narrow<int32>(place.sequence.q_len),
                            .kv_len = narrow<int32>(place.sequence.kv_len),
-                           .first_query = place.first_query(kTile.tile_q),
+                           .first_row = place.first_row(kTile.tile_q),
                            .head = place.head,
                            .shift = predicate.shift,
                            .entry = narrow<int32>(place.sequence.entry)});
@@ -130,11 +78,15 @@ class ForwardBlock {
             if (n >= record_.span().num_full()) hide_scores(n);
             // The tile's values are there, and nobody needs its keys.
             prim::wait_copies<0>();
-            prim::sync_block();
+            const bool non_finite = sync_values(n);
             const TileSpan span_again = record_.span();
             if (n + 1 < span_again.num_tiles()) load_keys(span_again.tile(n + 1));
             prim::commit_copies();
             weigh_scores(n);
+            if (non_finite) {
+                take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
+                                                                                   s_v_);
+            }
             products().values(r_o_, r_s_);
         }
         // A block without keys has not waited for its queries, whose place the output takes.
@@ -147,9 +99,7 @@ class ForwardBlock {
     using Parts = ElementParts<Element, kHeadDim, kRowBlocks, kTile.tile_kv>;
     using Value = typename Parts::Value;
     using Products = typename Parts::Products;
-    using Storage = typename Parts::Storage;
     using Rows = RowTile<kHeadDim, sizeof(Element)>;
-    using Share = CopyShare<Rows, kTile.num_threads()>;
 
     static constexpr int64 kBytes = sizeof(Element);
     /// A row block's rows in a lane: g and g + 8.
@@ -179,22 +129,18 @@ class ForwardBlock {
         return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
     }
 
-    /// Calls visit(score, query, key) for all of a lane's scores of the n-th tile.
+    using Pairs = PairFeatures<DenseForwardArgs>;
+
+    /// Calls visit(pairs, score, query, key) for all of a lane's scores of the n-th tile.
     template <class Visit>
-    __device__ void for_each_score(const ScorePlace& place, int32 n_tile, const Visit& visit) {
+    __device__ void for_each_score(int32 n_tile, const Visit& visit) {
+        const ScorePlace place = record_.score_place();
+        const Pairs pairs(problem_, params_.args, place);
         const LanePlace at;
         const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
-#pragma unroll
-        for (int m = 0; m < kRowBlocks; ++m) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-                const int32 query = place.first_query + at.row(m, e / 2);
-#pragma unroll
-                for (int n = 0; n < kKeyBlocks; ++n) {
-                    visit(r_s_[m][n][e], query, first_key + at.key(n, e));
-                }
-            }
-        }
+        for_each_in_blocks(r_s_, [&](float& s, int m, int n, int e) {
+            visit(pairs, s, place.first_row + at.row(m, e / 2), first_key + at.key(n, e));
+        });
     }
 
     __device__ KeyValueRows key_value_rows(const BlockPlace& place) const {
@@ -226,7 +172,7 @@ class ForwardBlock {
                 problem_.q.row(sequence.batch_idx, place.head, sequence.q_begin) * kBytes,
             params_.token_bytes.q, narrow<int32>(sequence.q_len), row_bytes(problem_.head_dim),
             params_.wide.q};
-        load<kTile.tile_q>(s_q_, rows, place.first_query(kTile.tile_q), [] { return HeadPages{}; });
+        load<kTile.tile_q>(s_q_, rows, place.first_row(kTile.tile_q), [] { return HeadPages{}; });
     }
 
     __device__ void load_keys(int32 tile) const {
@@ -247,21 +193,22 @@ class ForwardBlock {
 
     __device__ static int32 row_bytes(int64 head_dim) { return narrow<int32>(head_dim * kBytes); }
 
-    /// find_pages() is called where rows may be in pages.
     template <int kRows, class FindPages>
-    __device__ void load(uint32 s_tile, const HeadRows& rows, int32 first,
-                         const FindPages& find_pages) const {
-        const bool whole = first + kRows <= rows.num_tokens && rows.row_bytes == Rows::kRowBytes &&
-                           (kLean || (rows.wide && rows.base != nullptr));
-        if (whole) {
-            load_whole_rows<Rows, kRows, kTile.num_threads()>(s_tile, rows, first);
-        } else if constexpr (kLean) {
-            load_any_rows<Rows, kRows, kTile.num_threads(), Storage, false>(s_tile, rows, {},
-                                                                            first);
-        } else {
-            load_any_rows<Rows, kRows, kTile.num_threads(), Storage, true>(s_tile, rows,
-                                                                           find_pages(), first);
+    __device__ static void load(uint32 s_tile, const HeadRows& rows, int32 first,
+                                const FindPages& find_pages) {
+        load_rows<Element, Rows, kRows, kTile.num_threads(), !kLean>(s_tile, rows, first,
+                                                                     find_pages);
+    }
+
+    /// Barrier behind which the n-th tile's values are there; whether some have to be taken out of
+    /// the product: those that are not finite where a pair is hidden, and in f32, whose products
+    /// of two parts would make NaN of an infinity, everywhere.
+    __device__ bool sync_values(int32 n_tile) const {
+        if (sizeof(Element) == 4 || n_tile >= record_.span().num_full()) {
+            return sync_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(s_v_);
         }
+        prim::sync_block();
+        return false;
     }
 
     /// Every lane of a row has its maximum and its own part of the sum; a sink is in the first
@@ -283,7 +230,7 @@ class ForwardBlock {
             }
         }
         for (uint32 row = prim::thread_idx(); row < kTile.tile_q; row += kTile.num_threads()) {
-            const KeyInterval keys = predicate.visible(place.first_query(kTile.tile_q) + row);
+            const KeyInterval keys = predicate.visible(place.first_row(kTile.tile_q) + row);
             prim::store_shared_8(s_bounds_ + row * 8, narrow<uint32>(keys.begin),
                                  narrow<uint32>(keys.end));
         }
@@ -291,46 +238,70 @@ class ForwardBlock {
 
     /// Products become base-2 scores. Lean kernels scale later, when they weigh.
     __device__ void modify_scores(int32 n_tile) {
-        const ScorePlace place = record_.score_place();
         if (problem_.softcap > 0.0F) {
             const SoftCap softcap = softcap_of(problem_.scale, problem_.softcap);
-            for_each_score(place, n_tile,
-                           [&](float& s, int32, int32) { s = plain(softcap(Value(s))); });
+            for_each_score(n_tile, [&](const Pairs&, float& s, int32, int32) {
+                s = plain(softcap(Value(s)));
+            });
         } else {
-            const Scale scale = scale_of(problem_.scale);
-            for_each_score(place, n_tile,
-                           [&](float& s, int32, int32) { s = plain(scale(Value(s))); });
+            const float factor = scale_of(problem_.scale).factor;
+#pragma unroll
+            for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+                for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+                    for (int e = 0; e < 4; ++e) r_s_[m][n][e] *= factor;
+                }
+            }
         }
         if (problem_.has_bias) {
-            for_each_score(place, n_tile, [&](float& s, int32 query, int32 key) {
-                if (query >= place.q_len || key >= place.kv_len) return;
-                const int64 at = pair_at(place, problem_.bias, query, key);
-                s = plain(AddBias{}(Value(s), Value(load_bias(at))));
-            });
+            if (problem_.bias.dtype == DType::kF32) {
+                add_bias<float>(n_tile);
+            } else {
+                add_bias<Element>(n_tile);
+            }
         }
         if (problem_.has_alibi) {
-            const Alibi alibi = alibi_of(params_.args.alibi_slopes[place.head]);
-            for_each_score(place, n_tile, [&](float& s, int32 query, int32 key) {
-                s = plain(alibi(Value(s), Value(static_cast<float>(query + place.shift - key))));
+            const Alibi alibi = alibi_of(params_.args.alibi_slopes[record_.score_place().head]);
+            for_each_score(n_tile, [&](const Pairs& pairs, float& s, int32 query, int32 key) {
+                s = plain(alibi(Value(s), Value(pairs.distance(query, key))));
             });
         }
     }
 
-    /// Element of a [B, Hq, Lq, Lk] tensor that belongs to a pair.
-    __device__ static int64 pair_at(const ScorePlace& place, const TensorLayout& layout,
-                                    int32 query, int32 key) {
-        return layout.row(place.entry, place.head, query) + key * layout.strides[3];
-    }
-
-    __device__ float load_bias(int64 at) const {
-        if (problem_.bias.dtype == DType::kF32) {
-            return static_cast<const float*>(params_.args.bias)[at];
+    /// All numbers of a lane are asked for before the first has to be there.
+    template <class Stored>
+    __device__ void add_bias(int32 n_tile) {
+        const ScorePlace place = record_.score_place();
+        const LanePlace at;
+        const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
+        const int64 step = problem_.bias.strides[3];
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+            for (int half = 0; half < kHalves; ++half) {
+                const int32 query = place.first_row + at.row(m, half);
+                if (query >= place.q_len) continue;
+                const Stored* g_bias =
+                    static_cast<const Stored*>(params_.args.bias) +
+                    pair_at(place, problem_.bias, query, first_key + at.key(0, 0));
+                const int32 num_keys = place.kv_len - first_key - at.key(0, 0);
+#pragma unroll
+                for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+                    for (int e = 0; e < 2; ++e) {
+                        float& s = r_s_[m][n][2 * half + e];
+                        if (8 * n + e >= num_keys) continue;
+                        const Value bias(to_f32(g_bias[(8 * n + e) * step]));
+                        s = plain(AddBias{}(Value(s), bias));
+                    }
+                }
+            }
         }
-        if (problem_.bias.dtype == DType::kF16) {
-            return to_float(static_cast<const f16*>(params_.args.bias)[at]);
-        }
-        return to_float(static_cast<const bf16*>(params_.args.bias)[at]);
     }
+    __device__ static float to_f32(float x) { return x; }
+    __device__ static float to_f32(f16 x) { return prim::unpack(x); }
+    __device__ static float to_f32(bf16 x) { return to_float(x); }
 
     /// Scores of pairs that the predicate or the caller's mask hides become -inf.
     __device__ void hide_scores(int32 n_tile) {
@@ -354,19 +325,15 @@ class ForwardBlock {
             }
         }
         if (kLean || !problem_.has_mask) return;
-        const ScorePlace place = record_.score_place();
-        for_each_score(place, n_tile, [&](float& s, int32 query, int32 key) {
-            if (query >= place.q_len || key >= place.kv_len) return;
-            const int64 at = pair_at(place, problem_.mask, query, key);
-            if (!mask_shows(params_.args.mask, problem_.mask.dtype, at)) s = -kInfinity;
+        for_each_score(n_tile, [&](const Pairs& pairs, float& s, int32 query, int32 key) {
+            if (pairs.exists(query, key) && !pairs.mask_shows(query, key)) s = -kInfinity;
         });
     }
 
     /// Scores become weights, and states take the keys.
     __device__ void weigh_scores(int32 n_tile) {
         if (!kLean && problem_.weights == Weights::kSigmoid) {
-            const ScorePlace place = record_.score_place();
-            for_each_score(place, n_tile, [&](float& s, int32, int32) {
+            for_each_score(n_tile, [&](const Pairs&, float& s, int32, int32) {
                 s = plain(sigmoid(fma(Value(s), Value(kLn2), Value(problem_.sigmoid_bias))));
             });
         } else {
@@ -377,7 +344,12 @@ class ForwardBlock {
                 for (int half = 0; half < kHalves; ++half) weigh_row(m, half);
             }
         }
-        if (!kLean && problem_.dropout_p > 0.0F) drop_weights(n_tile);
+        if (!kLean && problem_.dropout_p > 0.0F) {
+            for_each_score(n_tile, [&](const Pairs& pairs, float& weight, int32 query, int32 key) {
+                const float factor = pairs.dropout(query, key);
+                weight = factor == 0.0F ? 0.0F : weight * factor;
+            });
+        }
     }
 
     /// What a kernel's scores are multiplied by: lean ones are products without their scale, which
@@ -446,32 +418,15 @@ class ForwardBlock {
         }
     }
 
-    __device__ void drop_weights(int32 n_tile) {
-        const ScorePlace place = record_.score_place();
-        const DropoutRule rule = dropout_rule(problem_.dropout_p, params_.args.dropout_seed,
-                                              params_.args.dropout_offset);
-        const int64 head = place.entry * problem_.num_q_heads + place.head;
-        for_each_score(place, n_tile, [&](float& weight, int32 query, int32 key) {
-            const int64 position = key + params_.args.k_position_offset;
-            const PhiloxBlock block = dropout_words(
-                rule, head, query + params_.args.q_position_offset, floor_div(position, 4));
-            // As dropout_keep, whose index would put the words in local memory.
-            const uint32 low = (position & 1) != 0 ? block.word[1] : block.word[0];
-            const uint32 high = (position & 1) != 0 ? block.word[3] : block.word[2];
-            const bool kept = ((position & 2) != 0 ? high : low) >= rule.threshold;
-            weight = kept ? weight * rule.inverse_keep : 0.0F;
-        });
-    }
-
     /// Sums of the four lanes of a row meet; outputs are scaled and leave with the LSE. The block's
     /// place is found again rather than kept.
     __device__ void finish_rows() {
-        const BlockPlace place = block_place(params_);
+        const BlockPlace place = block_place(params_, narrow<uint32>(problem_.num_q_heads));
         const LanePlace at;
         const Sequence& sequence = place.sequence;
-        const int64 first_token = sequence.q_begin + place.first_query(kTile.tile_q);
+        const int64 first_token = sequence.q_begin + place.first_row(kTile.tile_q);
         const auto num_rows = narrow<int32>(
-            min_of<int64>(sequence.q_len - place.first_query(kTile.tile_q), kTile.tile_q));
+            min_of<int64>(sequence.q_len - place.first_row(kTile.tile_q), kTile.tile_q));
         float* g_lse = params_.args.lse;
         if (g_lse != nullptr) {
             g_lse +=

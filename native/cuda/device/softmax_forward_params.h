@@ -70,7 +70,7 @@ struct SoftmaxForwardParams {
     DenseProblem problem;
     DenseForwardArgs args;
     TokenBytes token_bytes;
-    int32 num_q_tiles;  // of the longest sequence
+    int32 num_tiles;  // of queries in the longest sequence
     WideRows wide;
     bool last_tile_first;  // later queries see more keys, and the longest work starts first
 };

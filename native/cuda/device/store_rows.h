@@ -7,6 +7,7 @@
 #include "cuda/device/prim/arithmetic.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
+#include "cuda/device/score_blocks.h"
 
 namespace fattn::cuda {
 
@@ -26,23 +27,16 @@ __device__ inline bf16 stored_as(bf16, float x) { return to_bf16(x); }
 /// Element by element, for rows that start anywhere.
 template <class Element, int kRowBlocks, int kDimBlocks>
 __device__ inline void store_elements(const OutputRows& rows,
-                                      const float (&r_o)[kRowBlocks][kDimBlocks][4], int32 warp_row,
+                                      float (&r_o)[kRowBlocks][kDimBlocks][4], int32 warp_row,
                                       uint32 lane) {
     auto* g_o = static_cast<Element*>(rows.base) + rows.first_element;
-#pragma unroll
-    for (int m = 0; m < kRowBlocks; ++m) {
-#pragma unroll
-        for (int d = 0; d < kDimBlocks; ++d) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-                const int32 row = warp_row + 16 * m + 8 * (e / 2) + narrow<int32>(lane / 4);
-                const int32 column = 8 * d + narrow<int32>(lane % 4) * 2 + e % 2;
-                if (row < rows.num_rows && column < rows.head_dim) {
-                    g_o[row * rows.row_elements + column] = stored_as(Element{}, r_o[m][d][e]);
-                }
-            }
+    for_each_in_blocks(r_o, [&](float x, int m, int d, int e) {
+        const int32 row = warp_row + 16 * m + 8 * (e / 2) + narrow<int32>(lane / 4);
+        const int32 column = 8 * d + narrow<int32>(lane % 4) * 2 + e % 2;
+        if (row < rows.num_rows && column < rows.head_dim) {
+            g_o[row * rows.row_elements + column] = stored_as(Element{}, x);
         }
-    }
+    });
 }
 
 __device__ inline void store_pair(float, uint32 s_to, float low, float high) {

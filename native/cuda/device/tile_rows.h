@@ -2,8 +2,10 @@
 // conflicts, and the copies of whole tiles; called by the softmax kernels.
 #pragma once
 
+#include "core/float_ops.h"
 #include "core/tensor_view.h"
 #include "core/types.h"
+#include "cuda/device/prim/arithmetic.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 
@@ -38,6 +40,7 @@ struct HeadRows {
     int32 num_tokens;   // rows from here on are not read, and become 0 in a tile
     int32 row_bytes;    // beyond them a row of a tile is 0
     bool wide;          // rows start at multiples of 16 bytes
+    bool f32 = false;   // holds f32 for a tile of 16-bit numbers, which are rounded
 };
 
 /// Keys in pages: token j is row j % page_size of page table[j / page_size].
@@ -55,16 +58,33 @@ struct HeadPages {
     }
 };
 
+__device__ inline uint32 stored_bits(float x) { return bits_of_float(x); }
+__device__ inline uint32 stored_bits(f16 x) { return x.bits; }
+__device__ inline uint32 stored_bits(bf16 x) { return x.bits; }
+
 /// Up to 16 bytes of a row that starts anywhere, element by element; the others are 0.
-template <class Storage>
+template <class Element>
 __device__ inline prim::Words load_narrow(const uint8* g_from, int32 num_bytes) {
-    constexpr int32 kBytes = sizeof(Storage);
-    const auto* elements = reinterpret_cast<const Storage*>(g_from);
+    constexpr int32 kBytes = sizeof(Element);
+    const auto* elements = reinterpret_cast<const Element*>(g_from);
     uint32 words[4] = {};
 #pragma unroll
     for (int32 n = 0; n < 16 / kBytes; ++n) {
         if (n * kBytes < num_bytes) {
-            words[n * kBytes / 4] |= uint32{elements[n]} << (n * kBytes % 4 * 8);
+            words[n * kBytes / 4] |= stored_bits(elements[n]) << (n * kBytes % 4 * 8);
+        }
+    }
+    return {words[0], words[1], words[2], words[3]};
+}
+
+/// The same of a row of f32 numbers, rounded to a 16-bit type.
+template <class Element>
+__device__ inline prim::Words load_rounded(const float* g_from, int32 num_bytes) {
+    uint32 words[4] = {};
+#pragma unroll
+    for (int32 n = 0; n < 8; ++n) {
+        if (n * 2 < num_bytes) {
+            words[n / 2] |= prim::pack(Element{}, g_from[n], 0.0F) << (n % 2 * 16);
         }
     }
     return {words[0], words[1], words[2], words[3]};
@@ -109,9 +129,9 @@ __device__ inline void load_whole_rows(uint32 s_tile, const HeadRows& rows, int3
     }
 }
 
-/// The same for any rows: those that do not exist become 0. With kAnyPlace they may start anywhere
-/// or lie in pages; what starts anywhere arrives at once.
-template <class Tile, int kRows, int kThreads, class Storage, bool kAnyPlace>
+/// The same for any rows: those that do not exist become 0. With kAnyPlace they may start anywhere,
+/// be of f32 or lie in pages; what is not copied as it is arrives at once.
+template <class Element, class Tile, int kRows, int kThreads, bool kAnyPlace>
 __device__ inline void load_any_rows(uint32 s_tile, const HeadRows& rows, const HeadPages& pages,
                                      int32 first) {
     using Share = CopyShare<Tile, kThreads>;
@@ -125,19 +145,42 @@ __device__ inline void load_any_rows(uint32 s_tile, const HeadRows& rows, const 
         if (kAnyPlace && pages.base != nullptr) {
             g_row = exists ? pages.row(first + row) : pages.base;
         }
-        g_row += share.chunk * 16;
 #pragma unroll 1
         for (int c = 0; c < Tile::kChunks; c += Share::kLanes) {
-            const int32 inside = clamp_to(rows.row_bytes - (share.chunk + c) * 16, 0, 16);
+            const int32 byte = (share.chunk + c) * 16;
+            const int32 inside = clamp_to(rows.row_bytes - byte, 0, 16);
             const int32 num_bytes = exists ? inside : 0;
             const uint32 s_to =
                 s_tile + Tile::at(static_cast<uint32>(row), static_cast<uint32>(share.chunk + c));
+            if constexpr (kAnyPlace && sizeof(Element) == 2) {
+                if (rows.f32) {
+                    const auto* g_from = reinterpret_cast<const float*>(g_row + 2 * byte);
+                    prim::store_shared_16(s_to, load_rounded<Element>(g_from, num_bytes));
+                    continue;
+                }
+            }
             if (!kAnyPlace || rows.wide) {
-                prim::copy_async_16(s_to, g_row + c * 16, num_bytes);
+                prim::copy_async_16(s_to, g_row + byte, num_bytes);
             } else {
-                prim::store_shared_16(s_to, load_narrow<Storage>(g_row + c * 16, num_bytes));
+                prim::store_shared_16(s_to, load_narrow<Element>(g_row + byte, num_bytes));
             }
         }
+    }
+}
+
+/// Starts the copy of rows [first, first + kRows) by all threads of the block, 16 bytes at a time
+/// where all of them are there. find_pages() is called where rows may be in pages.
+template <class Element, class Tile, int kRows, int kThreads, bool kAnyPlace, class FindPages>
+__device__ inline void load_rows(uint32 s_tile, const HeadRows& rows, int32 first,
+                                 const FindPages& find_pages) {
+    const bool whole = first + kRows <= rows.num_tokens && rows.row_bytes == Tile::kRowBytes &&
+                       (!kAnyPlace || (rows.wide && !rows.f32 && rows.base != nullptr));
+    if (whole) {
+        load_whole_rows<Tile, kRows, kThreads>(s_tile, rows, first);
+    } else if constexpr (kAnyPlace) {
+        load_any_rows<Element, Tile, kRows, kThreads, true>(s_tile, rows, find_pages(), first);
+    } else {
+        load_any_rows<Element, Tile, kRows, kThreads, false>(s_tile, rows, {}, first);
     }
 }
 

@@ -2,6 +2,7 @@
 #include "cuda/host/cuda_backend.h"
 
 #include "backend/text.h"
+#include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
 #include "cuda/host/dense_kernel.h"
 #include "cuda/runtime/error.h"
@@ -50,8 +51,9 @@ std::string CudaBackend::reason() const {
 }
 
 Status CudaBackend::supports(const DenseProblem& problem) const {
-    if (problem.backward) return no_kernels("the backward pass of dense attention");
-    return supports_dense_forward(problem);
+    const Status forward = supports_dense_forward(problem);
+    if (!forward.ok() || !problem.backward) return forward;
+    return supports_dense_backward(problem);
 }
 
 Status CudaBackend::make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) {

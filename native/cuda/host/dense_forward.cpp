@@ -1,38 +1,17 @@
 // Chooses the key of a dense forward run and fills its parameters.
 #include "cuda/host/dense_forward.h"
 
-#include <cstdint>
-#include <iterator>
-#include <utility>
-
 #include "backend/text.h"
+#include "cuda/host/dense_keys.h"
 
 namespace fattn::cuda {
 namespace {
-
-constexpr int64 kWideBytes = 16;
-constexpr int64 kMostTokens = INT32_MAX - 256;  // tiles past the end count tokens in 32 bits
-constexpr int64 kMostBlocks = INT32_MAX;
-constexpr int32 kLargestHeadDim = kHeadDims[std::size(kHeadDims) - 1];
 
 int32 bucket_of(int64 head_dim) {
     for (const int32 bucket : kHeadDims) {
         if (head_dim <= bucket) return bucket;
     }
     return 0;
-}
-
-int64 bytes_of(DType dtype) { return bits_of(dtype) / 8; }
-
-/// Whether every row of a tensor starts at a multiple of 16 bytes.
-bool is_wide(const TensorLayout& layout, const void* data) {
-    if (reinterpret_cast<std::uintptr_t>(data) % kWideBytes != 0) return false;
-    for (int n = 0; n < 3; ++n) {
-        if (layout.shape[n] > 1 && layout.strides[n] * bytes_of(layout.dtype) % kWideBytes != 0) {
-            return false;
-        }
-    }
-    return true;
 }
 
 int64 num_q_tiles(const DenseProblem& problem, const ForwardTile& tile) {
@@ -52,37 +31,21 @@ ForwardTile ForwardKey::tile() const {
     return forward_tile(narrow<int32>(bytes_of(dtype)), head_dim, features);
 }
 
-std::string ForwardKey::unit() const { return text("dense_forward_", dtype); }
+std::string ForwardKey::unit() const {
+    return text("dense_forward_", dtype, features == Features::kLean ? "_lean" : "_general");
+}
 
 std::string ForwardKey::name() const {
-    return text(unit(), "_d", head_dim, features == Features::kLean ? "_lean" : "_general");
+    return text("dense_forward_", dtype, "_d", head_dim,
+                features == Features::kLean ? "_lean" : "_general");
 }
 
 Status supports_dense_forward(const DenseProblem& problem) {
-    const DType dtype = problem.q.dtype;
-    const auto refuse = [](std::string reason) {
-        return Status(StatusCode::kUnsupported, std::move(reason));
-    };
-    if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
-        return refuse(text("q is ", dtype, "; CUDA kernels take f32, f16 and bf16"));
-    }
-    const int64 head_dim = max_of(problem.head_dim, problem.head_dim_v);
-    if (head_dim > kLargestHeadDim) {
-        return refuse(text("the larger head dim is ", head_dim, "; CUDA kernels take up to ",
-                           kLargestHeadDim));
-    }
-    const int64 length = max_of(problem.q_len, problem.kv_len);
-    if (length > kMostTokens) {
-        return refuse(
-            text("a sequence has ", length, " tokens; CUDA kernels take up to ", kMostTokens));
-    }
-    const int64 blocks = num_q_tiles(problem, general_key(problem).tile()) * problem.num_q_heads;
-    if (blocks > 0 && problem.batch > kMostBlocks / blocks) {
-        return refuse(text(problem.batch, " sequences with ", blocks,
-                           " tiles of queries each; CUDA kernels take up to ", kMostBlocks,
-                           " tiles in all"));
-    }
-    return {};
+    const Status common = supports_dense(problem);
+    if (!common.ok()) return common;
+    return supports_tiles(problem,
+                          num_q_tiles(problem, general_key(problem).tile()) * problem.num_q_heads,
+                          "queries");
 }
 
 ForwardKey general_key(const DenseProblem& problem) {
@@ -108,7 +71,7 @@ ForwardLaunch dense_forward_launch(const DenseProblem& problem, const DenseForwa
     if (has_lean_key && all_wide && is_plain(problem)) launch.key.features = Features::kLean;
 
     const int64 tiles = num_q_tiles(problem, launch.key.tile());
-    params.num_q_tiles = narrow<int32>(tiles);
+    params.num_tiles = narrow<int32>(tiles);
     launch.num_blocks = narrow<uint32>(tiles * problem.num_q_heads * problem.batch);
     return launch;
 }

@@ -1,8 +1,11 @@
-// Loads the general and the lean key of a problem; a run chooses between them and launches.
+// Loads the keys of a problem's passes; a run chooses between them and launches.
 #include "cuda/host/dense_kernel.h"
 
+#include <cstdint>
 #include <utility>
 
+#include "backend/text.h"
+#include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
 #include "cuda/runtime/error.h"
 #include "cuda/runtime/launch.h"
@@ -11,7 +14,10 @@
 namespace fattn::cuda {
 namespace {
 
-/// A key with the kernel that was loaded for it.
+constexpr unsigned kSmallThreads = 128;  // of the kernels around the gradients
+constexpr std::uintptr_t kWorkspaceAlignment = 64;
+
+/// A forward key with the kernel that was loaded for it.
 struct LoadedKey {
     ForwardKey key;
     Function function;
@@ -21,6 +27,33 @@ Status load_key(const ForwardKey& key, KernelStore* store, LoadedKey* loaded) {
     loaded->key = key;
     FATTN_CUDA_RETURN_IF_ERROR(store->function(key.unit(), key.name(), &loaded->function));
     return loaded->function.allow_dynamic_shared(key.tile().shared_bytes());
+}
+
+/// The kernels of the backward pass.
+struct BackwardFunctions {
+    Function queries;
+    Function keys;
+    Function row_terms;
+    Function sinks;
+    Function zeros;
+};
+
+Status load_backward_key(const BackwardKey& key, KernelStore* store, Function* function) {
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(key.unit(), key.name(), function));
+    return function->allow_dynamic_shared(key.tile().shared_bytes());
+}
+
+/// An array of a run, for the check that it lies on the device.
+struct NamedArray {
+    const char* name;
+    const void* address;
+    int64 elements;
+};
+
+int64 size_of(const TensorLayout& layout) {
+    int64 elements = 1;
+    for (int n = 0; n < 4; ++n) elements *= layout.shape[n];
+    return elements;
 }
 
 class CudaDenseKernel final : public DenseKernel {
@@ -33,14 +66,19 @@ class CudaDenseKernel final : public DenseKernel {
         FATTN_CUDA_RETURN_IF_ERROR(load_key(general, store, &general_));
         // The key that a run with the best of pointers chooses.
         const ForwardKey best = dense_forward_launch(problem_, DenseForwardArgs{}).key;
-        if (best == general) return {};
-        return load_key(best, store, &lean_);
+        if (best != general) FATTN_CUDA_RETURN_IF_ERROR(load_key(best, store, &lean_));
+        return problem_.backward ? load_backward(store) : Status();
     }
 
-    WorkspaceSize workspace(Pass, int) const override { return {}; }
+    WorkspaceSize workspace(Pass pass, int) const override {
+        if (pass == Pass::kForward) return {};
+        return {.host = 0, .device = dense_backward_workspace(problem_)};
+    }
 
     const char* name(Pass pass) const override {
-        if (pass == Pass::kBackward) return "none";
+        if (pass == Pass::kBackward) {
+            return problem_.backward ? backward_.keys.name().c_str() : "none";
+        }
         return lean_.function.handle() != nullptr ? lean_.function.name().c_str()
                                                   : general_.function.name().c_str();
     }
@@ -62,38 +100,83 @@ class CudaDenseKernel final : public DenseKernel {
         return launch(lean ? lean_.function : general_.function, config, stream, arguments);
     }
 
-    Status backward(const DenseBackwardArgs&, const RunOptions&) const override {
-        return {StatusCode::kUnsupported,
-                "the backward pass of dense attention has no CUDA kernel in this version"};
+    Status backward(const DenseBackwardArgs& args, const RunOptions& run) const override {
+        Stream stream;
+        FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
+        FATTN_CUDA_RETURN_IF_ERROR(check_workspace(run));
+        DenseBackwardRun launches = dense_backward_run(problem_, args, run.workspace);
+        for (ZerosLaunch& zeros : launches.zeros) {
+            FATTN_CUDA_RETURN_IF_ERROR(
+                launch_small(backward_.zeros, zeros.num_blocks, stream, &zeros.params));
+        }
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_small(backward_.row_terms, launches.num_term_blocks, stream, &launches.rows));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_small(backward_.sinks, launches.num_sink_blocks, stream, &launches.rows));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_gradient(backward_.queries, Side::kQueries, stream, launches.d_q));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_gradient(backward_.queries, Side::kQueries, stream, launches.d_bias));
+        return launch_gradient(backward_.keys, Side::kKeys, stream, launches.d_k_d_v);
     }
 
   private:
+    Status load_backward(KernelStore* store) {
+        for (const Side side : {Side::kQueries, Side::kKeys}) {
+            FATTN_CUDA_RETURN_IF_ERROR(
+                load_backward_key(backward_key(problem_, side), store,
+                                  side == Side::kKeys ? &backward_.keys : &backward_.queries));
+        }
+        const std::string unit = kBackwardRowsUnit;
+        FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, kRowTermsKernel, &backward_.row_terms));
+        FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, kSinksKernel, &backward_.sinks));
+        return store->function(unit, kZerosKernel, &backward_.zeros);
+    }
+
+    static Status launch_small(const Function& function, uint32 num_blocks, const Stream& stream,
+                               void* params) {
+        if (num_blocks == 0) return {};
+        void* arguments[] = {params};
+        return launch(function,
+                      {.grid = {num_blocks, 1, 1},
+                       .block = {kSmallThreads, 1, 1},
+                       .dynamic_shared_bytes = kSmallThreads * sizeof(float)},
+                      stream, arguments);
+    }
+
+    Status launch_gradient(const Function& function, Side side, const Stream& stream,
+                           BackwardLaunch& gradient) const {
+        if (gradient.num_blocks == 0) return {};
+        const BackwardTile tile = backward_key(problem_, side).tile();
+        void* arguments[] = {&gradient.params};
+        return launch(function,
+                      {.grid = {gradient.num_blocks, 1, 1},
+                       .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
+                       .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())},
+                      stream, arguments);
+    }
+
+    Status check_workspace(const RunOptions& run) const {
+        const uint64 bytes = dense_backward_workspace(problem_);
+        if (bytes == 0) return {};
+        if (run.workspace_bytes < bytes) {
+            return {StatusCode::kWorkspaceTooSmall,
+                    text("run->workspace_bytes is ", run.workspace_bytes,
+                         "; a backward run of this plan needs ", bytes,
+                         " bytes of device memory (fattn_plan_workspace)")};
+        }
+        if (reinterpret_cast<std::uintptr_t>(run.workspace) % kWorkspaceAlignment != 0) {
+            return {StatusCode::kWorkspaceTooSmall,
+                    text("run->workspace is not aligned; its address must be a multiple of ",
+                         kWorkspaceAlignment)};
+        }
+        return check_device_pointer(*device_, run.workspace, "run->workspace");
+    }
+
     /// Every array that holds elements has to lie in memory of this device.
-    Status check_pointers(const DenseForwardArgs& args) const {
-        const auto size = [](const TensorLayout& layout) {
-            int64 elements = 1;
-            for (int n = 0; n < 4; ++n) elements *= layout.shape[n];
-            return elements;
-        };
-        const struct {
-            const char* name;
-            const void* address;
-            int64 elements;
-        } arrays[] = {
-            {"args->q", args.q, size(problem_.q)},
-            {"args->k", args.k, size(problem_.k)},
-            {"args->v", args.v, size(problem_.v)},
-            {"args->o", args.o, size(problem_.o)},
-            {"args->lse", args.lse, size(problem_.q)},
-            {"args->bias", args.bias, problem_.has_bias ? size(problem_.bias) : 0},
-            {"args->mask", args.mask, problem_.has_mask ? size(problem_.mask) : 0},
-            {"args->alibi_slopes", args.alibi_slopes, problem_.num_q_heads},
-            {"args->sink_logits", args.sink_logits, problem_.num_q_heads},
-            {"args->cu_seqlens_q", args.cu_seqlens_q, problem_.batch + 1},
-            {"args->cu_seqlens_k", args.cu_seqlens_k, problem_.batch + 1},
-            {"args->kv_len", args.kv_len, problem_.batch},
-            {"args->block_table", args.block_table, problem_.max_pages_per_seq},
-        };
+    template <std::size_t kCount>
+    Status check_arrays(const NamedArray (&arrays)[kCount]) const {
         for (const auto& [name, address, elements] : arrays) {
             if (address == nullptr || elements == 0) continue;
             FATTN_CUDA_RETURN_IF_ERROR(check_device_pointer(*device_, address, name));
@@ -101,10 +184,53 @@ class CudaDenseKernel final : public DenseKernel {
         return {};
     }
 
+    /// The inputs that both passes have.
+    template <class Args>
+    Status check_inputs(const Args& args) const {
+        return check_arrays({
+            {"args->q", args.q, size_of(problem_.q)},
+            {"args->k", args.k, size_of(problem_.k)},
+            {"args->v", args.v, size_of(problem_.v)},
+            {"args->bias", args.bias, problem_.has_bias ? size_of(problem_.bias) : 0},
+            {"args->mask", args.mask, problem_.has_mask ? size_of(problem_.mask) : 0},
+            {"args->alibi_slopes", args.alibi_slopes, problem_.num_q_heads},
+            {"args->sink_logits", args.sink_logits, problem_.num_q_heads},
+            {"args->cu_seqlens_q", args.cu_seqlens_q, problem_.batch + 1},
+            {"args->cu_seqlens_k", args.cu_seqlens_k, problem_.batch + 1},
+            {"args->kv_len", args.kv_len, problem_.batch},
+        });
+    }
+
+    Status check_pointers(const DenseForwardArgs& args) const {
+        FATTN_CUDA_RETURN_IF_ERROR(check_inputs(args));
+        return check_arrays({
+            {"args->block_table", args.block_table, problem_.max_pages_per_seq},
+            {"args->o", args.o, size_of(problem_.o)},
+            {"args->lse", args.lse, size_of(problem_.q)},
+        });
+    }
+
+    Status check_pointers(const DenseBackwardArgs& args) const {
+        FATTN_CUDA_RETURN_IF_ERROR(check_inputs(args));
+        const int64 o = problem_.weights == Weights::kSoftmax ? size_of(problem_.o) : 0;
+        return check_arrays({
+            {"args->o", args.o, o},
+            {"args->lse", args.lse, o},
+            {"args->d_o", args.d_o, size_of(problem_.d_o)},
+            {"args->d_lse", args.d_lse, o},
+            {"args->d_q", args.d_q, size_of(problem_.d_q)},
+            {"args->d_k", args.d_k, size_of(problem_.d_k)},
+            {"args->d_v", args.d_v, size_of(problem_.d_v)},
+            {"args->d_bias", args.d_bias, problem_.has_bias ? size_of(problem_.d_bias) : 0},
+            {"args->d_sink_logits", args.d_sink_logits, problem_.num_q_heads},
+        });
+    }
+
     const DenseProblem problem_;
     const std::shared_ptr<const Device> device_;
     LoadedKey general_{};
     LoadedKey lean_{};
+    BackwardFunctions backward_{};
 };
 
 }  // namespace

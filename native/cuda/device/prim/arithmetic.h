@@ -41,6 +41,13 @@ __device__ inline uint32 pack(bf16, float low, float high) {
     return y;
 }
 
+/// cvt.f32.f16: exact.
+__device__ inline float unpack(f16 x) {
+    float y;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+    return y;
+}
+
 /// cvt.rna.tf32.f32: nearest float with 10 bits of fraction, ties away from 0.
 __device__ inline uint32 to_tf32(float x) {
     uint32 y;

@@ -24,7 +24,10 @@ __device__ inline uint32 block_idx() {
 /// bar.sync 0: every thread of the block arrives, and sees what the others wrote before.
 __device__ inline void sync_block() { asm volatile("bar.sync 0;" ::: "memory"); }
 
-/// bar.warp.sync: the same among the lanes of a warp.
+/// bar.red.or.pred 0: a barrier of the block that tells every thread whether x holds in any.
+__device__ inline bool sync_block_any(bool x) { return __syncthreads_or(x ? 1 : 0) != 0; }
+
+/// bar.warp.sync: as sync_block() among the lanes of a warp.
 __device__ inline void sync_warp() { asm volatile("bar.warp.sync 0xFFFFFFFF;" ::: "memory"); }
 
 /// vote.sync.any.pred: whether x holds in any lane of the warp.
@@ -36,6 +39,15 @@ __device__ inline float shuffle_xor(float x, uint32 lane_mask) {
     asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xFFFFFFFF;"
                  : "=f"(result)
                  : "f"(x), "r"(lane_mask));
+    return result;
+}
+
+/// shfl.sync.idx.b32: the value of lane from.
+__device__ inline float shuffle(float x, uint32 from) {
+    float result;
+    asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xFFFFFFFF;"
+                 : "=f"(result)
+                 : "f"(x), "r"(from));
     return result;
 }
 

@@ -33,6 +33,14 @@ __device__ inline void copy_async_16(uint32 s_to, const void* g_from) {
                  : "memory");
 }
 
+/// cp.async.ca.shared.global: num_bytes, 0 to 8, of global memory go to 8 bytes of shared memory;
+/// the others become 0. Both addresses are multiples of 8. With 0 bytes nothing is read.
+__device__ inline void copy_async_8(uint32 s_to, const void* g_from, int32 num_bytes) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(s_to),
+                 "l"(__cvta_generic_to_global(g_from)), "r"(num_bytes)
+                 : "memory");
+}
+
 /// cp.async.commit_group: closes the group of the thread's copies since the last one.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

@@ -118,7 +118,7 @@ TEST(DenseForward, StridesOfSingleEntriesDoNotCount) {
 TEST(DenseForward, BlocksCoverEveryTileOfEveryHeadAndEntry) {
     const ForwardLaunch launch = dense_forward_launch(problem_of(DType::kBF16, 64), aligned_args());
     EXPECT_EQ(launch.key.tile().tile_q, 128);
-    EXPECT_EQ(launch.params.num_q_tiles, 3);
+    EXPECT_EQ(launch.params.num_tiles, 3);
     EXPECT_EQ(launch.num_blocks, 3U * 8 * 2);
     DenseProblem none = problem_of(DType::kBF16, 64);
     none.q_len = 0;

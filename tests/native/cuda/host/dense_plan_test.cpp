@@ -2,13 +2,11 @@
 // the virtual GPU against the double-precision reference.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
-#include <list>
 
 #include "cuda/graph_capture.h"
-#include "cuda/runtime/memory.h"
-#include "cuda/virtual_device.h"
-#include "support/dense_truth.h"
+#include "cuda/host/dense_on_device.h"
 #include "support/random_dense.h"
 
 namespace fattn::cuda {
@@ -18,7 +16,6 @@ using test::DenseCase;
 using test::DenseSpec;
 using test::ok;
 using test::PlanHandle;
-using test::Tensor;
 
 DenseSpec spec_of(DType dtype, int64 q_len, int64 kv_len, int64 head_dim) {
     DenseSpec spec;
@@ -27,94 +24,6 @@ DenseSpec spec_of(DType dtype, int64 q_len, int64 kv_len, int64 head_dim) {
     spec.kv_len = kv_len;
     spec.head_dim = spec.head_dim_v = head_dim;
     return spec;
-}
-
-class DensePlanOnCuda : public OnVirtualDevice {
-  protected:
-    void SetUp() override {
-        OnVirtualDevice::SetUp();
-        if (device != nullptr) handle = open_handle(kVirtualSm80);
-    }
-
-    test::DeviceHandle open_handle(int index) {
-        fattn_device* opened = nullptr;
-        EXPECT_TRUE(ok(fattn_device_open(FATTN_DEVICE_KIND_CUDA, index, nullptr, &opened)));
-        return test::DeviceHandle(opened);
-    }
-
-    PlanHandle plan_of(const DenseCase& c) {
-        const fattn_dense_problem problem = c.c_problem();
-        fattn_plan* plan = nullptr;
-        EXPECT_TRUE(ok(fattn_dense_plan(handle.get(), &problem, &plan))) << describe(c.spec());
-        return PlanHandle(plan);
-    }
-
-    test::DeviceHandle handle;
-};
-
-/// The arrays of a case in device memory, for as long as the object lives.
-class OnDevice {
-  public:
-    explicit OnDevice(std::shared_ptr<const Device> device) : device_(std::move(device)) {
-        EXPECT_TRUE(Stream::borrow(device_, nullptr, &stream_).ok());
-    }
-
-    /// Copies the tensor's memory with its margins; the address of its first element.
-    void* put(Tensor& tensor) {
-        if (!tensor.present()) return nullptr;
-        const auto& memory = tensor.memory();
-        return static_cast<char*>(put(memory.data(), memory.size())) + Tensor::first_byte();
-    }
-    const int32* put(const std::vector<int32>& numbers) {
-        if (numbers.empty()) return nullptr;
-        return static_cast<const int32*>(put(numbers.data(), numbers.size() * sizeof(int32)));
-    }
-    /// Copies back what put() of this tensor returned.
-    void get(const void* address, Tensor& tensor) {
-        if (address == nullptr) return;
-        const auto pointer = reinterpret_cast<std::uintptr_t>(address) - Tensor::first_byte();
-        EXPECT_TRUE(
-            copy_to_host(stream_, tensor.memory().data(), pointer, tensor.memory().size()).ok());
-        const Status status = stream_.synchronize();
-        EXPECT_TRUE(status.ok()) << status.message();
-    }
-
-  private:
-    void* put(const void* data, std::size_t bytes) {
-        DeviceMemory& memory = memories_.emplace_back();
-        EXPECT_TRUE(DeviceMemory::allocate(device_, bytes, &memory).ok());
-        EXPECT_TRUE(copy_to_device(stream_, memory.address(), data, bytes).ok());
-        EXPECT_TRUE(stream_.synchronize().ok());
-        return reinterpret_cast<void*>(static_cast<std::uintptr_t>(memory.address()));
-    }
-
-    std::shared_ptr<const Device> device_;
-    Stream stream_;
-    std::list<DeviceMemory> memories_;
-};
-
-/// A forward run of the case on the device; o and lse are copied back.
-void run_forward(const std::shared_ptr<const Device>& device, fattn_plan* plan, DenseCase& c) {
-    c.reset_outputs();
-    OnDevice memory(device);
-    fattn_dense_forward_args args = c.c_forward();
-    args.q = memory.put(c.q);
-    args.k = memory.put(c.k);
-    args.v = memory.put(c.v);
-    args.bias = memory.put(c.bias);
-    args.mask = memory.put(c.mask);
-    args.alibi_slopes = static_cast<const float*>(memory.put(c.alibi_slopes));
-    args.sink_logits = static_cast<const float*>(memory.put(c.sink_logits));
-    args.cu_seqlens_q = memory.put(c.cu_seqlens_q);
-    args.cu_seqlens_k = memory.put(c.cu_seqlens_k);
-    args.kv_len = memory.put(c.spec().kv_len_of_run);
-    args.block_table = memory.put(c.block_table);
-    args.o = memory.put(c.o);
-    if (args.lse != nullptr) args.lse = static_cast<float*>(memory.put(c.lse));
-    args.flags = FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE;
-    ASSERT_TRUE(ok(fattn_dense_forward(plan, &args, nullptr))) << describe(c.spec());
-    memory.get(args.o, c.o);
-    memory.get(args.lse, c.lse);
 }
 
 TEST_F(DensePlanOnCuda, TheDeviceDescribesItself) {
@@ -130,16 +39,8 @@ TEST_F(DensePlanOnCuda, TheDeviceDescribesItself) {
 
 TEST_F(DensePlanOnCuda, WhatHasNoKernelIsRefusedByName) {
     DenseSpec spec = spec_of(DType::kF16, 4, 4, 32);
-    spec.backward = true;
-    fattn_dense_problem problem = DenseCase(spec).c_problem();
-    EXPECT_EQ(fattn_supports_dense(handle.get(), &problem), FATTN_STATUS_UNSUPPORTED);
-    EXPECT_STREQ(
-        fattn_last_error(),
-        "the backward pass of dense attention has no CUDA kernel in this version; make the "
-        "plan on the CPU device");
-    spec.backward = false;
     spec.head_dim = 320;
-    problem = DenseCase(spec).c_problem();
+    const fattn_dense_problem problem = DenseCase(spec).c_problem();
     EXPECT_EQ(fattn_supports_dense(handle.get(), &problem), FATTN_STATUS_UNSUPPORTED);
     EXPECT_NE(std::strstr(fattn_last_error(), "head dim is 320"), nullptr) << fattn_last_error();
 }
@@ -205,6 +106,36 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
         ASSERT_NE(plan, nullptr);
         run_forward(device, plan.get(), c);
         EXPECT_TRUE(forward_is_near(dense_truth(c), c));
+    }
+}
+
+TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        DenseSpec spec = spec_of(dtype, 70, 70, 64);
+        spec.causal = true;
+        DenseCase finite(spec);
+        const PlanHandle plan = plan_of(finite);
+        ASSERT_NE(plan, nullptr);
+        run_forward(device, plan.get(), finite);
+        // Key 68 is seen by the last two queries.
+        DenseCase c(spec);
+        c.v.set(0, 0, 68, 3, INFINITY);
+        c.v.set(0, 0, 68, 10, -INFINITY);
+        c.v.set(0, 0, 68, 63, NAN);
+        run_forward(device, plan.get(), c);
+        for (int64 i = 0; i < spec.q_len; ++i) {
+            for (int64 d = 0; d < spec.head_dim_v; ++d) {
+                const double x = c.o.at(0, 0, i, d);
+                if (i < 68 || (d != 3 && d != 10 && d != 63)) {
+                    ASSERT_EQ(x, finite.o.at(0, 0, i, d)) << "row " << i << ", number " << d;
+                }
+            }
+        }
+        for (int64 i = 68; i < spec.q_len; ++i) {
+            EXPECT_EQ(c.o.at(0, 0, i, 3), INFINITY) << "row " << i;
+            EXPECT_EQ(c.o.at(0, 0, i, 10), -INFINITY) << "row " << i;
+            EXPECT_TRUE(std::isnan(c.o.at(0, 0, i, 63))) << "row " << i;
+        }
     }
 }
 

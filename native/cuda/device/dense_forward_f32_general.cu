@@ -1,4 +1,4 @@
-// The dense forward keys of f32 tensors.
+// The general dense forward keys of f32 tensors, which have no lean ones.
 #include "cuda/device/dense_forward.h"
 
 FATTN_DENSE_FORWARD(dense_forward_f32_d32_general, float, 32, fattn::cuda::Features::kGeneral)

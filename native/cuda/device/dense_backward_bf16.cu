@@ -1,0 +1,11 @@
+// The dense backward keys of bf16 tensors.
+#include "cuda/device/dense_backward.h"
+
+FATTN_DENSE_BACKWARD(dense_backward_bf16_d64_queries, fattn::bf16, 64, fattn::cuda::Side::kQueries)
+FATTN_DENSE_BACKWARD(dense_backward_bf16_d64_keys, fattn::bf16, 64, fattn::cuda::Side::kKeys)
+FATTN_DENSE_BACKWARD(dense_backward_bf16_d128_queries, fattn::bf16, 128,
+                     fattn::cuda::Side::kQueries)
+FATTN_DENSE_BACKWARD(dense_backward_bf16_d128_keys, fattn::bf16, 128, fattn::cuda::Side::kKeys)
+FATTN_DENSE_BACKWARD(dense_backward_bf16_d256_queries, fattn::bf16, 256,
+                     fattn::cuda::Side::kQueries)
+FATTN_DENSE_BACKWARD(dense_backward_bf16_d256_keys, fattn::bf16, 256, fattn::cuda::Side::kKeys)

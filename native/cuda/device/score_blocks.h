@@ -1,0 +1,58 @@
+// Passes over the scores of a warp that are compiled once for all of a lane's blocks; called by the
+// softmax kernels for what only some problems ask for.
+//
+// Accumulators have to be named by constants, so a loop over them is unrolled, and a long body is
+// there once for each of them. Here the loop stays a loop, and the blocks move past its body.
+#pragma once
+
+#include "core/types.h"
+
+namespace fattn::cuda {
+
+/// Every block of each row of blocks takes the place of the one before it, the first that of the
+/// last.
+template <int kRows, int kBlocks>
+__device__ inline void rotate_blocks(float (&r)[kRows][kBlocks][4]) {
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+            const float first = r[m][0][e];
+#pragma unroll
+            for (int n = 0; n + 1 < kBlocks; ++n) r[m][n][e] = r[m][n + 1][e];
+            r[m][kBlocks - 1][e] = first;
+        }
+    }
+}
+
+/// Calls visit(number, m, n, e) for the e-th number of every block; n is no constant.
+template <int kRows, int kBlocks, class Visit>
+__device__ inline void for_each_in_blocks(float (&r)[kRows][kBlocks][4], const Visit& visit) {
+#pragma unroll 1
+    for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) visit(r[m][0][e], m, n, e);
+        }
+        rotate_blocks(r);
+    }
+}
+
+/// The same for two numbers of one place: visit(a, b, m, n, e).
+template <int kRows, int kBlocks, class Visit>
+__device__ inline void for_each_in_blocks(float (&r_a)[kRows][kBlocks][4],
+                                          float (&r_b)[kRows][kBlocks][4], const Visit& visit) {
+#pragma unroll 1
+    for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) visit(r_a[m][0][e], r_b[m][0][e], m, n, e);
+        }
+        rotate_blocks(r_a);
+        rotate_blocks(r_b);
+    }
+}
+
+}  // namespace fattn::cuda

@@ -1,0 +1,571 @@
+// The backward kernels of the softmax family: one block computes the gradients of a tile of rows,
+// queries or keys, from all tiles of the other side that it meets; instantiated by
+// dense_backward_*.cu.
+//
+// Both sides are one text. Rows are queries (first tensor Q, second dO) or keys (K and V), columns
+// the other ones. Scores are first x first, gradients of weights second x second; sums are products
+// of score gradients with the columns' first tensor, and on the key side of weights with their
+// second. Every warp owns 16 rows; nothing is added by two blocks, so that runs repeat to the bit.
+// (native/notes/0036-cuda-backward.md)
+#pragma once
+
+#include "core/modifier.h"
+#include "core/predicate.h"
+#include "core/problem.h"
+#include "core/schedule.h"
+#include "core/softmax_state.h"
+#include "cuda/device/block_place.h"
+#include "cuda/device/block_record.h"
+#include "cuda/device/element_parts.h"
+#include "cuda/device/finite_tile.h"
+#include "cuda/device/pair_features.h"
+#include "cuda/device/prim/lanes.h"
+#include "cuda/device/prim/memory.h"
+#include "cuda/device/score_blocks.h"
+#include "cuda/device/softmax_backward_params.h"
+#include "cuda/device/softmax_backward_tensors.h"
+#include "cuda/device/store_rows.h"
+#include "cuda/device/tile_rows.h"
+
+namespace fattn::cuda {
+
+template <class Element, int kHeadDim, Side kSide>
+class BackwardBlock {
+  public:
+    static constexpr BackwardTile kTile = backward_tile(sizeof(Element), kHeadDim, kSide);
+    static constexpr bool kKeys = kSide == Side::kKeys;
+    static constexpr int kColumnBlocks = kTile.columns / 8;
+    static constexpr int kDimBlocks = kHeadDim / 8;
+    static_assert(kColumnBlocks <= kDimBlocks, "d_bias of a tile takes the place of the sums");
+
+    __device__ explicit BackwardBlock(const SoftmaxBackwardParams& params)
+        : params_(params),
+          problem_(params.problem),
+          s_first_rows_(prim::shared_memory()),
+          s_second_rows_(s_first_rows_ + kTile.row_tile_bytes()),
+          s_first_(s_second_rows_ + kTile.row_tile_bytes()),
+          s_second_(s_first_ + kTile.column_tile_bytes()),
+          s_bounds_(s_second_ + kTile.column_tile_bytes()),
+          s_terms_(s_bounds_ + kTile.rows * 8),
+          record_(s_terms_ + kTile.num_terms() * 8),
+          s_head_(s_terms_ + kTile.num_terms() * 8 + kBlockRecordBytes) {}
+
+    __device__ void run() {
+#pragma unroll
+        for (int k = 0; k < kTile.num_sums; ++k) {
+#pragma unroll
+            for (int d = 0; d < kDimBlocks; ++d) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) r_sum_[k][0][d][e] = 0.0F;
+            }
+        }
+        if constexpr (kKeys) {
+            run_keys();
+        } else if (params_.bias_gradient) {
+            run_bias();
+        } else {
+            run_queries();
+        }
+    }
+
+  private:
+    using Parts = ElementParts<Element, kHeadDim, 1, kTile.columns>;
+    using Value = typename Parts::Value;
+    using Products = typename Parts::Products;
+    using Rows = RowTile<kHeadDim, sizeof(Element)>;
+    using Pairs = PairFeatures<DenseBackwardArgs>;
+    using Tensors = BackwardTensors<Element>;
+
+    static constexpr int32 kEveryTile = -1;
+    /// Which of the sums holds what: where there is one, a block computes one gradient.
+    static constexpr int kFirstSum = 0;
+    static constexpr int kSecondSum = kTile.num_sums - 1;
+
+    /// Which elements of a tile are a lane's. Found again where it is needed.
+    struct LanePlace {
+        uint32 lane;
+        uint32 warp_row;  // first row of the warp
+
+        __device__ LanePlace() {
+            const uint32 thread = prim::thread_idx();
+            lane = thread % prim::kWarpSize;
+            warp_row = thread / prim::kWarpSize * 16;
+        }
+        __device__ int32 row(int half) const {
+            return narrow<int32>(warp_row + lane / 4) + 8 * half;
+        }
+        __device__ int32 column(int n, int e) const {
+            return 8 * n + narrow<int32>(lane % 4) * 2 + e % 2;
+        }
+    };
+
+    /// What a block of keys computes.
+    struct KeyWork {
+        int32 head;  // of keys or values
+        int32 first_q_head;
+        int32 end_q_head;
+        bool wants_k;
+        bool wants_v;
+    };
+
+    // --- The three kinds of blocks ---------------------------------------------------------------
+
+    __device__ void run_queries() {
+        const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
+        if (place.first_row(kTile.rows) >= place.sequence.q_len) return;
+        add_head(place.sequence, place.head, place.tile, kEveryTile);
+        finish_copies();
+        const Sequence& s = place.sequence;
+        store(kFirstSum, problem_.scale, params_.args.d_q, problem_.d_q,
+              problem_.d_q.row(s.batch_idx, place.head, s.q_begin + place.first_row(kTile.rows)),
+              s.q_len - place.first_row(kTile.rows), problem_.head_dim, params_.wide.d_q,
+              s_first_rows_);
+    }
+
+    __device__ KeyWork key_work(int32 block_head) const {
+        const bool of_k = params_.both_sums || block_head < params_.num_k_blocks;
+        const int32 head = of_k ? block_head : block_head - params_.num_k_blocks;
+        const int64 num_heads = of_k ? problem_.num_k_heads : problem_.num_v_heads;
+        // Query head h reads head floor(h * num_heads / Hq).
+        return {.head = head,
+                .first_q_head = narrow<int32>(ceil_div(head * problem_.num_q_heads, num_heads)),
+                .end_q_head = narrow<int32>(ceil_div((head + 1) * problem_.num_q_heads, num_heads)),
+                .wants_k = of_k,
+                .wants_v = !of_k || params_.both_sums};
+    }
+
+    __device__ void run_keys() {
+        const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
+        const int64 left = place.sequence.kv_len - place.first_row(kTile.rows);
+        if (left <= 0) return;
+        const int32 end = key_work(place.head).end_q_head;
+        for (int32 head = key_work(place.head).first_q_head; head < end; ++head) {
+            add_head(place.sequence, head, place.tile, kEveryTile);
+        }
+        finish_copies();
+        const KeyWork work = key_work(place.head);
+        const Sequence& s = place.sequence;
+        const int64 token = s.k_begin + place.first_row(kTile.rows);
+        if (work.wants_k) {
+            store(kFirstSum, problem_.scale, params_.args.d_k, problem_.d_k,
+                  problem_.d_k.row(s.batch_idx, work.head, token), left, problem_.head_dim,
+                  params_.wide.d_k, s_first_rows_);
+        }
+        if (work.wants_v) {
+            store(kSecondSum, 1.0F, params_.args.d_v, problem_.d_v,
+                  problem_.d_v.row(s.batch_idx, work.head, token), left, problem_.head_dim_v,
+                  params_.wide.d_v, s_second_rows_);
+        }
+    }
+
+    /// One tile of queries against one of keys, for all heads and batch entries that share it.
+    __device__ void run_bias() {
+        const TensorLayout& layout = problem_.d_bias;
+        const uint32 idx = prim::block_idx();
+        const auto num_kv_tiles = static_cast<uint32>(params_.num_kv_tiles);
+        const auto num_tiles = static_cast<uint32>(params_.num_tiles);
+        const auto kv_tile = narrow<int32>(idx % num_kv_tiles);
+        const auto tile = narrow<int32>(idx / num_kv_tiles % num_tiles);
+        const uint32 outer = idx / num_kv_tiles / num_tiles;
+        const auto own_head = narrow<int32>(outer % static_cast<uint32>(layout.shape[1]));
+        const auto own_entry = narrow<int32>(outer / static_cast<uint32>(layout.shape[1]));
+        const bool all_heads = layout.shape[1] == 1;
+        const bool all_entries = layout.shape[0] == 1;
+        const auto end_entry = all_entries ? narrow<int32>(problem_.batch) : own_entry + 1;
+        const auto end_head = all_heads ? narrow<int32>(problem_.num_q_heads) : own_head + 1;
+        for (int32 entry = own_entry; entry < end_entry; ++entry) {
+            const Sequence sequence = bounded(problem_, sequence_of(problem_, params_.args, entry));
+            for (int32 head = own_head; head < end_head; ++head) {
+                add_head(sequence, head, tile, kv_tile);
+            }
+        }
+        prim::wait_copies<0>();
+        const LanePlace at;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int64 query = int64{tile} * kTile.rows + at.row(half);
+            if (query >= problem_.q_len) continue;
+            float* g_row = params_.args.d_bias + layout.row(own_entry, own_head, query);
+#pragma unroll
+            for (int n = 0; n < kColumnBlocks; ++n) {
+#pragma unroll
+                for (int e = 2 * half; e < 2 * half + 2; ++e) {
+                    const int64 key = int64{kv_tile} * kTile.columns + at.column(n, e);
+                    if (key < problem_.kv_len) {
+                        g_row[key * layout.strides[3]] = r_sum_[kFirstSum][0][n][e];
+                    }
+                }
+            }
+        }
+    }
+
+    __device__ static void finish_copies() {
+        prim::wait_copies<0>();
+        prim::sync_block();
+    }
+
+    __device__ void store(int sum, float factor, void* data, const TensorLayout& layout,
+                          int64 first_element, int64 rows_left, int64 head_dim, bool wide,
+                          uint32 s_tile) {
+        float(&r_o)[1][kDimBlocks][4] = r_sum_[sum];
+#pragma unroll
+        for (int d = 0; d < kDimBlocks; ++d) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_o[0][d][e] *= factor;
+        }
+        const OutputRows rows{.base = data,
+                              .first_element = first_element,
+                              .row_elements = layout.strides[2],
+                              .num_rows = narrow<int32>(min_of<int64>(rows_left, kTile.rows)),
+                              .head_dim = narrow<int32>(head_dim)};
+        const LanePlace at;
+        const auto warp_row = narrow<int32>(at.warp_row);
+        if (sizeof(Element) != 4 && layout.dtype == DType::kF32) {
+            store_elements<float>(rows, r_o, warp_row, at.lane);
+        } else if (!wide) {
+            store_elements<Element>(rows, r_o, warp_row, at.lane);
+        } else {
+            store_wide<Element, Rows>(rows, r_o, s_tile, warp_row, at.lane);
+        }
+    }
+
+    // --- One head --------------------------------------------------------------------------------
+
+    /// Adds what the columns of one query head give to the sums of a tile of rows; only_tile: the
+    /// one tile of columns, or kEveryTile.
+    __device__ void add_head(const Sequence& sequence, int32 head, int32 tile, int32 only_tile) {
+        begin_head(sequence, head, tile, only_tile);
+        // Round -1 loads the first tiles alone.
+        for (int32 n = -1; n < record_.span().num_tiles(); ++n) {
+            bool takes_first = false, takes_second = false;
+            if (n >= 0) {
+                // The second tensor's tile is there.
+                prim::wait_copies<1>();
+                if constexpr (kKeys) {
+                    takes_second = sync_tile(s_second_, n);
+                } else {
+                    prim::sync_block();
+                }
+                second().scores(r_g_);
+                // So is the first one's. Queries need no more of the second.
+                prim::wait_copies<0>();
+                takes_first = sync_tile(s_first_, n);
+                if constexpr (kKeys) {
+                    find_weights(n);
+                    if (wants_v()) add_product(kSecondSum, second(), r_s_, s_second_, takes_second);
+                    prim::sync_block();
+                }
+            }
+            load_second(n + 1);
+            if (n >= 0) {
+                if constexpr (!kKeys) find_weights(n);
+                if (!kKeys && params_.bias_gradient) {
+                    add_score_gradients();
+                } else if (!kKeys || wants_k()) {
+                    add_product(kFirstSum, first(), r_g_, s_first_, takes_first);
+                }
+                prim::sync_block();
+            }
+            load_first(n + 1);
+        }
+    }
+
+    /// Scores of the n-th tile become weights, and the gradients of weights in r_g_ those of
+    /// scores.
+    __device__ void find_weights(int32 n) {
+        first().scores(r_s_);
+        if (params_.simple) {
+            weigh_simple();
+            if (n >= record_.span().num_full()) {
+                hide_columns(record_.span().tile(n) * kTile.columns);
+            }
+        } else {
+            weigh_any(n);
+        }
+    }
+
+    __device__ Products first() const {
+        const LanePlace at;
+        return Products(s_first_rows_, s_first_, s_first_, at.warp_row, at.lane);
+    }
+    __device__ Products second() const {
+        const LanePlace at;
+        return Products(s_second_rows_, s_second_, s_second_, at.warp_row, at.lane);
+    }
+
+    /// A tile's share of one of the sums.
+    __device__ void add_product(int sum, const Products& products,
+                                float (&r_factor)[1][kColumnBlocks][4], uint32 s_tile,
+                                bool non_finite) {
+        if (non_finite) {
+            take_non_finite<Element, Rows, kTile.columns, kTile.num_threads()>(r_sum_[sum],
+                                                                               r_factor, s_tile);
+        }
+        products.values(r_sum_[sum], r_factor);
+    }
+
+    __device__ void add_score_gradients() {
+#pragma unroll
+        for (int n = 0; n < kColumnBlocks; ++n) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_sum_[kFirstSum][0][n][e] += r_g_[0][n][e];
+        }
+    }
+
+    /// As sync_values() of the forward.
+    __device__ bool sync_tile(uint32 s_tile, int32 n_tile) const {
+        if (sizeof(Element) == 4 || n_tile >= record_.span().num_full()) {
+            return sync_non_finite<Element, Rows, kTile.columns, kTile.num_threads()>(s_tile);
+        }
+        prim::sync_block();
+        return false;
+    }
+
+    __device__ void begin_head(const Sequence& sequence, int32 head, int32 tile, int32 only_tile) {
+        const RangePredicate of_queries = range_predicate(
+            problem_, sequence, params_.args.q_position_offset, params_.args.k_position_offset);
+        const RangePredicate predicate = kKeys ? transpose(of_queries, sequence.q_len) : of_queries;
+        const int64 num_rows = kKeys ? sequence.kv_len : sequence.q_len;
+        const int32 first_row = tile * kTile.rows;
+        const RangeSchedule schedule{predicate, num_rows, kTile.rows, kTile.columns,
+                                     problem_.has_mask};
+        // Nobody needs the last head any more.
+        prim::sync_block();
+        if (prim::thread_idx() == 0) {
+            const TileSpan all =
+                first_row < num_rows ? schedule.row(head, tile) : TileSpan{0, 0, 0, 0};
+            record_.write(only_tile == kEveryTile ? all : one_tile(all, only_tile),
+                          column_rows(sequence, head),
+                          {.q_len = narrow<int32>(sequence.q_len),
+                           .kv_len = narrow<int32>(sequence.kv_len),
+                           .first_row = first_row,
+                           .head = head,
+                           .shift = of_queries.shift,
+                           .entry = narrow<int32>(sequence.entry)});
+            const auto terms = reinterpret_cast<uint64>(Tensors(params_).terms(sequence, head));
+            prim::store_shared_8(s_head_, narrow<uint32>(terms), narrow<uint32>(terms >> 32));
+            if constexpr (kKeys) {
+                const KeyWork work =
+                    key_work(block_place(params_, narrow<uint32>(params_.num_heads)).head);
+                prim::store_shared_8(s_head_ + 8, work.wants_k ? 1 : 0, work.wants_v ? 1 : 0);
+            }
+        }
+        for (uint32 row = prim::thread_idx(); row < kTile.rows; row += kTile.num_threads()) {
+            KeyInterval seen{0, 0};
+            if (first_row + row < num_rows) seen = predicate.visible(first_row + row);
+            prim::store_shared_8(s_bounds_ + row * 8, narrow<uint32>(seen.begin),
+                                 narrow<uint32>(seen.end));
+        }
+        load_rows_of(sequence, head, first_row);
+        prim::sync_block();
+    }
+
+    __device__ static TileSpan one_tile(const TileSpan& all, int32 tile) {
+        const TileState state = all.state(tile);
+        if (state == TileState::kSkipped) return {0, 0, 0, 0};
+        return {tile, tile, state == TileState::kFull ? tile + 1 : tile, tile + 1};
+    }
+
+    __device__ bool wants_k() const { return prim::load_shared(s_head_ + 8) != 0; }
+    __device__ bool wants_v() const { return prim::load_shared(s_head_ + 12) != 0; }
+
+    // --- Loads -----------------------------------------------------------------------------------
+
+    __device__ KeyValueRows column_rows(const Sequence& s, int32 head) const {
+        const Tensors tensors(params_);
+        if (kKeys) return {tensors.q(s, head).base, tensors.d_o(s, head).base};
+        return {tensors.k(s, head).base, tensors.v(s, head).base};
+    }
+
+    template <int kRows>
+    __device__ static void load(uint32 s_tile, const HeadRows& rows, int32 first) {
+        load_rows<Element, Rows, kRows, kTile.num_threads(), true>(s_tile, rows, first,
+                                                                   [] { return HeadPages{}; });
+    }
+
+    __device__ void load_rows_of(const Sequence& s, int32 head, int32 first_row) const {
+        const Tensors tensors(params_);
+        if constexpr (kKeys) {
+            load<kTile.rows>(s_first_rows_, tensors.k(s, head), first_row);
+            load<kTile.rows>(s_second_rows_, tensors.v(s, head), first_row);
+        } else {
+            load<kTile.rows>(s_first_rows_, tensors.q(s, head), first_row);
+            load<kTile.rows>(s_second_rows_, tensors.d_o(s, head), first_row);
+            load_terms<kTile.rows>(tensors.terms(s, head), narrow<int32>(s.q_len), first_row);
+        }
+    }
+
+    /// The n-th tile of columns' first tensor, if there is one, as a group of copies; on the key
+    /// side the queries' terms come along.
+    __device__ void load_first(int32 n) const {
+        const TileSpan span = record_.span();
+        if (n < span.num_tiles()) {
+            const Tensors tensors(params_);
+            const ScorePlace place = record_.score_place();
+            const int32 first = span.tile(n) * kTile.columns;
+            if constexpr (kKeys) {
+                load<kTile.columns>(s_first_, tensors.q(record_.k_rows(), place.q_len), first);
+                const prim::WordPair terms = prim::load_shared_8(s_head_);
+                load_terms<kTile.columns>(
+                    reinterpret_cast<const RowTerms*>(terms.x | uint64{terms.y} << 32), place.q_len,
+                    first);
+            } else {
+                load<kTile.columns>(s_first_, tensors.k(record_.k_rows(), place.kv_len), first);
+            }
+        }
+        prim::commit_copies();
+    }
+    __device__ void load_second(int32 n) const {
+        const TileSpan span = record_.span();
+        if (n < span.num_tiles()) {
+            const Tensors tensors(params_);
+            const ScorePlace place = record_.score_place();
+            const int32 first = span.tile(n) * kTile.columns;
+            if constexpr (kKeys) {
+                load<kTile.columns>(s_second_, tensors.d_o(record_.v_rows(), place.q_len), first);
+            } else {
+                load<kTile.columns>(s_second_, tensors.v(record_.v_rows(), place.kv_len), first);
+            }
+        }
+        prim::commit_copies();
+    }
+
+    template <int kCount>
+    __device__ void load_terms(const RowTerms* g_terms, int32 num_queries, int32 first) const {
+        if (g_terms == nullptr) return;
+        for (uint32 n = prim::thread_idx(); n < kCount; n += kTile.num_threads()) {
+            const int32 query = first + narrow<int32>(n);
+            const bool exists = query < num_queries;
+            prim::copy_async_8(s_terms_ + n * 8, g_terms + (exists ? query : 0), exists ? 8 : 0);
+        }
+    }
+
+    // --- Weights and gradients of scores ---------------------------------------------------------
+
+    __device__ static RowTerms terms_of(uint32 shift, uint32 delta) {
+        return {float_of_bits(shift), float_of_bits(delta)};
+    }
+
+    /// r_s_: products to weights; r_g_: gradients of weights to those of scores.
+    __device__ void weigh_simple() {
+        const LanePlace at;
+        const Value factor(scale_of(problem_.scale).factor);
+        const auto weigh = [&](float& s, float& g, const RowTerms& terms) {
+            const Value weight = exp2(fma(Value(s), factor, Value(0.0F - terms.shift)));
+            s = plain(weight);
+            g = s * (g - terms.delta);
+        };
+        if constexpr (kKeys) {
+#pragma unroll
+            for (int n = 0; n < kColumnBlocks; ++n) {
+                const prim::Words x =
+                    prim::load_shared_16(s_terms_ + static_cast<uint32>(at.column(n, 0)) * 8);
+                const RowTerms terms[2] = {terms_of(x.x, x.y), terms_of(x.z, x.w)};
+#pragma unroll
+                for (int e = 0; e < 4; ++e) weigh(r_s_[0][n][e], r_g_[0][n][e], terms[e % 2]);
+            }
+        } else {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const prim::WordPair x =
+                    prim::load_shared_8(s_terms_ + static_cast<uint32>(at.row(half)) * 8);
+                const RowTerms terms = terms_of(x.x, x.y);
+#pragma unroll
+                for (int n = 0; n < kColumnBlocks; ++n) {
+                    weigh(r_s_[0][n][2 * half], r_g_[0][n][2 * half], terms);
+                    weigh(r_s_[0][n][2 * half + 1], r_g_[0][n][2 * half + 1], terms);
+                }
+            }
+        }
+    }
+
+    /// What the predicate hides becomes 0.
+    __device__ void hide_columns(int32 first_column) {
+        const LanePlace at;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const prim::WordPair seen =
+                prim::load_shared_8(s_bounds_ + static_cast<uint32>(at.row(half)) * 8);
+            const int32 begin = narrow<int32>(seen.x) - first_column;
+            const int32 end = narrow<int32>(seen.y) - first_column;
+#pragma unroll
+            for (int n = 0; n < kColumnBlocks; ++n) {
+#pragma unroll
+                for (int e = 2 * half; e < 2 * half + 2; ++e) {
+                    if (at.column(n, e) < begin || at.column(n, e) >= end) {
+                        r_s_[0][n][e] = r_g_[0][n][e] = 0.0F;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same for every problem, block by block.
+    __device__ void weigh_any(int32 n_tile) {
+        const LanePlace at;
+        const ScorePlace place = record_.score_place();
+        const Pairs pairs(problem_, params_.args, place);
+        const int32 first_column = record_.span().tile(n_tile) * kTile.columns;
+        const bool softmax = problem_.weights == Weights::kSoftmax;
+        for_each_in_blocks(r_s_, r_g_, [&](float& s, float& g, int, int n, int e) {
+            const int32 row = at.row(e / 2);
+            const int32 column = at.column(n, e);
+            const int32 query = kKeys ? first_column + column : place.first_row + row;
+            const int32 key = kKeys ? place.first_row + row : first_column + column;
+            const prim::WordPair seen =
+                prim::load_shared_8(s_bounds_ + static_cast<uint32>(row) * 8);
+            const bool visible = first_column + column >= narrow<int32>(seen.x) &&
+                                 first_column + column < narrow<int32>(seen.y) &&
+                                 (!problem_.has_mask || pairs.mask_shows(query, key));
+            float weight = 0.0F, gradient = 0.0F;
+            if (visible) {
+                Value score = Value(s) * Value(scale_of(problem_.scale).factor);
+                float slope = 1.0F;
+                if (problem_.softcap > 0.0F) {
+                    const auto capped =
+                        softcap_of(problem_.scale, problem_.softcap).with_slope(Value(s));
+                    score = capped.score;
+                    slope = plain(capped.slope);
+                }
+                if (problem_.has_bias) score = AddBias{}(score, Value(pairs.bias(query, key)));
+                if (problem_.has_alibi) {
+                    score = alibi_of(params_.args.alibi_slopes[place.head])(
+                        score, Value(pairs.distance(query, key)));
+                }
+                const float dropout = problem_.dropout_p > 0.0F ? pairs.dropout(query, key) : 1.0F;
+                const float d_weight = dropout == 0.0F ? 0.0F : g * dropout;
+                if (softmax) {
+                    const prim::WordPair x = prim::load_shared_8(
+                        s_terms_ + static_cast<uint32>(kKeys ? column : row) * 8);
+                    const RowTerms terms = terms_of(x.x, x.y);
+                    weight = plain(weight_of(score, Value(terms.shift)));
+                    // A row without weights has no gradients, whatever its tensors hold.
+                    gradient = weight == 0.0F ? 0.0F : weight * (d_weight - terms.delta);
+                } else {
+                    weight = plain(sigmoid(fma(score, Value(kLn2), Value(problem_.sigmoid_bias))));
+                    gradient = weight * (1.0F - weight) * d_weight;
+                }
+                weight = dropout == 0.0F ? 0.0F : weight * dropout;
+                if (!params_.bias_gradient) gradient *= slope;
+            }
+            s = weight;
+            g = gradient;
+        });
+    }
+
+    const SoftmaxBackwardParams& params_;
+    const DenseProblem& problem_;
+    const uint32 s_first_rows_;  // tiles of the block's rows
+    const uint32 s_second_rows_;
+    const uint32 s_first_;  // tiles of columns
+    const uint32 s_second_;
+    const uint32 s_bounds_;  // first column that each row sees, and the one after the last
+    const uint32 s_terms_;   // of the rows that are queries
+    const BlockRecord record_;
+    const uint32 s_head_;  // terms of the head, and what a block of keys computes
+    float r_s_[1][kColumnBlocks][4];
+    float r_g_[1][kColumnBlocks][4];
+    float r_sum_[kTile.num_sums][1][kDimBlocks][4];
+};
+
+}  // namespace fattn::cuda

@@ -1,0 +1,110 @@
+// What the host hands to the kernels of the softmax backward, and the tile that each key works
+// with: plain structs and one table that both sides include.
+#pragma once
+
+#include "core/problem.h"
+#include "core/types.h"
+#include "cuda/device/softmax_forward_params.h"
+
+namespace fattn::cuda {
+
+/// Head dims that have backward kernels.
+constexpr int32 kBackwardHeadDims[] = {64, 128, 256};
+
+/// Whose gradients a key computes. A block owns rows of queries or of keys, and walks over the
+/// other ones.
+enum class Side : uint32 {
+    kQueries = 0,  // d_q, or d_bias
+    kKeys = 1      // d_k and d_v
+};
+
+/// Work of one block: rows of one side, 16 a warp, against tiles of columns of the other.
+struct BackwardTile {
+    int32 head_dim;
+    int32 rows;
+    int32 columns;
+    int32 element_bytes;
+    int32 num_sums;    // accumulators of head_dim numbers a row: 2 hold d_k and d_v at a time
+    int32 min_blocks;  // that should share a multiprocessor, which bounds registers
+
+    FATTN_HD constexpr int32 num_threads() const { return rows * 2; }
+    FATTN_HD constexpr int32 row_tile_bytes() const { return rows * head_dim * element_bytes; }
+    FATTN_HD constexpr int32 column_tile_bytes() const {
+        return columns * head_dim * element_bytes;
+    }
+    FATTN_HD constexpr int32 num_terms() const { return rows > columns ? rows : columns; }
+    /// Two tiles of rows and two of columns, what each row sees, the terms of the queries' rows,
+    /// and what the block's threads look up again and again.
+    FATTN_HD constexpr int32 shared_bytes() const {
+        return 2 * row_tile_bytes() + 2 * column_tile_bytes() + rows * 8 + num_terms() * 8 +
+               kBlockRecordBytes + 16;
+    }
+};
+
+/// All fit the 99 KB that a block may have on every GPU from sm_80 on.
+FATTN_HD constexpr BackwardTile backward_tile(int32 element_bytes, int32 head_dim, Side side) {
+    if (element_bytes == 4) {
+        if (head_dim > 128) return {head_dim, 32, 16, 4, 1, 1};
+        return {head_dim, 64, 32, 4, 1, 1};
+    }
+    if (head_dim > 128) return {head_dim, 64, 32, 2, 1, 1};
+    return {head_dim, 64, 64, 2, side == Side::kKeys ? 2 : 1, 2};
+}
+
+/// What the backward needs of a query's row besides its tensors.
+struct RowTerms {
+    float shift;  // of scores in base 2, so that 2^(score - shift) is the weight; +inf: no weights
+    float delta;  // sum of o * d_o, minus d_lse
+};
+
+/// Rows of a tensor that start at multiples of 16 bytes and can be moved 16 bytes at a time.
+struct WideGradients {
+    bool q;
+    bool k;
+    bool v;
+    bool d_o;
+    bool d_q;
+    bool d_k;
+    bool d_v;
+};
+
+/// Bytes from one token of a head to the next.
+struct BackwardTokenBytes {
+    int64 q;
+    int64 k;
+    int64 v;
+    int64 d_o;
+};
+
+struct SoftmaxBackwardParams {
+    DenseProblem problem;
+    DenseBackwardArgs args;
+    const RowTerms* terms;  // [B, Hq, Lq]; varlen: [Hq, total_q]; null with sigmoid weights
+    BackwardTokenBytes token_bytes;
+    int32 num_tiles;     // of rows in the longest sequence
+    int32 num_heads;     // of blocks: query heads, or see num_k_blocks
+    int32 num_k_blocks;  // key side: heads below this compute d_k of key head `head`, others d_v of
+                         // value head `head - num_k_blocks`
+    bool both_sums;      // key side: every head computes d_k and d_v of that head instead
+    bool bias_gradient;  // query side: d_bias instead of d_q; blocks are tiles of keys, then of
+                         // queries, then heads and batch entries of d_bias
+    int32 num_kv_tiles;  // of keys, for d_bias
+    WideGradients wide;
+    bool simple;           // softmax without soft-cap, bias, ALiBi, mask and dropout
+    bool last_tile_first;  // later queries see more keys, and the longest work starts first
+};
+
+/// What the small kernels around the gradients take: terms of rows, d_sink_logits, zeros.
+struct BackwardRowsParams {
+    DenseProblem problem;
+    DenseBackwardArgs args;
+    RowTerms* terms;
+};
+
+/// A gradient whose rows all become 0.
+struct ZeroRowsParams {
+    TensorLayout layout;
+    void* data;
+};
+
+}  // namespace fattn::cuda
