@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# device_folder.sh TOOLKIT FOLDER [ARCHITECTURE...]: makes a folder to carry to a machine with a GPU: the program
-# dense_on_device, the compiled keys (sm_80 and sm_90 unless told otherwise), and run.sh. The other machine needs a driver only.
+# device_folder.sh TOOLKIT FOLDER [ARCHITECTURE...]: makes a folder to carry to a machine with a GPU, for check.sh there: the program
+# dense_on_device, the compiled keys (sm_80 and sm_90 unless told otherwise), and, from .build/native/release where `./build.sh test` made
+# them, the library, its CUDA tests and the recorder of the virtual GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 home=${1:?usage: $0 TOOLKIT FOLDER [ARCHITECTURE...]}
@@ -27,4 +28,7 @@ for source in native/reference/{dense,head,numeric,philox}.cpp native/cuda/host/
     objects+=("$object")
 done
 g++ -static-libstdc++ -static-libgcc -s -o "$folder/dense_on_device" "${objects[@]}" -l:libgtest.a -lpthread -ldl
-cp tests/gpu/run_dense.sh "$folder/run.sh"
+built=.build/native/release
+for file in "$built/libfused_attention.so" "$built/tests/fattn_test_cuda" "$built/virtual_gpu/fattn_virtual_gpu_record"; do
+    if [[ -f $file ]]; then strip -o "$folder/${file##*/}" "$file"; else echo "left out, not built: $file"; fi
+done

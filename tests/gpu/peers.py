@@ -1,7 +1,8 @@
 """Measures the ceilings of a GPU and the attention kernels of PyTorch on it; run by hand or by tests/gpu/check.sh.
 
-    python3 tests/gpu/peers.py --json FILE [--seconds N] [--only REGEX]
+    python3 tests/gpu/peers.py --json FILE [--seconds N] [--only REGEX] [--library libfused_attention.so]
 
+With a library its dense kernels take part as "fused_attention", and their outputs and gradients are compared with the first peer's.
 Ceilings: a bf16 matrix product and a copy. Peers: scaled_dot_product_attention with its cuDNN and flash backends on dense shapes,
 flex_attention on sparse ones, chunked products for linear attention. Contenders of one case alternate, each turn is the median of
 several runs timed by events, and the figure is the median of the turns. The file is written after every case, so that a run which is
@@ -22,6 +23,9 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+from library import Library
+
+LIBRARY = None  # the one of --library
 ROUNDS = 5
 MILLISECONDS_A_TURN = 6.0
 torch.backends.cuda.matmul.allow_tf32 = False
@@ -108,7 +112,22 @@ def dense(batch, heads, kv_heads, rows, keys, depth, causal, direction, backends
 
     flops = 4 * batch * heads * rows * keys * depth * (0.5 if causal else 1) * (2.5 if training else 1)
     size = 2 * batch * depth * (2 * heads * rows + 2 * kv_heads * keys)
-    return {"flops": flops, "bytes": size, "contenders": {name: made(name) for name in backends}}
+    case = {"flops": flops, "bytes": size, "contenders": {name: made(name) for name in backends}}
+    if LIBRARY is not None:
+        # PyTorch counts causal positions from the first query, the library from the last: with one query they differ.
+        ours = LIBRARY.dense(q.detach(), k.detach(), v.detach(), causal, training)[1 if training else 0]
+        case["contenders"]["fused_attention"] = ours
+        case["compare"] = lambda: largest_difference(ours, training, backend["flash"], q, k, v, causal, heads != kv_heads)
+    return case
+
+
+def largest_difference(ours, training, backend, q, k, v, causal, grouped):
+    """Between the library and a backend of PyTorch, over the largest of the backend's numbers."""
+    with sdpa_kernel(backend):
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
+    theirs = torch.autograd.grad(out, (q, k, v), ours.d_o) if training else [out]
+    pairs = zip(ours() if training else [ours()], theirs)
+    return max(((mine.float() - other.float()).abs().max() / other.float().abs().max()).item() for mine, other in pairs)
 
 
 # --- Sparse attention: flex_attention -----------------------------------------------------------------------------
@@ -264,7 +283,11 @@ def main():
     parser.add_argument("--json", required=True, help="file to write")
     parser.add_argument("--seconds", type=float, default=1e9, help="no case begins after this many")
     parser.add_argument("--only", default="", help="regular expression of cases to run")
+    parser.add_argument("--library", help="library file whose kernels take part")
     options = parser.parse_args()
+    if options.library:
+        global LIBRARY
+        LIBRARY = Library(options.library)
 
     began = time.monotonic()
     report = {"machine": machine(), "rounds": ROUNDS, "cases": {}, "not begun": []}
@@ -277,7 +300,10 @@ def main():
         start = time.monotonic()
         try:
             case = make()
+            compare = case.pop("compare", None)
             results = alternate(case.pop("contenders"))
+            if compare is not None:
+                case["difference"] = compare()
             for result in results.values():
                 if "ms" in result:
                     result |= {unit: case[count] / result["ms"] / divisor for unit, count, divisor in
@@ -288,6 +314,8 @@ def main():
         torch.cuda.empty_cache()
         shown = "  ".join(f"{peer} {r['ms']:.3f} ms {r.get('tflops', 0):.0f} TFLOP/s {r.get('gb_per_s', 0):.0f} GB/s ±{r['spread'] * 50:.0f}%" if "ms" in r
                           else f"{peer} refused: {r['refused'][:60]}" for peer, r in report["cases"][name].get("results", {}).items())
+        if "difference" in report["cases"][name]:
+            shown += f"  differs by {report['cases'][name]['difference']:.1e}"
         print(f"{name}: {shown or report['cases'][name]}  [{time.monotonic() - start:.1f} s]", flush=True)
         report["seconds"] = time.monotonic() - began
         write(report, options.json)

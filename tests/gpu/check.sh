@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# check.sh FOLDER [PART...]: all that only a real GPU can tell, on the machine that has one: driver, nvcc, python3 with torch. FOLDER is
+# what device_folder.sh made on a machine without a GPU. Parts, all of them unless some are named, each within the seconds given:
+#   kernels     70   random dense problems, forward and backward, against float64; the carried machine code
+#   interface   60   dense plans through the C interface, with the images of the library
+#   speed      200   the library beside PyTorch's backends and the card's ceilings, alternating in one process
+#   times       60   the compiled keys alone, at more shapes
+#   recordings  40   what the instructions of the virtual GPU's cases do
+#   rebuild     60   the kernels compile with this machine's nvcc too
+#   sanitizer   60   compute-sanitizer over some problems, where the machine lets it run
+# Results go to $OUT (one file a part, and check.txt), so a part that failed or was cut off can be run again alone. The last line
+# is "N parts passed, M failed".
+set -uo pipefail
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+folder=$(cd "${1:?usage: $0 FOLDER [PART...]}" && pwd)
+shift
+(($#)) || set -- kernels interface speed times recordings rebuild sanitizer
+out=${OUT:-.}
+declare -A limit=([kernels]=70 [interface]=60 [speed]=200 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=60)
+
+kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1}"; }
+
+interface() {
+    # Devices beyond the first and models other than this GPU are the virtual GPU's alone.
+    FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*-*AnotherDevice*:*DescribesItself*' \
+        --gtest_output="xml:$out/interface.xml" && grep -q 'testsuites tests="[1-9]' "$out/interface.xml"
+}
+
+speed() {
+    python3 "$tree/tests/gpu/peers.py" --json "$out/speed.json" --seconds 170 --library "$folder/libfused_attention.so" \
+        --only "${ONLY:-ceiling|dense (D128|D64|D256) S(2048|16384)|dense GQA.*S8192|decode}"
+}
+
+times() { "$folder/dense_on_device" "$folder/cubin" "$out" time; }
+
+recordings() {
+    "$folder/fattn_virtual_gpu_record" > "$out/recordings.txt" &&
+        diff <(grep -v '^#' "$tree/tests/virtual_gpu/recordings/h100.txt") <(grep -v '^#' "$out/recordings.txt") > "$out/recordings.diff" &&
+        echo "as on the H100 of the committed recordings"
+}
+
+rebuild() {
+    local nvcc arch source failed=0
+    nvcc=$(command -v nvcc || compgen -G '/usr/local/cuda*/bin/nvcc' | head -n 1)
+    "$nvcc" --version | tail -n 2
+    arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+    mkdir -p "$folder/rebuilt"
+    for source in "$tree"/native/cuda/device/*.cu; do
+        while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || failed=1; done
+        "$nvcc" -std=c++20 -I "$tree/native" -arch "sm_$arch" -cubin -o "$folder/rebuilt/$(basename "$source" .cu).sm_$arch.cubin" "$source" &
+    done
+    while (($(jobs -rp | wc -l))); do wait -n || failed=1; done
+    ((failed == 0)) && "$folder/dense_on_device" "$folder/rebuilt" "$out" check 10 1
+}
+
+sanitizer() {
+    local tool probe
+    tool=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda*/bin/compute-sanitizer' | head -n 1)
+    [[ -n $tool ]] || { echo "there is no compute-sanitizer"; return 1; }
+    probe=$("$tool" --tool memcheck "$folder/dense_on_device" "$folder/cubin" "$out" check 1 1 2>&1) || true
+    grep -q 'ERROR SUMMARY' <<< "$probe" || { echo "compute-sanitizer does not run here:"; head -n 5 <<< "$probe"; return 1; }
+    "$tool" --tool memcheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$out" check 15 1 &&
+        "$tool" --tool racecheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$out" check 15 1
+}
+
+export -f kernels interface speed times recordings rebuild sanitizer
+export tree folder out
+nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv,noheader | tee "$out/check.txt"
+passed=0 failed=0
+for part in "$@"; do
+    [[ -n ${limit[$part]:-} ]] || { echo "no part is called $part; there are ${!limit[*]}"; exit 2; }
+    started=$SECONDS
+    if timeout "${limit[$part]}" bash -c "$part" > "$out/$part.log" 2>&1; then
+        state=passed passed=$((passed + 1))
+    else
+        state="FAILED ($?)" failed=$((failed + 1))
+    fi
+    tail -n 25 "$out/$part.log" | cut -c1-300
+    echo "$part: $state, $((SECONDS - started)) s" | tee -a "$out/check.txt"
+done
+echo "$passed parts passed, $failed failed" | tee -a "$out/check.txt"
+((failed == 0))
