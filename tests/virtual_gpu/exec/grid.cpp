@@ -129,28 +129,39 @@ LaunchResult Grid::run() {
         }
         if (random.coin()) std::reverse(start_order_.begin(), start_order_.end());
 
+        uint32_t quiet_rounds = 0;  // in which every block that is resident ran, and none got on
         while (next_start_ < start_order_.size() || !active_.empty()) {
             bool ran = false;
+            const uint64_t before = since_progress_;
+            uint64_t ran_now = 0;
             for (size_t i = 0; i < active_.size();) {
                 Cluster& cluster = *active_[i];
+                bool cluster_ran = false;
                 for (const auto& cta : cluster.ctas) {
                     uint64_t budget = kSlice;
-                    ran |= cta->run(budget);
+                    cluster_ran |= cta->run(budget);
                     since_progress_ += kSlice - budget;
+                    ran_now += kSlice - budget;
                     time += kSlice - budget;
                 }
-                if (since_progress_ > options.livelock_instructions) stuck(true);
+                if (!cluster.copies.empty())
+                    cluster_ran |= advance_copies(*this, cluster, !cluster_ran || quiet_rounds > 0);
+                ran |= cluster_ran;
                 if (cluster.ended()) {
+                    finish_copies(*this, cluster);
                     active_.erase(active_.begin() + static_cast<ptrdiff_t>(i));
                 } else {
                     ++i;
                 }
             }
+            quiet_rounds = since_progress_ == before + ran_now ? quiet_rounds + 1 : 0;
             // A block that yields may wait for one that has not started.
             if (active_.size() < resident_limit_ && next_start_ < start_order_.size()) {
                 start_cluster();
+                quiet_rounds = 0;
                 continue;
             }
+            if (quiet_rounds >= 2 && since_progress_ > options.livelock_instructions) stuck(true);
             if (ran || active_.empty()) continue;
             bool parted = false;
             for (const auto& cluster : active_) {

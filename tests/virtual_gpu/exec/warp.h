@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "exec/fences.h"
 #include "exec/order.h"
 #include "exec/program.h"
 #include "gpu/fault.h"
@@ -128,8 +129,10 @@ class Warp {
     const Program& program;
     const uint32_t index;
     WarpKnowledge knowledge;
+    FenceState fences;
     std::vector<PendingCopy> copies;
     uint32_t committed_groups[32] = {};
+    uint32_t committed_bulk_groups[32] = {};
     uint32_t cluster_generation[32] = {};  // arrivals at barrier.cluster
 
     uint32_t thread_of(uint32_t lane) const { return index * 32 + lane; }
