@@ -24,7 +24,8 @@ TEXT
 configure_native() {
     need g++=g++ cmake=cmake ninja=ninja-build
     cmake -S . -B .build/native/release -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_BENCHMARKS=OFF "$@" \
+        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_VIRTUAL_GPU=OFF \
+        -DFATTN_BUILD_BENCHMARKS=OFF "$@" \
         > .build/native/configure.log || { cat .build/native/configure.log; return 1; }
 }
 
@@ -48,7 +49,8 @@ case ${1:-} in
         # In full, test files are compiled without the precompiled header, which hides a missing include.
         precompile=ON
         [[ " ${*:2} " == *" --full "* ]] && precompile=OFF
-        build_native -DFATTN_BUILD_TESTS=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" -DFATTN_PRECOMPILE_HEADERS=$precompile
+        build_native -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" \
+            -DFATTN_PRECOMPILE_HEADERS=$precompile
         dotnet build Interop.sln -c Release -v quiet
         exec bash tests/legs/run.sh "${@:2}"
         ;;
