@@ -24,8 +24,8 @@ TEXT
 configure_native() {
     need g++=g++ cmake=cmake ninja=ninja-build
     cmake -S . -B .build/native/release -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_BENCHMARKS=OFF \
-        -DFATTN_JOIN_SOURCES=ON "$@" \
+        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_VIRTUAL_GPU=OFF \
+        -DFATTN_BUILD_BENCHMARKS=OFF -DFATTN_JOIN_SOURCES=ON "$@" \
         > .build/native/configure.log || { cat .build/native/configure.log; return 1; }
 }
 
@@ -49,8 +49,8 @@ case ${1:-} in
         # In full, every file is compiled by itself and without the precompiled header: both hide a missing include.
         quickly=ON
         [[ " ${*:2} " == *" --full "* ]] && quickly=OFF
-        build_native -DFATTN_BUILD_TESTS=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" -DFATTN_PRECOMPILE_HEADERS=$quickly \
-            -DFATTN_JOIN_SOURCES=$quickly
+        build_native -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" \
+            -DFATTN_PRECOMPILE_HEADERS=$quickly -DFATTN_JOIN_SOURCES=$quickly
         dotnet build Interop.sln -c Release -v quiet
         exec bash tests/legs/run.sh "${@:2}"
         ;;

@@ -108,10 +108,17 @@ Step issue(Warp& w, const Op& op, uint32_t mask) {
             one.to = {&cta, to.address};
             one.barrier_cta = multicast ? &cta : &owner(w, *barrier.shared);
             one.barrier = static_cast<uint32_t>(barrier.address);
-            if (!one.barrier_cta->mbarriers.find(one.barrier)) {
+            const Mbarrier* found = one.barrier_cta->mbarriers.find(one.barrier);
+            if (!found) {
                 w.fault(op, lane, FaultKind::kBarrier,
                         "there is no mbarrier at shared byte " + std::to_string(one.barrier) +
                             " for a bulk copy to complete on");
+            }
+            if (races && !w.knowledge.ordered_async(lane, found->initialiser, found->initialised)) {
+                w.fault(op, lane, FaultKind::kMissingProxyFence,
+                        "the mbarrier at shared byte " + std::to_string(one.barrier) +
+                            " was initialised through the generic proxy; fence.mbarrier_init or "
+                            "fence.proxy.async must stand before a bulk copy completes on it");
             }
             if (races) cta.shared.owe_async(w, op, lane, static_cast<uint32_t>(to.address), bytes);
             std::memset(cta.shared.defined.data() + to.address, 0, bytes);

@@ -118,6 +118,7 @@ Step barrier(Warp& w, const Op& op, uint32_t mask) {
         return Step::kNext;
     }
     const auto lane = static_cast<uint32_t>(std::countr_zero(mask));
+    if ((op.aux >> 9 & 1) && mask != w.alive() && w.rejoin(mask)) return Step::kWait;
     if ((op.aux >> 9 & 1) && mask != w.alive() && w.grid.options.checks.convergence) {
         w.fault(op, lane, FaultKind::kDivergence,
                 "all lanes of the warp that live must come to an .aligned barrier together; " +

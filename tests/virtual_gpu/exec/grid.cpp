@@ -2,8 +2,10 @@
 #include "exec/grid.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
+#include "exec/specials.h"
 #include "exec/warp.h"
 
 namespace fattn::vgpu {
@@ -161,13 +163,19 @@ LaunchResult Grid::run() {
                 quiet_rounds = 0;
                 continue;
             }
-            if (quiet_rounds >= 2 && since_progress_ > options.livelock_instructions) stuck(true);
-            if (ran || active_.empty()) continue;
+            if (active_.empty() || (ran && quiet_rounds == 0)) continue;
+            // Who spins may wait for lanes that wait for him where their paths join.
             bool parted = false;
             for (const auto& cluster : active_) {
                 for (const auto& cta : cluster->ctas) parted |= cta->part_waiting();
             }
-            if (!parted) stuck(false);
+            if (parted) {
+                quiet_rounds = 0;
+            } else if (!ran) {
+                stuck(false);
+            } else if (quiet_rounds >= 2 && since_progress_ > options.livelock_instructions) {
+                stuck(true);
+            }
         }
     } catch (FaultError& error) {
         result.fault = std::move(error.fault);
@@ -209,6 +217,9 @@ void Grid::stuck(bool livelock) {
             if (warp->paths().empty()) continue;
             const OpInfo& info =
                 program.infos[std::min<size_t>(warp->paths()[0].pc, program.infos.size() - 1)];
+            made.thread = thread_position(
+                launch.block,
+                warp->thread_of(static_cast<uint32_t>(std::countr_zero(warp->paths()[0].mask))));
             made.ptx_line = info.line;
             made.instruction = info.text;
             made.source_line = info.source_line;

@@ -26,8 +26,10 @@ struct Mbarrier {
     int64_t pending = 0;
     int64_t transactions = 0;
     uint64_t phase = 0;
-    Knowledge current;              // what the phase that runs has been given
-    Knowledge completed;            // what the last phase that ended had
+    Knowledge current;         // what the phase that runs has been given
+    Knowledge completed;       // what the last phase that ended had
+    uint32_t initialiser = 0;  // the thread, and when: everyone who uses it must know
+    uint32_t initialised = 0;
     uint32_t agent = 0;             // of asynchronous operations that complete on it
     std::vector<Arrived> arriving;  // in the phase that runs
     std::vector<Arrived> arrived;   // in the last phase that ended

@@ -52,8 +52,15 @@ Found find(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
                     ": it was not initialised, or invalidated since",
                 {}, address);
     }
-    // The operation is a strong access: mbarrier.init must be ordered before it.
-    if (w.grid.options.checks.races) place.shared->write(w, op, lane, offset, 8, kStrong, nullptr);
+    if (w.grid.options.checks.races) {
+        if (!w.knowledge.ordered(lane, barrier->initialiser, barrier->initialised)) {
+            w.fault(op, lane, FaultKind::kRace,
+                    "uses the mbarrier at shared byte " + std::to_string(offset) +
+                        ", whose initialisation by another thread nothing orders before",
+                    {}, address);
+        }
+        place.shared->write(w, op, lane, offset, 8, kStrong, nullptr);
+    }
     return {&cta, offset, barrier};
 }
 
@@ -106,6 +113,8 @@ Step init(Warp& w, const Op& op, uint32_t mask) {
         Mbarrier& made = owner(w, *place.shared).mbarriers.make(offset);
         made.expected = count;
         made.pending = count;
+        made.initialiser = w.knowledge.first_agent() + lane;
+        made.initialised = w.knowledge.epoch();
         made.agent = w.cta.cluster.num_agents++;
         std::memset(place.defined, 0xff, 8);
     });

@@ -27,7 +27,7 @@ ROUND:
     mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;
     cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%g], 512, [%r2];
 WAIT:
-    mbarrier.try_wait.parity.shared.b64 %p2, [%r2], %i; @!%p2 bra WAIT;
+    mbarrier.test_wait.parity.shared.b64 %p2, [%r2], %i; @!%p2 bra WAIT;
     ld.shared.b32 %r5, [%r3]; add.u32 %d, %d, %r5;
     add.u32 %r6, %t, %i; st.shared.b32 [%r3], %r6;
     fence.proxy.async.shared::cta;
@@ -49,10 +49,14 @@ LAST:
            {1},
            {128},
            [](uint32_t, uint32_t t) { return t + 1; },
-           {{"fence.proxy.async.shared::cta;", {Kind::kMissingProxyFence}},
+           {{"@!%p2 bra WAIT;", {Kind::kInFlight, Kind::kRace, Kind::kUninitialised}},
+            {"fence.proxy.async.shared::cta;", {Kind::kMissingProxyFence}},
             {"bar.sync 1;", {Kind::kRace, Kind::kMissingProxyFence}},
             {"cp.async.bulk.wait_group.read 0;", {Kind::kInFlight, Kind::kRace}},
             {"cp.async.bulk.commit_group;", {Kind::kInFlight, Kind::kRace}},
+            {"fence.mbarrier_init.release.cluster;\nREADY:\n    bar.sync 0;=>READY:",
+             {Kind::kRace, Kind::kBarrier}},
+            {"fence.mbarrier_init.release.cluster;", {Kind::kMissingProxyFence}},
             {"bar.sync 3;", {Kind::kRace}}}});
 }
 

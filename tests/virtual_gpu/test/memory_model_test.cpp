@@ -48,8 +48,10 @@ NEXT:
            {64},
            [](uint32_t, uint32_t t) { return t < 32 ? 0 : 1500 + 6 * (t - 32); },
            {{"@!%p3 bra EMPTY;", {Kind::kRace, Kind::kLivelock}},
+            {"@!%p4 bra FULL;", {Kind::kRace, Kind::kUninitialised, Kind::kLivelock}},
             {"mbarrier.arrive.shared.b64 _, [%r5];", {Kind::kLivelock, Kind::kDeadlock}},
-            {"mbarrier.arrive.shared.b64 _, [%r5+16];", {Kind::kLivelock, Kind::kDeadlock}}}});
+            {"mbarrier.arrive.shared.b64 _, [%r5+16];", {Kind::kLivelock, Kind::kDeadlock}},
+            {"bar.sync 0;", {Kind::kBarrier, Kind::kRace}}}});
 }
 
 // Warp 0 hands a word to warp 1 and takes it back, three times; the handing side does not wait.
@@ -196,6 +198,71 @@ TEST(MemoryModel, StoresOfOneValue) {
     const auto fault = run(same, same.body, strict, false);
     ASSERT_TRUE(fault);
     EXPECT_EQ(fault->kind, Kind::kRace);
+}
+
+// Block 0 writes and raises a flag; the others see it and read. The fences stand between the
+// barrier and the flag on both sides.
+TEST(MemoryModel, FlagBetweenBlocks) {
+    const auto expected = [](uint32_t block, uint32_t t) { return block == 0 ? 0 : 3 * (63 - t); };
+    const std::vector<Removal> removals = {{"bar.sync 0;", {Kind::kRace, Kind::kLivelock}},
+                                           {"bar.sync 1;", {Kind::kRace}}};
+    const char* const body = R"(
+    mul.wide.u32 %u1, %t, 4; add.u64 %u1, %u1, %g;
+    setp.ne.u32 %p1, %t, 0; setp.ne.u32 %p2, %c, 0;
+    @%p2 bra READER;
+    mul.lo.u32 %r1, %t, 3; st.global.b32 [%u1+64], %r1;
+    bar.sync 0;
+    @%p1 bra DONE;
+    RELEASE
+    bra DONE;
+READER:
+    @%p1 bra SEEN;
+SPIN:
+    ACQUIRE
+    setp.eq.u32 %p3, %r2, 0; @%p3 bra SPIN;
+    AFTER
+SEEN:
+    bar.sync 1;
+    sub.u32 %r3, 63, %t; mul.wide.u32 %u2, %r3, 4; add.u64 %u2, %u2, %g;
+    ld.global.b32 %d, [%u2+64];
+DONE:
+)";
+    const struct {
+        const char* name;
+        const char* release;
+        const char* acquire;
+        const char* after;
+        std::vector<Removal> removals;
+    } forms[] = {
+        {"volatile and fences",
+         "membar.gl; st.volatile.global.b32 [%g], 1;",
+         "ld.volatile.global.b32 %r2, [%g];",
+         "membar.gl ;",
+         {{"membar.gl; st=>st", {Kind::kRace}},
+          {"membar.gl ;", {Kind::kRace}},
+          {"membar.gl ;=>membar.cta;", {Kind::kRace}}}},
+        {"release and acquire",
+         "st.release.gpu.global.b32 [%g], 1;",
+         "ld.acquire.gpu.global.b32 %r2, [%g];",
+         "",
+         {{"st.release.gpu=>st.relaxed.gpu", {Kind::kRace}},
+          {"ld.acquire.gpu=>ld.relaxed.gpu", {Kind::kRace}},
+          {"st.release.gpu=>st.release.cta", {Kind::kRace}}}},
+        {"atomics",
+         "fence.acq_rel.gpu; red.relaxed.gpu.global.add.u32 [%g], 1;",
+         "atom.acquire.gpu.global.or.b32 %r2, [%g], 0;",
+         "",
+         {{"fence.acq_rel.gpu;", {Kind::kRace}},
+          {"atom.acquire.gpu=>atom.relaxed.gpu", {Kind::kRace}}}},
+    };
+    for (const auto& form : forms) {
+        std::string text = without(body, std::string("RELEASE=>") + form.release);
+        text = without(text, std::string("ACQUIRE=>") + form.acquire);
+        text = without(text, std::string("AFTER=>") + form.after);
+        Pattern pattern = {form.name, "sm_80", "", text.c_str(), {3}, {64}, expected, removals};
+        pattern.removals.insert(pattern.removals.end(), form.removals.begin(), form.removals.end());
+        check(pattern);
+    }
 }
 
 // The block that comes last adds up what all have written.

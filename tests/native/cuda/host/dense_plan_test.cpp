@@ -139,6 +139,24 @@ TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
     }
 }
 
+TEST_F(DensePlanOnCuda, ForwardIsNearTheReferenceOnAnotherModel) {
+    device = open(kVirtualSm89);
+    handle = open_handle(kVirtualSm89);
+    ASSERT_NE(device, nullptr);
+    ASSERT_NE(handle, nullptr);
+    DenseSpec lean = dense_spec_of(DType::kBF16, 70, 130, 64);
+    lean.causal = true;
+    DenseSpec general = dense_spec_of(DType::kF16, 33, 65, 256);  // of all keys the most shared memory
+    general.softcap = 5;
+    for (const DenseSpec& spec : {lean, general}) {
+        DenseCase c(spec);
+        const PlanHandle plan = plan_of(c);
+        ASSERT_NE(plan, nullptr);
+        run_forward(device, plan.get(), c);
+        EXPECT_TRUE(forward_is_near(dense_truth(c), c));
+    }
+}
+
 TEST_F(DensePlanOnCuda, ARunIsCapturedAndReplayed) {
     DenseCase c(dense_spec_of(DType::kBF16, 20, 40, 64));
     const PlanHandle plan = plan_of(c);
