@@ -146,7 +146,8 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReferenceOnAnotherModel) {
     ASSERT_NE(handle, nullptr);
     DenseSpec lean = dense_spec_of(DType::kBF16, 70, 130, 64);
     lean.causal = true;
-    DenseSpec general = dense_spec_of(DType::kF16, 33, 65, 256);  // of all keys the most shared memory
+    DenseSpec general =
+        dense_spec_of(DType::kF16, 33, 65, 256);  // of all keys the most shared memory
     general.softcap = 5;
     for (const DenseSpec& spec : {lean, general}) {
         DenseCase c(spec);
