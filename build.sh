@@ -24,7 +24,8 @@ TEXT
 configure_native() {
     need g++=g++ cmake=cmake ninja=ninja-build
     cmake -S . -B .build/native/release -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_BENCHMARKS=OFF "$@" \
+        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_VIRTUAL_GPU=OFF \
+        -DFATTN_BUILD_BENCHMARKS=OFF -DFATTN_JOIN_SOURCES=ON "$@" \
         > .build/native/configure.log || { cat .build/native/configure.log; return 1; }
 }
 
@@ -45,10 +46,11 @@ case ${1:-} in
     test)
         need_dotnet
         need /usr/include/gtest/gtest.h=libgtest-dev
-        # In full, test files are compiled without the precompiled header, which hides a missing include.
-        precompile=ON
-        [[ " ${*:2} " == *" --full "* ]] && precompile=OFF
-        build_native -DFATTN_BUILD_TESTS=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" -DFATTN_PRECOMPILE_HEADERS=$precompile
+        # In full, every file is compiled by itself and without the precompiled header: both hide a missing include.
+        quickly=ON
+        [[ " ${*:2} " == *" --full "* ]] && quickly=OFF
+        build_native -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" \
+            -DFATTN_PRECOMPILE_HEADERS=$quickly -DFATTN_JOIN_SOURCES=$quickly
         dotnet build Interop.sln -c Release -v quiet
         exec bash tests/legs/run.sh "${@:2}"
         ;;

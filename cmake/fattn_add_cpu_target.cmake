@@ -17,6 +17,7 @@ function(fattn_add_cpu_target isa)
   add_library(${target} OBJECT "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
   fattn_compile_options(${target})
   fattn_hide_symbols(${target})
+  set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
   set(flags
     ${arg_FLAGS}
     $<$<CONFIG:Release>:-O3>
@@ -43,6 +44,7 @@ function(fattn_add_cpu_target isa)
     add_library(${copy} OBJECT "${PROJECT_SOURCE_DIR}/native/cpu/target_${isa}.cpp")
     fattn_compile_options(${copy})
     fattn_hide_symbols(${copy})
+    set_target_properties(${copy} PROPERTIES UNITY_BUILD OFF)
     target_compile_options(${copy} PRIVATE ${flags})
     fattn_sanitized_variant(${copy} ${variant})
     target_compile_definitions(fattn_${variant}_objects PRIVATE ${has_target})

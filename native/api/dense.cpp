@@ -32,9 +32,9 @@ Status make_plan(fattn_device* device, const fattn_dense_problem* given, fattn_p
     return {};
 }
 
-constexpr RunKind<DenseBody, fattn_dense_forward_args, DenseForwardArgs> kForward{
+constexpr RunKind<DenseBody, fattn_dense_forward_args, DenseForwardArgs> kDenseForward{
     "fattn_dense_forward_args", check_dense_forward, &DenseKernel::forward};
-constexpr RunKind<DenseBody, fattn_dense_backward_args, DenseBackwardArgs> kBackward{
+constexpr RunKind<DenseBody, fattn_dense_backward_args, DenseBackwardArgs> kDenseBackward{
     "fattn_dense_backward_args", check_dense_backward, &DenseKernel::backward};
 
 }  // namespace
@@ -57,10 +57,10 @@ fattn_status fattn_supports_dense(fattn_device* device, const fattn_dense_proble
 
 fattn_status fattn_dense_forward(fattn_plan* plan, const fattn_dense_forward_args* args,
                                  const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kDenseForward, plan, args, run); });
 }
 
 fattn_status fattn_dense_backward(fattn_plan* plan, const fattn_dense_backward_args* args,
                                   const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kDenseBackward, plan, args, run); });
 }

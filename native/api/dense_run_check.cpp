@@ -5,8 +5,6 @@
 namespace fattn::api {
 namespace {
 
-using Role = RunMemoryChecker::Role;
-
 constexpr uint32 kKnownArgsFlags = 2 * static_cast<uint32>(FATTN_DENSE_ARGS_ACCUMULATE) - 1;
 /// Keeps sums of positions within 63 bits.
 constexpr int64 kMaxPositionOffset = int64{1} << 40;

@@ -51,13 +51,13 @@ Status make_plan(fattn_device* device, const fattn_lightning_problem* given, fat
 }
 
 template <class Given, class Checked>
-using Kind = RunKind<LightningBody, Given, Checked>;
+using LightningKind = RunKind<LightningBody, Given, Checked>;
 
-constexpr Kind<fattn_lightning_forward_args, LightningForwardArgs> kForward{
+constexpr LightningKind<fattn_lightning_forward_args, LightningForwardArgs> kLightningForward{
     "fattn_lightning_forward_args", check_lightning_forward, &LightningKernel::forward};
-constexpr Kind<fattn_lightning_forward_args, LightningForwardArgs> kStep{
+constexpr LightningKind<fattn_lightning_forward_args, LightningForwardArgs> kStep{
     "fattn_lightning_forward_args", check_lightning_step, &LightningKernel::step};
-constexpr Kind<fattn_lightning_backward_args, LightningBackwardArgs> kBackward{
+constexpr LightningKind<fattn_lightning_backward_args, LightningBackwardArgs> kLightningBackward{
     "fattn_lightning_backward_args", check_lightning_backward, &LightningKernel::backward};
 
 }  // namespace
@@ -81,7 +81,7 @@ fattn_status fattn_supports_lightning(fattn_device* device,
 
 fattn_status fattn_lightning_forward(fattn_plan* plan, const fattn_lightning_forward_args* args,
                                      const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kLightningForward, plan, args, run); });
 }
 
 fattn_status fattn_lightning_step(fattn_plan* plan, const fattn_lightning_forward_args* args,
@@ -91,5 +91,5 @@ fattn_status fattn_lightning_step(fattn_plan* plan, const fattn_lightning_forwar
 
 fattn_status fattn_lightning_backward(fattn_plan* plan, const fattn_lightning_backward_args* args,
                                       const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kLightningBackward, plan, args, run); });
 }

@@ -13,8 +13,6 @@
 namespace fattn::api {
 namespace {
 
-using Role = RunMemoryChecker::Role;
-
 static_assert(FATTN_FEATURE_MAP_IDENTITY == static_cast<fattn_feature_map>(FeatureMap::kIdentity));
 static_assert(FATTN_FEATURE_MAP_ELU_PLUS_ONE ==
               static_cast<fattn_feature_map>(FeatureMap::kEluPlusOne));
@@ -22,7 +20,7 @@ static_assert(FATTN_FEATURE_MAP_RELU == static_cast<fattn_feature_map>(FeatureMa
 static_assert(FATTN_FEATURE_MAP_SOFTMAX == static_cast<fattn_feature_map>(FeatureMap::kSoftmax));
 static_assert(FATTN_FEATURE_MAP_TAYLOR2 == static_cast<fattn_feature_map>(FeatureMap::kTaylor2));
 
-constexpr FamilyFlags kFlags = {
+constexpr FamilyFlags kLightningFlags = {
     .known = 2 * static_cast<uint32>(FATTN_LIGHTNING_NORMALIZE) - 1,
     .has_scale = FATTN_LIGHTNING_HAS_SCALE,
     .has_scale_name = "FATTN_LIGHTNING_HAS_SCALE",
@@ -95,7 +93,7 @@ LightningForwardArgs forward_args(const fattn_lightning_forward_args& given) {
 
 Status check_lightning_problem(const fattn_lightning_problem& given, CheckedLightning* out) {
     CheckedDense base;
-    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kFlags, &base));
+    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kLightningFlags, &base));
     if (given.reserved != 0) {
         return unsupported(text("reserved is ", given.reserved, "; allowed is 0"));
     }

@@ -44,7 +44,6 @@ bool same_layout(const TensorLayout& a, const TensorLayout& b) {
 
 /// Parts are too many for one list: each is checked beside the two outputs.
 Status check_part(fattn_device_kind kind, const MergeProblem& p, int64 r) {
-    using Role = RunMemoryChecker::Role;
     const int64 num_rows = p.o.shape[0] * p.o.shape[1] * p.o.shape[2];
     const std::string o_name = text("args->o_parts[", r, "]");
     const std::string lse_name = text("args->lse_parts[", r, "]");

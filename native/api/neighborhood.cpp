@@ -73,11 +73,11 @@ Status make_plan(fattn_device* device, const fattn_neighborhood_problem* given, 
 }
 
 constexpr RunKind<NeighborhoodBody, fattn_neighborhood_forward_args, NeighborhoodForwardArgs>
-    kForward{"fattn_neighborhood_forward_args", check_neighborhood_forward,
-             &NeighborhoodKernel::forward};
+    kNeighborhoodForward{"fattn_neighborhood_forward_args", check_neighborhood_forward,
+                         &NeighborhoodKernel::forward};
 constexpr RunKind<NeighborhoodBody, fattn_neighborhood_backward_args, NeighborhoodBackwardArgs>
-    kBackward{"fattn_neighborhood_backward_args", check_neighborhood_backward,
-              &NeighborhoodKernel::backward};
+    kNeighborhoodBackward{"fattn_neighborhood_backward_args", check_neighborhood_backward,
+                          &NeighborhoodKernel::backward};
 
 }  // namespace
 }  // namespace fattn::api
@@ -101,11 +101,11 @@ fattn_status fattn_supports_neighborhood(fattn_device* device,
 fattn_status fattn_neighborhood_forward(fattn_plan* plan,
                                         const fattn_neighborhood_forward_args* args,
                                         const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kNeighborhoodForward, plan, args, run); });
 }
 
 fattn_status fattn_neighborhood_backward(fattn_plan* plan,
                                          const fattn_neighborhood_backward_args* args,
                                          const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kNeighborhoodBackward, plan, args, run); });
 }

@@ -8,13 +8,12 @@
 namespace fattn::api {
 namespace {
 
-using Role = RunMemoryChecker::Role;
-
-constexpr FamilyFlags kFlags{.known = 2 * static_cast<uint32>(FATTN_NEIGHBORHOOD_DETERMINISTIC) - 1,
-                             .has_scale = FATTN_NEIGHBORHOOD_HAS_SCALE,
-                             .has_scale_name = "FATTN_NEIGHBORHOOD_HAS_SCALE",
-                             .backward = FATTN_NEIGHBORHOOD_BACKWARD,
-                             .backward_name = "FATTN_NEIGHBORHOOD_BACKWARD"};
+constexpr FamilyFlags kNeighborhoodFlags{
+    .known = 2 * static_cast<uint32>(FATTN_NEIGHBORHOOD_DETERMINISTIC) - 1,
+    .has_scale = FATTN_NEIGHBORHOOD_HAS_SCALE,
+    .has_scale_name = "FATTN_NEIGHBORHOOD_HAS_SCALE",
+    .backward = FATTN_NEIGHBORHOOD_BACKWARD,
+    .backward_name = "FATTN_NEIGHBORHOOD_BACKWARD"};
 
 /// "name[n] is x; allowed are low to high" and, where it helps, why.
 Status check_range(const char* name, uint32 n, int64 value, int64 low, int64 high,
@@ -103,8 +102,8 @@ Status read_additional(const fattn_neighborhood_problem& given, CheckedNeighborh
     }
     if (!dense.backward) {
         if (!any_gradient) return {};
-        return invalid(
-            text("the layout of a gradient is given, but flags lack ", kFlags.backward_name));
+        return invalid(text("the layout of a gradient is given, but flags lack ",
+                            kNeighborhoodFlags.backward_name));
     }
     FATTN_RETURN_IF_ERROR(read_gradient(given.d_additional_k, p.additional_k,
                                         {"d_additional_k", "additional_k"}, dense.q.dtype,
@@ -127,7 +126,7 @@ Status check_additional(const CheckedNeighborhood& plan, const char* name, const
 Status check_neighborhood_problem(const fattn_neighborhood_problem& given,
                                   CheckedNeighborhood* out) {
     *out = CheckedNeighborhood{};
-    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kFlags, &out->tensors));
+    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kNeighborhoodFlags, &out->tensors));
     out->problem.dense = out->tensors.problem;
     const DenseProblem& dense = out->problem.dense;
     FATTN_RETURN_IF_ERROR(check_extent(dense.v, "v", 1, dense.num_k_heads, "the heads of k"));
@@ -153,8 +152,8 @@ Status check_neighborhood_backward(const CheckedNeighborhood& plan,
                                    const fattn_neighborhood_backward_args& given,
                                    RunMemoryChecker* memory, NeighborhoodBackwardArgs* out) {
     const NeighborhoodProblem& p = plan.problem;
-    FATTN_RETURN_IF_ERROR(
-        check_softmax_backward(plan.tensors, given, kFlags.backward_name, memory, &out->dense));
+    FATTN_RETURN_IF_ERROR(check_softmax_backward(
+        plan.tensors, given, kNeighborhoodFlags.backward_name, memory, &out->dense));
     FATTN_RETURN_IF_ERROR(
         check_additional(plan, "args->additional_k", given.additional_k, p.additional_k, memory));
     FATTN_RETURN_IF_ERROR(

@@ -25,18 +25,18 @@ Status make_plan(fattn_device* device, const fattn_permuted_block_problem* given
 }
 
 template <class Given, class Checked>
-using Kind = RunKind<PermutedBlockBody, Given, Checked>;
+using PermutedBlockKind = RunKind<PermutedBlockBody, Given, Checked>;
 
-constexpr Kind<fattn_permuted_block_select_args, PermutedBlockSelectArgs> kSelect{
+constexpr PermutedBlockKind<fattn_permuted_block_select_args, PermutedBlockSelectArgs> kSelect{
     "fattn_permuted_block_select_args", check_permuted_block_select, &PermutedBlockKernel::select};
-constexpr Kind<fattn_permuted_block_gate_args, BlockGateArgs> kGate{
+constexpr PermutedBlockKind<fattn_permuted_block_gate_args, BlockGateArgs> kGate{
     "fattn_permuted_block_gate_args", check_permuted_block_gate, &PermutedBlockKernel::gate};
-constexpr Kind<fattn_permuted_block_forward_args, PermutedBlockForwardArgs> kForward{
-    "fattn_permuted_block_forward_args", check_permuted_block_forward,
-    &PermutedBlockKernel::forward};
-constexpr Kind<fattn_permuted_block_backward_args, PermutedBlockBackwardArgs> kBackward{
-    "fattn_permuted_block_backward_args", check_permuted_block_backward,
-    &PermutedBlockKernel::backward};
+constexpr PermutedBlockKind<fattn_permuted_block_forward_args, PermutedBlockForwardArgs>
+    kPermutedBlockForward{"fattn_permuted_block_forward_args", check_permuted_block_forward,
+                          &PermutedBlockKernel::forward};
+constexpr PermutedBlockKind<fattn_permuted_block_backward_args, PermutedBlockBackwardArgs>
+    kPermutedBlockBackward{"fattn_permuted_block_backward_args", check_permuted_block_backward,
+                           &PermutedBlockKernel::backward};
 
 /// The plan's body and what a caller asks about: every block kept where nothing is given.
 Status read_selection(const fattn_plan* handle, const fattn_permuted_block_selection* given,
@@ -111,13 +111,13 @@ fattn_status fattn_permuted_block_gate(fattn_plan* plan, const fattn_permuted_bl
 fattn_status fattn_permuted_block_forward(fattn_plan* plan,
                                           const fattn_permuted_block_forward_args* args,
                                           const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kPermutedBlockForward, plan, args, run); });
 }
 
 fattn_status fattn_permuted_block_backward(fattn_plan* plan,
                                            const fattn_permuted_block_backward_args* args,
                                            const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kPermutedBlockBackward, plan, args, run); });
 }
 
 fattn_status fattn_permuted_block_stats(fattn_plan* plan,

@@ -11,13 +11,11 @@
 namespace fattn::api {
 namespace {
 
-using Role = RunMemoryChecker::Role;
-
 static_assert(FATTN_BLOCK_GATE_MOBA == static_cast<fattn_block_gate>(BlockGate::kMoba));
 static_assert(FATTN_BLOCK_GATE_TOP_K == static_cast<fattn_block_gate>(BlockGate::kTopK));
 static_assert(FATTN_BLOCK_GATE_THRESHOLD == static_cast<fattn_block_gate>(BlockGate::kThreshold));
 
-constexpr FamilyFlags kFlags{
+constexpr FamilyFlags kPermutedBlockFlags{
     .known = 2 * static_cast<uint32>(FATTN_PERMUTED_BLOCK_DETERMINISTIC) - 1,
     .has_scale = FATTN_PERMUTED_BLOCK_HAS_SCALE,
     .has_scale_name = "FATTN_PERMUTED_BLOCK_HAS_SCALE",
@@ -149,7 +147,7 @@ Status check_no_flags(uint32 flags) {
 Status check_permuted_block_problem(const fattn_permuted_block_problem& given,
                                     CheckedPermutedBlock* out) {
     *out = CheckedPermutedBlock{};
-    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kFlags, &out->dense));
+    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kPermutedBlockFlags, &out->dense));
     PermutedBlockProblem& p = out->problem;
     static_cast<DenseProblem&>(p) = out->dense.problem;
     const auto has = [&](uint32 flag) { return (given.flags & flag) != 0; };
@@ -284,8 +282,8 @@ Status check_permuted_block_backward(const CheckedPermutedBlock& plan,
                                      const fattn_permuted_block_backward_args& given,
                                      RunMemoryChecker* memory, PermutedBlockBackwardArgs* out) {
     DenseBackwardArgs dense;
-    FATTN_RETURN_IF_ERROR(
-        check_softmax_backward(plan.dense, given, kFlags.backward_name, memory, &dense));
+    FATTN_RETURN_IF_ERROR(check_softmax_backward(
+        plan.dense, given, kPermutedBlockFlags.backward_name, memory, &dense));
     FATTN_RETURN_IF_ERROR(
         check_run_selection(plan.problem, given.permutation, given.block_mask, memory));
     *out = {.q = dense.q,

@@ -53,6 +53,7 @@ class RunMemoryChecker {
     std::array<Entry, kMaxEntries> entries_{};
     int num_entries_ = 0;
 };
+using Role = RunMemoryChecker::Role;
 
 /// Memory without elements in place of NULL, so that kernels may form addresses of empty tensors.
 const void* address_of(const void* data);

@@ -51,9 +51,9 @@ Status make_plan(fattn_device* device, const fattn_s2_problem* given, fattn_plan
     return {};
 }
 
-constexpr RunKind<S2Body, fattn_s2_forward_args, DenseForwardArgs> kForward{
+constexpr RunKind<S2Body, fattn_s2_forward_args, DenseForwardArgs> kS2Forward{
     "fattn_s2_forward_args", check_s2_forward, &DenseKernel::forward};
-constexpr RunKind<S2Body, fattn_s2_backward_args, DenseBackwardArgs> kBackward{
+constexpr RunKind<S2Body, fattn_s2_backward_args, DenseBackwardArgs> kS2Backward{
     "fattn_s2_backward_args", check_s2_backward, &DenseKernel::backward};
 
 Status coverage(fattn_plan* plan, fattn_s2_coverage* out) {
@@ -115,12 +115,12 @@ fattn_status fattn_supports_s2(fattn_device* device, const fattn_s2_problem* pro
 
 fattn_status fattn_s2_forward(fattn_plan* plan, const fattn_s2_forward_args* args,
                               const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kForward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kS2Forward, plan, args, run); });
 }
 
 fattn_status fattn_s2_backward(fattn_plan* plan, const fattn_s2_backward_args* args,
                                const fattn_run* run) {
-    return guarded([&] { return run_plan(fattn::api::kBackward, plan, args, run); });
+    return guarded([&] { return run_plan(fattn::api::kS2Backward, plan, args, run); });
 }
 
 fattn_status fattn_s2_coverage_of(fattn_plan* plan, fattn_s2_coverage* coverage) {

@@ -8,11 +8,11 @@
 namespace fattn::api {
 namespace {
 
-constexpr FamilyFlags kFlags{.known = 2 * static_cast<uint32>(FATTN_S2_DETERMINISTIC) - 1,
-                             .has_scale = FATTN_S2_HAS_SCALE,
-                             .has_scale_name = "FATTN_S2_HAS_SCALE",
-                             .backward = FATTN_S2_BACKWARD,
-                             .backward_name = "FATTN_S2_BACKWARD"};
+constexpr FamilyFlags kS2Flags{.known = 2 * static_cast<uint32>(FATTN_S2_DETERMINISTIC) - 1,
+                               .has_scale = FATTN_S2_HAS_SCALE,
+                               .has_scale_name = "FATTN_S2_HAS_SCALE",
+                               .backward = FATTN_S2_BACKWARD,
+                               .backward_name = "FATTN_S2_BACKWARD"};
 
 /// A plan keeps a few numbers for each query head.
 constexpr int64 kMaxHeads = 65536;
@@ -42,7 +42,7 @@ Status read_offsets(const S2Pattern& pattern, const Given& given, Checked* out) 
 
 Status check_s2_problem(const fattn_s2_problem& given, CheckedS2* out) {
     *out = CheckedS2{};
-    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kFlags, &out->dense));
+    FATTN_RETURN_IF_ERROR(check_softmax_base(given, kS2Flags, &out->dense));
     const DenseProblem& dense = out->dense.problem;
     FATTN_RETURN_IF_ERROR(
         check_range("q.shape[1]", dense.num_q_heads, 0, kMaxHeads, "the query heads"));
@@ -77,7 +77,7 @@ Status check_s2_forward(const CheckedS2& plan, const fattn_s2_forward_args& give
 Status check_s2_backward(const CheckedS2& plan, const fattn_s2_backward_args& given,
                          RunMemoryChecker* memory, DenseBackwardArgs* out) {
     FATTN_RETURN_IF_ERROR(
-        check_softmax_backward(plan.dense, given, kFlags.backward_name, memory, out));
+        check_softmax_backward(plan.dense, given, kS2Flags.backward_name, memory, out));
     return read_offsets(plan.pattern, given, out);
 }
 

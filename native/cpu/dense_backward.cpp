@@ -9,14 +9,12 @@
 
 #include "cpu/backward_cut.h"
 #include "cpu/parallel.h"
+#include "cpu/workspace.h"
 
 namespace fattn::cpu {
 namespace {
 
 constexpr int64 kRowRoom = 16;  // rows of d_q sums that a register tile may reach past the end
-constexpr uint64 kLine = 64;
-
-uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kLine); }
 
 uint64 floats(int64 count) { return line_up(static_cast<uint64>(count) * sizeof(float)); }
 

@@ -7,18 +7,15 @@
 #include <limits>
 
 #include "cpu/parallel.h"
+#include "cpu/workspace.h"
 
 namespace fattn::cpu {
 namespace {
 
 constexpr int64 kSplitRows = 64;        // up to here long key ranges are split between tasks
 constexpr int64 kSplitChunk = 2048;     // keys of one such task
-constexpr int64 kMostTilesInBlock = 6;  // row tiles that share one packing of K and V
 constexpr int64 kMostChunksInUnit = 8;  // neighbours, so that one thread can ask for the next keys
 constexpr int64 kUnitsPerThread = 4;
-
-constexpr uint64 kLine = 64;
-uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kLine); }
 
 }  // namespace
 

@@ -14,10 +14,10 @@ constexpr int64 kRowsOfShare = 192;          // wanted, heads included, when que
 constexpr int64 kBitWordsOfShare = 1 << 17;  // most words of bits: a megabyte a thread
 constexpr int64 kKeysOfTile = 256;           // of the backward, wanted
 
-/// How many query blocks of a share keep a key block.
-enum class KeptBy : uint8 { kNone, kSome, kAll };
-
 }  // namespace
+
+/// How many query blocks of a share keep a key block.
+enum class PermutedBlockGatherer::KeptBy : uint8 { kNone, kSome, kAll };
 
 PermutedBlockGatherer::Geometry::Geometry(const PermutedBlockProblem& problem)
     : num_segments(ceil_div(problem.kv_len, problem.segment)),

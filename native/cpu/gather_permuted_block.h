@@ -60,6 +60,7 @@ class PermutedBlockGatherer final : public Gatherer {
         const int32* tokens;  // of the slots; null: the slots themselves
         const uint8* mask;    // [nQ, nK]; null: all kept
     };
+    enum class KeptBy : uint8;
     struct ForwardLists;
 
     Selection selection_of(int64 entry, int64 head) const;

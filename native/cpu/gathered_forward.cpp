@@ -7,12 +7,6 @@
 #include "cpu/parallel.h"
 
 namespace fattn::cpu {
-namespace {
-
-constexpr int64 kMostTilesInBlock = 6;  // row tiles that share one packing of K and V
-
-}  // namespace
-
 GatheredForward::GatheredForward(const DenseProblem& problem, const AdditionalKeys& additional,
                                  const KernelTable& table)
     : problem_(problem), additional_(additional), table_(table) {}

@@ -158,6 +158,9 @@ struct MeasureTask {
     float sink;  // keeps the work alive
 };
 
+/// Row tiles of a forward task at most, which share one packing of K and V.
+constexpr int64 kMostTilesInBlock = 6;
+
 struct KernelTable {
     const char* name;
     int32 tile_q;   // rows of a score tile

@@ -6,11 +6,10 @@
 
 #include "cpu/linear_sum.h"
 #include "cpu/parallel.h"
+#include "cpu/workspace.h"
 
 namespace fattn::cpu {
 namespace {
-
-constexpr uint64 kLine = 64;
 
 /// The sums of one problem. With S the running state, G the gradient of the state that a token
 /// leaves and dO the gradient of o (of the sums before their division, when results are
@@ -215,9 +214,7 @@ class CpuLightningKernel final : public LightningKernel {
     uint64 step_bytes(int num_threads) const {
         const int threads = threads_with_tasks(problem_.batch * problem_.num_q_heads, num_threads);
         return static_cast<uint64>(threads) *
-               round_up<uint64>(
-                   table_.linear.step_scratch(problem_.state_rows(), problem_.state_columns()),
-                   kLine);
+               line_up(table_.linear.step_scratch(problem_.state_rows(), problem_.state_columns()));
     }
 
     uint64 forward_bytes(int num_threads) const {
@@ -229,7 +226,7 @@ class CpuLightningKernel final : public LightningKernel {
     uint64 factor_bytes() const {
         if (!problem_.normalize) return 0;
         const int64 rows = problem_.batch * problem_.num_q_heads * problem_.len;
-        return round_up<uint64>(static_cast<uint64>(rows) * 2 * sizeof(float), kLine);
+        return line_up(static_cast<uint64>(rows) * 2 * sizeof(float));
     }
 
     /// Every sum in turn in the same memory, d_v both as it is when wanted and when it is not.

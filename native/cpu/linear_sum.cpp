@@ -9,6 +9,7 @@
 
 #include "core/linear_state.h"
 #include "cpu/parallel.h"
+#include "cpu/workspace.h"
 
 namespace fattn::cpu {
 namespace {
@@ -16,9 +17,7 @@ namespace {
 constexpr int64 kMostSegments = 16;
 constexpr int64 kEnoughUnits = 16;  // with so many, sequences are not cut
 constexpr int64 kLeastRows = 1024;  // tokens of a segment
-constexpr uint64 kLine = 64;
 
-uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kLine); }
 uint64 float_bytes(int64 floats) { return line_up(static_cast<uint64>(floats) * sizeof(float)); }
 
 }  // namespace

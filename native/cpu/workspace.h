@@ -14,6 +14,9 @@ namespace fattn::cpu {
 
 constexpr std::size_t kWorkspaceAlignment = 64;
 
+/// Bytes up to where the next part of a workspace begins, on a cache line of its own.
+constexpr uint64 line_up(uint64 bytes) { return round_up<uint64>(bytes, kWorkspaceAlignment); }
+
 /// Blocks kept between runs: one per concurrent run, each as large as any run asked. Thread-safe.
 class WorkspacePool {
   public:

@@ -13,8 +13,6 @@
 namespace fattn {
 namespace {
 
-constexpr int kAxes = PatchGrid::kAxes;
-
 /// Span of one patch [first, last] of a group from the windows of its ends, whose bounds never
 /// decrease.
 TileSpan span_of(const KeyInterval& top, const KeyInterval& bottom, bool ragged, int32 tile) {
@@ -72,7 +70,7 @@ class VisitedPairs {
     double of(const BoxScheduleData& schedule) const {
         // What stands behind one line of a tile: how often so many rows, with how many slots.
         std::map<int64, double> slots_of_rows{{1, 1.0}};
-        for (int a = first_ + 1; a < kAxes; ++a) {
+        for (int a = first_ + 1; a < PatchGrid::kAxes; ++a) {
             std::map<int64, double> longer;
             for_each_patch(a, schedule.axis[a], [&](int32, KeyInterval patch, KeyInterval box) {
                 const int64 rows = forward_ ? patch.size() : box.size();
@@ -136,7 +134,7 @@ class VisitedPairs {
 BoxScheduleData neighborhood_schedule(const NeighborhoodGrid& grid, const Patch& queries,
                                       const Patch& keys) {
     BoxScheduleData schedule;
-    for (int a = 0; a < kAxes; ++a) {
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
         const NeighborhoodAxis& axis = grid.axis[a];
         schedule.axis[a] =
             axis_schedule(axis, queries.extent[a], keys.extent[a],
@@ -148,7 +146,7 @@ BoxScheduleData neighborhood_schedule(const NeighborhoodGrid& grid, const Patch&
 BoxScheduleData neighborhood_schedule_of_keys(const NeighborhoodGrid& grid, const Patch& keys,
                                               const Patch& queries) {
     BoxScheduleData schedule;
-    for (int a = 0; a < kAxes; ++a) {
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
         const NeighborhoodAxis& axis = grid.axis[a];
         schedule.axis[a] =
             axis_schedule(axis, keys.extent[a], queries.extent[a],

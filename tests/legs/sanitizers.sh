@@ -13,8 +13,8 @@ fixed_addresses=(setarch "$(uname -m)" -R)
 export ASAN_OPTIONS=allocator_may_return_null=1:quarantine_size_mb=16 UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=allocator_may_return_null=1:halt_on_error=1:die_after_fork=0
 # Left out: results that are wrong on purpose, which comparers judge, and what threads change, which is the next variant's.
-# And NVRTC's compilation of every kernel, which is minutes of work that is not the library's.
-export GTEST_FILTER='-*/Wrong*:Wrong*:*DoNotDependOnThreads*:Nvrtc.EveryDeviceSource*'
+# And NVRTC's compilation of every kernel and random problems on the virtual GPU: minutes of work that is not the library's.
+export GTEST_FILTER='-*/Wrong*:Wrong*:*DoNotDependOnThreads*:Nvrtc.EveryDeviceSource*:*OnCuda.Random*'
 # Random problems and laws run on the vector target alone: the loops are the same text for every target, and the tests of
 # the cpu room run both.
 check "build asan" cmake --build .build/native/release --target tests_asan || finish
@@ -28,7 +28,7 @@ done < .build/native/release/tests/asan/programs.txt
 export FATTN_TEST_TARGETS=best FATTN_TEST_COUNT=${FATTN_TEST_COUNT:-16}
 GTEST_FILTER='-*/Wrong*:Wrong*:*Corners*:*Laws*:*Vec*:*Gatherer*'
 # NVRTC has threads of its own that the sanitizer cannot follow, and forked processes neither.
-GTEST_FILTER+=':Nvrtc*:KernelStore*:ProgramCache*'
+GTEST_FILTER+=':Nvrtc*:KernelStore*:ProgramCache*:*OnCuda*'
 GTEST_FILTER+=':*MatchesTheReference*:*NonFinite*:*KeepsItsBits*:BlockMasks*:*MeasuredPeaks*'
 check "build tsan" cmake --build .build/native/release --target tests_tsan || finish
 gtest_all .build/native/release/tests/tsan "${fixed_addresses[@]}"

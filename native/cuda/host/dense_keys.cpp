@@ -15,23 +15,23 @@ constexpr int64 kMostTokens = INT32_MAX - 256;  // tiles past the end count toke
 constexpr int64 kMostBlocks = INT32_MAX;
 constexpr int32 kLargestHeadDim = kHeadDims[std::size(kHeadDims) - 1];
 
-Status refuse(std::string reason) { return {StatusCode::kUnsupported, std::move(reason)}; }
+Status no_kernel(std::string reason) { return {StatusCode::kUnsupported, std::move(reason)}; }
 
 }  // namespace
 
 Status supports_dense(const DenseProblem& problem) {
     const DType dtype = problem.q.dtype;
     if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
-        return refuse(text("q is ", dtype, "; CUDA kernels take f32, f16 and bf16"));
+        return no_kernel(text("q is ", dtype, "; CUDA kernels take f32, f16 and bf16"));
     }
     const int64 head_dim = max_of(problem.head_dim, problem.head_dim_v);
     if (head_dim > kLargestHeadDim) {
-        return refuse(text("the larger head dim is ", head_dim, "; CUDA kernels take up to ",
-                           kLargestHeadDim));
+        return no_kernel(text("the larger head dim is ", head_dim, "; CUDA kernels take up to ",
+                              kLargestHeadDim));
     }
     const int64 length = max_of(problem.q_len, problem.kv_len);
     if (length > kMostTokens) {
-        return refuse(
+        return no_kernel(
             text("a sequence has ", length, " tokens; CUDA kernels take up to ", kMostTokens));
     }
     return {};
@@ -39,8 +39,8 @@ Status supports_dense(const DenseProblem& problem) {
 
 Status supports_tiles(const DenseProblem& problem, int64 tiles, const char* of_what) {
     if (tiles == 0 || problem.batch <= kMostBlocks / tiles) return {};
-    return refuse(text(problem.batch, " sequences with ", tiles, " tiles of ", of_what,
-                       " each; CUDA kernels take up to ", kMostBlocks, " tiles in all"));
+    return no_kernel(text(problem.batch, " sequences with ", tiles, " tiles of ", of_what,
+                          " each; CUDA kernels take up to ", kMostBlocks, " tiles in all"));
 }
 
 bool is_wide(const TensorLayout& layout, const void* data) {

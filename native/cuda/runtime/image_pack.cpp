@@ -10,7 +10,7 @@
 namespace fattn::cuda {
 namespace {
 
-constexpr std::string_view kMagic = "FATTNPK1";
+constexpr std::string_view kPackMagic = "FATTNPK1";
 constexpr std::uint64_t kChecksumBytes = 16;
 constexpr std::uint64_t kLargestImage = std::uint64_t{1} << 31;
 
@@ -19,7 +19,7 @@ constexpr std::uint64_t kLargestImage = std::uint64_t{1} << 31;
 std::string write_pack(const std::vector<Image>& images) {
     std::string out, content;
     ByteWriter writer(&out);
-    writer.raw(kMagic);
+    writer.raw(kPackMagic);
     writer.u32(static_cast<std::uint32_t>(images.size()));
     for (const Image& image : images) {
         const std::string stored = compress(image.content);
@@ -40,7 +40,8 @@ Status ImagePack::open(std::string_view bytes, std::string what, ImagePack* pack
         return {StatusCode::kInternal, text(what, " is damaged: ", why)};
     };
     ByteReader reader(bytes);
-    if (reader.raw(kMagic.size()) != kMagic) return damaged("it does not begin as an image pack");
+    if (reader.raw(kPackMagic.size()) != kPackMagic)
+        return damaged("it does not begin as an image pack");
     ImagePack opened;
     const std::uint32_t count = reader.u32();
     for (std::uint32_t i = 0; i < count && reader.ok(); ++i) {

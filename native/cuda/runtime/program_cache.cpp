@@ -11,7 +11,7 @@
 namespace fattn::cuda {
 namespace {
 
-constexpr std::string_view kMagic = "FATTNKC1";
+constexpr std::string_view kEntryMagic = "FATTNKC1";
 constexpr std::string_view kSuffix = ".kernel";
 constexpr std::int64_t kAbandonedNanoseconds = 3'600'000'000'000;  // an hour
 
@@ -27,7 +27,7 @@ std::string write_entry(const Digest& key, const CompiledProgram& compiled) {
     writer.u32(static_cast<std::uint32_t>(compiled.symbols.size()));
     for (const std::string& symbol : compiled.symbols) writer.sized(symbol);
 
-    std::string out(kMagic);
+    std::string out(kEntryMagic);
     out += bytes_of(key);
     out += bytes_of(sha256(body));
     return out + body;
@@ -35,7 +35,7 @@ std::string write_entry(const Digest& key, const CompiledProgram& compiled) {
 
 bool read_entry(std::string_view bytes, const Digest& key, CompiledProgram* compiled) {
     ByteReader reader(bytes);
-    if (reader.raw(kMagic.size()) != kMagic || reader.raw(key.size()) != bytes_of(key))
+    if (reader.raw(kEntryMagic.size()) != kEntryMagic || reader.raw(key.size()) != bytes_of(key))
         return false;
     const std::string_view digest = reader.raw(key.size());
     const std::string_view body = reader.raw(reader.left());
@@ -86,7 +86,7 @@ Status open_process_cache(ProgramCache* cache) {
 Digest key_of(const Program& program, int nvrtc_major, int nvrtc_minor) {
     std::string all;
     ByteWriter writer(&all);
-    writer.raw(kMagic);
+    writer.raw(kEntryMagic);
     writer.u32(static_cast<std::uint32_t>(nvrtc_major));
     writer.u32(static_cast<std::uint32_t>(nvrtc_minor));
     writer.sized(program.target);

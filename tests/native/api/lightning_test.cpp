@@ -17,8 +17,8 @@ namespace fattn::test {
 namespace {
 
 using Problem = fattn_lightning_problem;
-using ForwardArgs = fattn_lightning_forward_args;
-using BackwardArgs = fattn_lightning_backward_args;
+using LightningForwardArgs = fattn_lightning_forward_args;
+using LightningBackwardArgs = fattn_lightning_backward_args;
 
 /// Layouts of gradients would be looked at before what the others lack.
 void drop_gradients(Problem& p) {
@@ -26,7 +26,7 @@ void drop_gradients(Problem& p) {
     p.d_o = p.d_q = p.d_k = p.d_v = fattn_layout{};
 }
 
-LightningSpec small_spec() {
+LightningSpec lightning_small_spec() {
     LightningSpec spec;
     spec.batch = 2;
     spec.num_q_heads = 4;
@@ -115,7 +115,7 @@ TEST(LightningPlan, RefusesWrongProblemsWithAReason) {
              p.o = p.d_o = p.d_q = p.d_k = p.d_v = fattn_layout{};
          }},
     };
-    const LightningCase c(small_spec());
+    const LightningCase c(lightning_small_spec());
     const Device device = cpu_device();
     const Problem right = c.c_problem();
     EXPECT_EQ(fattn_supports_lightning(device.get(), &right), FATTN_STATUS_OK);
@@ -137,43 +137,46 @@ TEST(LightningPlan, RefusesWrongProblemsWithAReason) {
 TEST(LightningPlan, RefusesWrongForwardRunsBeforeWriting) {
     struct Wrong {
         const char* text;
-        std::function<void(ForwardArgs&)> spoil;
+        std::function<void(LightningForwardArgs&)> spoil;
         fattn_status status = FATTN_STATUS_INVALID_ARGUMENT;
     };
-    LightningCase c(small_spec());
+    LightningCase c(lightning_small_spec());
     static float bad_slopes[4] = {0, 0, 0, 0};
     const Wrong wrong[] = {
-        {"args->flags is 1; this library knows none", [](ForwardArgs& a) { a.flags = 1; },
+        {"args->flags is 1; this library knows none", [](LightningForwardArgs& a) { a.flags = 1; },
          FATTN_STATUS_UNSUPPORTED},
-        {"args->q is NULL; needed are [2, 4, 6, 8] of f32", [](ForwardArgs& a) { a.q = nullptr; }},
-        {"args->o is NULL; needed are [2, 4, 6, 16] of f32", [](ForwardArgs& a) { a.o = nullptr; }},
-        {"args->slopes is NULL; needed are 4 elements", [](ForwardArgs& a) { a.slopes = nullptr; }},
+        {"args->q is NULL; needed are [2, 4, 6, 8] of f32",
+         [](LightningForwardArgs& a) { a.q = nullptr; }},
+        {"args->o is NULL; needed are [2, 4, 6, 16] of f32",
+         [](LightningForwardArgs& a) { a.o = nullptr; }},
+        {"args->slopes is NULL; needed are 4 elements",
+         [](LightningForwardArgs& a) { a.slopes = nullptr; }},
         {"args->slopes[2] is -0.5; it must be finite and at least 0",
-         [](ForwardArgs& a) {
+         [](LightningForwardArgs& a) {
              bad_slopes[2] = -0.5F;
              a.slopes = bad_slopes;
          }},
         {"args->slopes[2] is inf; it must be finite and at least 0",
-         [](ForwardArgs& a) {
+         [](LightningForwardArgs& a) {
              bad_slopes[2] = INFINITY;
              a.slopes = bad_slopes;
          }},
         {"args->initial_state is NULL; needed are 1024 elements",
-         [](ForwardArgs& a) { a.initial_state = nullptr; }},
+         [](LightningForwardArgs& a) { a.initial_state = nullptr; }},
         {"args->final_state and args->initial_state overlap in memory; an output must not meet an "
          "input",
-         [](ForwardArgs& a) { a.final_state = const_cast<float*>(a.initial_state); }},
+         [](LightningForwardArgs& a) { a.final_state = const_cast<float*>(a.initial_state); }},
     };
     const Plan plan = make_lightning_plan(c);
     for (const Wrong& w : wrong) {
-        ForwardArgs args = c.c_forward();
+        LightningForwardArgs args = c.c_forward();
         w.spoil(args);
         EXPECT_EQ(fattn_lightning_forward(plan.get(), &args, nullptr), w.status) << w.text;
         EXPECT_STREQ(fattn_last_error(), w.text);
     }
     EXPECT_TRUE(c.o.same_bytes(Tensor(c.o.layout())));
     EXPECT_TRUE(c.final_state.same_bytes(Tensor(c.final_state.layout())));
-    const ForwardArgs args = c.c_forward();
+    const LightningForwardArgs args = c.c_forward();
     EXPECT_FAILS(fattn_lightning_step(plan.get(), &args, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
                  "a step was asked for; the plan has 6 tokens, a step takes 1");
     EXPECT_FAILS(fattn_lightning_forward(nullptr, &args, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
@@ -181,11 +184,11 @@ TEST(LightningPlan, RefusesWrongForwardRunsBeforeWriting) {
 }
 
 TEST(LightningPlan, RefusesWrongStepsAndBackwardRuns) {
-    LightningSpec spec = small_spec();
+    LightningSpec spec = lightning_small_spec();
     spec.len = 1;
     LightningCase c(spec);
     const Plan plan = make_lightning_plan(c);
-    ForwardArgs args = c.c_forward();
+    LightningForwardArgs args = c.c_forward();
     EXPECT_FAILS(fattn_lightning_step(plan.get(), &args, nullptr), FATTN_STATUS_INVALID_ARGUMENT,
                  "args->initial_state is given; a step reads and writes the state in final_state");
     args.initial_state = nullptr;
@@ -198,12 +201,12 @@ TEST(LightningPlan, RefusesWrongStepsAndBackwardRuns) {
     spec.d_final_state = false;
     LightningCase other(spec);
     const Plan two_sided = make_lightning_plan(other);
-    const ForwardArgs other_args = other.c_forward();
+    const LightningForwardArgs other_args = other.c_forward();
     EXPECT_FAILS(fattn_lightning_step(two_sided.get(), &other_args, nullptr),
                  FATTN_STATUS_INVALID_ARGUMENT,
                  "a step was asked for; the plan was made with FATTN_LIGHTNING_NON_CAUSAL, and a "
                  "step sees no later token");
-    BackwardArgs backward = c.c_backward();
+    LightningBackwardArgs backward = c.c_backward();
     EXPECT_FAILS(
         fattn_lightning_backward(two_sided.get(), &backward, nullptr),
         FATTN_STATUS_INVALID_ARGUMENT,
@@ -225,7 +228,7 @@ TEST(LightningPlan, RefusesWrongStepsAndBackwardRuns) {
 }
 
 TEST(LightningPlan, IsOfItsFamilyAndHasNoSchedule) {
-    LightningCase c(small_spec());
+    LightningCase c(lightning_small_spec());
     const Plan plan = make_lightning_plan(c);
     fattn_plan_description description{};
     description.struct_size = sizeof description;
@@ -270,7 +273,7 @@ TEST(LightningPlan, WorkspaceDoesNotGrowWithTheLength) {
 TEST(LightningPlan, RunsInTheWorkspaceThatItAsksFor) {
     for (const bool causal : {true, false}) {
         for (const bool normalize : {true, false}) {
-            LightningSpec spec = small_spec();
+            LightningSpec spec = lightning_small_spec();
             spec.len = 2500;  // several segments
             spec.causal = causal;
             spec.normalize = normalize;
@@ -290,8 +293,8 @@ TEST(LightningPlan, RunsInTheWorkspaceThatItAsksFor) {
                 run.max_threads = 3;
                 run.workspace = aligned;
                 run.workspace_bytes = bytes;
-                const ForwardArgs forward = c.c_forward();
-                const BackwardArgs backward = c.c_backward();
+                const LightningForwardArgs forward = c.c_forward();
+                const LightningBackwardArgs backward = c.c_backward();
                 ASSERT_EQ(pass == FATTN_PASS_FORWARD
                               ? fattn_lightning_forward(plan.get(), &forward, &run)
                               : fattn_lightning_backward(plan.get(), &backward, &run),
@@ -307,16 +310,16 @@ TEST(LightningPlan, RunsInTheWorkspaceThatItAsksFor) {
 }
 
 TEST(LightningPlan, RunsAllocateNothingOnceWarm) {
-    LightningSpec spec = small_spec();
+    LightningSpec spec = lightning_small_spec();
     spec.len = 2500;
     LightningCase c(spec);
     const Plan plan = make_lightning_plan(c);
     spec.len = 1;
     LightningCase token(spec);
     const Plan step = make_lightning_plan(token);
-    const ForwardArgs forward = c.c_forward();
-    const BackwardArgs backward = c.c_backward();
-    ForwardArgs step_args = token.c_forward();
+    const LightningForwardArgs forward = c.c_forward();
+    const LightningBackwardArgs backward = c.c_backward();
+    LightningForwardArgs step_args = token.c_forward();
     step_args.initial_state = nullptr;
     const auto run_all = [&] {
         return fattn_lightning_forward(plan.get(), &forward, nullptr) == FATTN_STATUS_OK &&
@@ -330,13 +333,13 @@ TEST(LightningPlan, RunsAllocateNothingOnceWarm) {
 }
 
 TEST(LightningPlan, AHeldCancelFlagEndsTheRun) {
-    LightningCase c(small_spec());
+    LightningCase c(lightning_small_spec());
     const Plan plan = make_lightning_plan(c);
     const int32_t cancel = 1;
     fattn_run run{};
     run.struct_size = sizeof run;
     run.cancel = &cancel;
-    const ForwardArgs args = c.c_forward();
+    const LightningForwardArgs args = c.c_forward();
     EXPECT_EQ(fattn_lightning_forward(plan.get(), &args, &run), uint32_t{FATTN_STATUS_CANCELLED});
 }
 

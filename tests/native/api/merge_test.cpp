@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 constexpr std::size_t kRows = 2 * 3 * 7;
-constexpr std::size_t kDim = 5;
+constexpr std::size_t kMergeDim = 5;
 
 /// Three random parts of shape [2, 3, 7, 5]; some rows are absent from some parts, row 4 from all.
 struct Parts {
@@ -22,14 +22,14 @@ struct Parts {
     std::vector<float> lse[3];
     const void* o_pointers[3];
     const float* lse_pointers[3];
-    std::vector<float> out = std::vector<float>(kRows * kDim, NAN);
+    std::vector<float> out = std::vector<float>(kRows * kMergeDim, NAN);
     std::vector<float> out_lse = std::vector<float>(kRows, NAN);
 
     Parts() {
         std::mt19937 random(3);
         std::normal_distribution<float> normal;
         for (std::size_t part = 0; part < 3; ++part) {
-            for (std::size_t i = 0; i < kRows * kDim; ++i) o[part].push_back(normal(random));
+            for (std::size_t i = 0; i < kRows * kMergeDim; ++i) o[part].push_back(normal(random));
             for (std::size_t row = 0; row < kRows; ++row) {
                 const bool absent = row == 4 || (row + part) % 5 == 0;
                 lse[part].push_back(absent ? static_cast<float>(kMinusInfinity)
@@ -43,7 +43,7 @@ struct Parts {
     fattn_merge_args args() {
         fattn_merge_args a{};
         a.struct_size = sizeof(a);
-        a.part = layout(2, 3, 7, kDim);
+        a.part = layout(2, 3, 7, kMergeDim);
         a.num_parts = 3;
         a.o_parts = o_pointers;
         a.lse_parts = lse_pointers;
@@ -69,11 +69,11 @@ Merged expected(const Parts& parts) {
         }
         const double lse = sum > 0 ? largest + std::log(sum) : kMinusInfinity;
         m.lse.push_back(lse);
-        for (std::size_t d = 0; d < kDim; ++d) {
+        for (std::size_t d = 0; d < kMergeDim; ++d) {
             double value = 0;
             for (std::size_t part = 0; part < 3; ++part) {
                 if (!std::isfinite(parts.lse[part][row])) continue;
-                value += std::exp(parts.lse[part][row] - lse) * parts.o[part][row * kDim + d];
+                value += std::exp(parts.lse[part][row] - lse) * parts.o[part][row * kMergeDim + d];
             }
             m.o.push_back(value);
         }
@@ -98,7 +98,7 @@ TEST(Merge, IsTheSoftmaxOfTheParts) {
     ASSERT_EQ(fattn_merge(cpu_device().get(), &args, nullptr), FATTN_STATUS_OK)
         << fattn_last_error();
     expect_equal(expected(parts), parts.out.data(), parts.out_lse.data());
-    EXPECT_EQ(parts.out[4 * kDim], 0);
+    EXPECT_EQ(parts.out[4 * kMergeDim], 0);
 }
 
 TEST(Merge, WorksInPlaceOfAnyPart) {
@@ -120,7 +120,7 @@ TEST(Merge, LseIsOptionalAndTheOutputMayBeStrided) {
     std::vector<float> wide(kRows * 8, NAN);
     args.lse = nullptr;
     args.o = wide.data();
-    args.o_layout = layout(2, 3, 7, kDim);
+    args.o_layout = layout(2, 3, 7, kMergeDim);
     args.o_layout.strides[0] = 3 * 7 * 8;
     args.o_layout.strides[1] = 7 * 8;
     args.o_layout.strides[2] = 8;
@@ -128,10 +128,10 @@ TEST(Merge, LseIsOptionalAndTheOutputMayBeStrided) {
         << fattn_last_error();
     const Merged m = expected(parts);
     for (std::size_t row = 0; row < kRows; ++row) {
-        for (std::size_t d = 0; d < kDim; ++d) {
-            EXPECT_NEAR(wide[row * 8 + d], m.o[row * kDim + d], 1e-5);
+        for (std::size_t d = 0; d < kMergeDim; ++d) {
+            EXPECT_NEAR(wide[row * 8 + d], m.o[row * kMergeDim + d], 1e-5);
         }
-        for (std::size_t d = kDim; d < 8; ++d) EXPECT_TRUE(std::isnan(wide[row * 8 + d]));
+        for (std::size_t d = kMergeDim; d < 8; ++d) EXPECT_TRUE(std::isnan(wide[row * 8 + d]));
     }
 }
 
@@ -156,14 +156,14 @@ TEST(Merge, WrongArgumentsAreNamed) {
         {"args->part.dtype is i32; allowed are f32, f16, bf16",
          [](auto& a, auto&) { a.part.dtype = FATTN_DTYPE_I32; }},
         {"args->o_layout.shape[1] is 4; it must be 3, as in args->part",
-         [](auto& a, auto&) { a.o_layout = layout(2, 4, 7, kDim); }},
+         [](auto& a, auto&) { a.o_layout = layout(2, 4, 7, kMergeDim); }},
         {"args->o_layout.dtype is bf16; allowed are f32 and the f32 of the parts",
-         [](auto& a, auto&) { a.o_layout = layout(2, 3, 7, kDim, DType::kBF16); }},
+         [](auto& a, auto&) { a.o_layout = layout(2, 3, 7, kMergeDim, DType::kBF16); }},
         {"args->o_layout.strides [0, 35, 5, 1] with shape [2, 3, 7, 5] put two elements in one "
          "place; "
          "an output must not overlap itself",
          [](auto& a, auto&) {
-             a.o_layout = layout(2, 3, 7, kDim);
+             a.o_layout = layout(2, 3, 7, kMergeDim);
              a.o_layout.strides[0] = 0;
          }},
         {"args->o is NULL; needed are [2, 3, 7, 5] of f32", [](auto& a, auto&) { a.o = nullptr; }},
@@ -176,7 +176,7 @@ TEST(Merge, WrongArgumentsAreNamed) {
         {"args->o and args->o_parts[0] overlap in memory; an output must not meet an input",
          [](auto& a, auto& parts) {  // the same memory, but other strides
              a.o = parts.o[0].data();
-             a.o_layout = layout(2, 3, 7, kDim);
+             a.o_layout = layout(2, 3, 7, kMergeDim);
              a.o_layout.strides[0] = 5;
              a.o_layout.strides[1] = 10;
              a.o_layout.strides[2] = 30;

@@ -35,7 +35,7 @@ void sizes(fattn_permuted_block_problem& p, int64_t heads, int64_t q_len, int64_
     p.block_size = p.segment_size = 1;
 }
 
-struct WrongProblem {
+struct PermutedWrongProblem {
     const char* text;
     std::function<void(fattn_permuted_block_problem&)> spoil;
     fattn_status status = FATTN_STATUS_INVALID_ARGUMENT;
@@ -43,7 +43,7 @@ struct WrongProblem {
 
 TEST(PermutedBlockCheck, WrongProblemsAreRefused) {
     const Device device = cpu_device();
-    const std::vector<WrongProblem> wrong = {
+    const std::vector<PermutedWrongProblem> wrong = {
         {"q.rank is 0, so q is not given; it must be (rank 4)", [](auto& p) { p.q.rank = 0; }},
         {"block_size is -1; allowed are 1 to 2147483647, and 0 for 128",
          [](auto& p) { p.block_size = -1; }},
@@ -84,7 +84,7 @@ TEST(PermutedBlockCheck, WrongProblemsAreRefused) {
         {"flags hold unknown bits (128); this library knows 127", [](auto& p) { p.flags = 128; },
          FATTN_STATUS_UNSUPPORTED},
         {"reserved is 1; allowed is 0", [](auto& p) { p.reserved = 1; }, FATTN_STATUS_UNSUPPORTED}};
-    for (const WrongProblem& w : wrong) {
+    for (const PermutedWrongProblem& w : wrong) {
         fattn_permuted_block_problem problem = small_blocks();
         w.spoil(problem);
         fattn_plan* plan = nullptr;

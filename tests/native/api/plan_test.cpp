@@ -28,7 +28,7 @@ Device own_device() {
     return Device(device);
 }
 
-DenseSpec small_spec() {
+DenseSpec plan_small_spec() {
     DenseSpec spec;
     spec.batch = 2;
     spec.num_q_heads = 2;
@@ -40,7 +40,7 @@ DenseSpec small_spec() {
 }
 
 TEST(Plan, OutlivesItsDevicesHandle) {
-    DenseCase c(small_spec());
+    DenseCase c(plan_small_spec());
     Device device = own_device();
     const Plan plan = make_plan(device.get(), c.c_problem());
     device.reset();
@@ -49,7 +49,7 @@ TEST(Plan, OutlivesItsDevicesHandle) {
 }
 
 TEST(Plan, LivesUntilItsLastReferenceInAnyOrder) {
-    DenseCase c(small_spec());
+    DenseCase c(plan_small_spec());
     const fattn_dense_forward_args args = c.c_forward();
     Device device = own_device();
     ASSERT_EQ(fattn_device_retain(device.get()), FATTN_STATUS_OK);
@@ -90,7 +90,7 @@ class HeldKernel final : public DenseKernel {
 };
 
 TEST(Plan, ReleaseDuringARunWaitsForTheRun) {
-    DenseCase c(small_spec());
+    DenseCase c(plan_small_spec());
     const fattn_dense_forward_args args = c.c_forward();
     HeldKernel::State state;
     Plan plan = make_plan(own_device().get(), c.c_problem());
@@ -126,7 +126,7 @@ class OtherFamily final : public PlanBody {
 };
 
 TEST(Plan, APlanOfAnotherFamilyIsRefused) {
-    DenseCase c(small_spec());
+    DenseCase c(plan_small_spec());
     const Plan plan = make_plan(cpu_device().get(), c.c_problem());
     plan->body = std::make_unique<OtherFamily>();
     const fattn_dense_forward_args forward = c.c_forward();
@@ -272,7 +272,7 @@ TEST(Plan, ScheduleQueriesCheckTheirArguments) {
 }
 
 TEST(Plan, RunsAllocateNothingOnceWarm) {
-    DenseSpec spec = small_spec();
+    DenseSpec spec = plan_small_spec();
     spec.q_len = spec.kv_len = 300;
     spec.num_q_heads = 8;
     DenseCase c(spec);
@@ -287,7 +287,7 @@ TEST(Plan, RunsAllocateNothingOnceWarm) {
 }
 
 TEST(Plan, ConcurrentRunsOfOnePlanGiveTheSameBits) {
-    DenseSpec spec = small_spec();
+    DenseSpec spec = plan_small_spec();
     spec.q_len = spec.kv_len = 130;
     DenseCase c(spec);
     const Plan plan = make_plan(cpu_device().get(), c.c_problem());
@@ -313,7 +313,7 @@ TEST(Plan, ConcurrentRunsOfOnePlanGiveTheSameBits) {
 }
 
 TEST(Plan, TrimBetweenRunsIsHarmless) {
-    DenseCase c(small_spec());
+    DenseCase c(plan_small_spec());
     const Device device = own_device();
     const Plan plan = make_plan(device.get(), c.c_problem());
     const fattn_dense_forward_args args = c.c_forward();

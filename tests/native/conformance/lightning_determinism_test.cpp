@@ -1,5 +1,5 @@
-// Results of linear attention are a function of the problem alone: the same bits for any thread
-// count, run and batch.
+// LightningResults of linear attention are a function of the problem alone: the same bits for any
+// thread count, run and batch.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -11,15 +11,16 @@
 namespace fattn::test {
 namespace {
 
-struct Results {
+struct LightningResults {
     Tensor o, final_state, d_q, d_k, d_v, d_initial_state;
 };
 
-Results results_of(const LightningCase& c) {
+LightningResults results_of(const LightningCase& c) {
     return {c.o, c.final_state, c.d_q, c.d_k, c.d_v, c.d_initial_state};
 }
 
-void expect_same_bits(const Results& a, const Results& b, const std::string& context) {
+void lightning_expect_same_bits(const LightningResults& a, const LightningResults& b,
+                                const std::string& context) {
     EXPECT_TRUE(same_bits("o", a.o, b.o, context));
     EXPECT_TRUE(same_bits("final_state", a.final_state, b.final_state, context));
     EXPECT_TRUE(same_bits("d_q", a.d_q, b.d_q, context));
@@ -34,7 +35,7 @@ void expect_independent_of_threads(const LightningSpec& spec) {
         LightningCase c(spec);
         const PlanHandle plan = make_plan(device, c);
         ASSERT_NE(plan, nullptr);
-        Results first;
+        LightningResults first;
         for (int run = 0; run < 10; ++run) {
             const int threads = run % 5 + 1;
             ASSERT_TRUE(run_forward(plan.get(), c, threads)) << device.name;
@@ -42,9 +43,9 @@ void expect_independent_of_threads(const LightningSpec& spec) {
                 ASSERT_TRUE(run_backward(plan.get(), c, threads)) << device.name;
             }
             if (run == 0) first = results_of(c);
-            expect_same_bits(first, results_of(c),
-                             std::string(device.name) + " threads " + std::to_string(threads) +
-                                 " " + describe(spec));
+            lightning_expect_same_bits(first, results_of(c),
+                                       std::string(device.name) + " threads " +
+                                           std::to_string(threads) + " " + describe(spec));
         }
     }
 }

@@ -7,18 +7,18 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kSampledProblems = 200;
-constexpr int kAllProblems = 5000;
-constexpr int kMostFailures = 20;
+constexpr int kLightningSampledProblems = 200;
+constexpr int kLightningAllProblems = 5000;
+constexpr int kLightningMostFailures = 20;
 
 void run_random_problems(bool backward) {
-    const Sampling seeds = sampling(kSampledProblems, kAllProblems);
+    const Sampling seeds = sampling(kLightningSampledProblems, kLightningAllProblems);
     for (int n = 0; n < seeds.count; ++n) {
         expect_near_truth(
             random_lightning_spec(seeds.first_seed + static_cast<uint64>(n), backward));
         const testing::TestResult* result =
             testing::UnitTest::GetInstance()->current_test_info()->result();
-        ASSERT_LT(result->total_part_count(), kMostFailures)
+        ASSERT_LT(result->total_part_count(), kLightningMostFailures)
             << "stopped after " << n + 1 << " problems";
     }
 }

@@ -10,40 +10,41 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kSampledProblems = 150;
-constexpr int kAllProblems = 5000;
-constexpr int kMostFailures = 20;
+constexpr int kNeighborhoodSampledProblems = 150;
+constexpr int kNeighborhoodAllProblems = 5000;
+constexpr int kNeighborhoodMostFailures = 20;
 
-void run_random_problems(bool backward) {
-    const Sampling seeds = sampling(kSampledProblems, kAllProblems);
+void neighborhood_run_random_problems(bool backward) {
+    const Sampling seeds = sampling(kNeighborhoodSampledProblems, kNeighborhoodAllProblems);
     for (int n = 0; n < seeds.count; ++n) {
         expect_near_truth(
             random_neighborhood_spec(seeds.first_seed + static_cast<uint64>(n), backward));
         if (testing::Test::HasFatalFailure()) return;
         const testing::TestResult* result =
             testing::UnitTest::GetInstance()->current_test_info()->result();
-        ASSERT_LT(result->total_part_count(), kMostFailures)
+        ASSERT_LT(result->total_part_count(), kNeighborhoodMostFailures)
             << "stopped after " << n + 1 << " problems";
     }
 }
 
 TEST(NeighborhoodConformance, RandomForwardProblemsAreNearTheReference) {
-    run_random_problems(false);
+    neighborhood_run_random_problems(false);
 }
 
 TEST(NeighborhoodConformance, RandomBackwardProblemsAreNearTheReference) {
-    run_random_problems(true);
+    neighborhood_run_random_problems(true);
 }
 
-struct Results {
+struct NeighborhoodResults {
     Tensor o, lse, d_q, d_k, d_v, d_additional_k, d_additional_v;
 };
 
-Results results_of(const NeighborhoodCase& c) {
+NeighborhoodResults results_of(const NeighborhoodCase& c) {
     return {c.o, c.lse, c.d_q, c.d_k, c.d_v, c.d_additional_k, c.d_additional_v};
 }
 
-void expect_same_bits(const Results& a, const Results& b, const std::string& context) {
+void neighborhood_expect_same_bits(const NeighborhoodResults& a, const NeighborhoodResults& b,
+                                   const std::string& context) {
     EXPECT_TRUE(same_bits("o", a.o, b.o, context));
     EXPECT_TRUE(same_bits("lse", a.lse, b.lse, context));
     EXPECT_TRUE(same_bits("d_q", a.d_q, b.d_q, context));
@@ -59,7 +60,7 @@ void expect_independent_of_threads(const NeighborhoodSpec& spec) {
         NeighborhoodCase c(spec);
         const PlanHandle plan = make_plan(device, c);
         ASSERT_NE(plan, nullptr);
-        Results first;
+        NeighborhoodResults first;
         for (int run = 0; run < 16; ++run) {
             const int threads = run % 8 + 1;
             ASSERT_TRUE(run_forward(plan.get(), c, threads)) << device.name;
@@ -67,9 +68,9 @@ void expect_independent_of_threads(const NeighborhoodSpec& spec) {
                 ASSERT_TRUE(run_backward(plan.get(), c, threads)) << device.name;
             }
             if (run == 0) first = results_of(c);
-            expect_same_bits(first, results_of(c),
-                             std::string(device.name) + " threads " + std::to_string(threads) +
-                                 " " + describe(spec));
+            neighborhood_expect_same_bits(first, results_of(c),
+                                          std::string(device.name) + " threads " +
+                                              std::to_string(threads) + " " + describe(spec));
         }
     }
 }

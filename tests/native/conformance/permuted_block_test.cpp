@@ -16,11 +16,11 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kSampledProblems = 60;
-constexpr int kAllProblems = 1500;
+constexpr int kPermutedSampledProblems = 60;
+constexpr int kPermutedAllProblems = 1500;
 
-void run_random_problems(bool backward) {
-    const Sampling seeds = sampling(kSampledProblems, kAllProblems);
+void permuted_run_random_problems(bool backward) {
+    const Sampling seeds = sampling(kPermutedSampledProblems, kPermutedAllProblems);
     for (int n = 0; n < seeds.count; ++n) {
         const uint64 seed = seeds.first_seed + static_cast<uint64>(n);
         PermutedBlockCase c(random_permuted_block_spec(seed, backward));
@@ -34,15 +34,15 @@ void run_random_problems(bool backward) {
 }
 
 TEST(PermutedBlockConformance, RandomForwardProblemsAreNearTheReference) {
-    run_random_problems(false);
+    permuted_run_random_problems(false);
 }
 
 TEST(PermutedBlockConformance, RandomBackwardProblemsAreNearTheReference) {
-    run_random_problems(true);
+    permuted_run_random_problems(true);
 }
 
 TEST(PermutedBlockConformance, OwnSelectionsAreAllowedAndRunNearTheReference) {
-    const Sampling seeds = sampling(kSampledProblems / 2, kAllProblems);
+    const Sampling seeds = sampling(kPermutedSampledProblems / 2, kPermutedAllProblems);
     for (int n = 0; n < seeds.count; ++n) {
         const uint64 seed = seeds.first_seed + 5000 + static_cast<uint64>(n);
         PermutedBlockCase c(random_permuted_block_spec(seed, seed % 2 == 0));

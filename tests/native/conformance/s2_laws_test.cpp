@@ -14,7 +14,7 @@
 namespace fattn::test {
 namespace {
 
-S2Spec middle_sized(DType dtype = DType::kF32) {
+S2Spec s2_middle_sized(DType dtype = DType::kF32) {
     S2Spec spec;
     spec.dense.dtype = dtype;
     spec.dense.batch = 2;
@@ -34,11 +34,11 @@ S2Spec middle_sized(DType dtype = DType::kF32) {
 TEST(S2Laws, PatternsThatHideNothingAreDenseCausalAttention) {
     CasePicker picker(1, 4);
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
-        S2Spec every_block = middle_sized(dtype);
+        S2Spec every_block = s2_middle_sized(dtype);
         every_block.vertical_stride = 1;
-        S2Spec wide_band = middle_sized(dtype);
+        S2Spec wide_band = s2_middle_sized(dtype);
         wide_band.local_blocks = 1000;
-        S2Spec dense_heads = middle_sized(dtype);
+        S2Spec dense_heads = s2_middle_sized(dtype);
         dense_heads.dense_heads = 2;
         for (const S2Spec& spec : {every_block, wide_band, dense_heads}) {
             if (!picker.next()) continue;
@@ -61,7 +61,7 @@ TEST(S2Laws, PatternsThatHideNothingAreDenseCausalAttention) {
 
 /// The last queries alone are the last rows of all of them.
 TEST(S2Laws, ShortQueriesAreTheLastRows) {
-    S2Spec whole = middle_sized();
+    S2Spec whole = s2_middle_sized();
     whole.dense.backward = false;
     S2Case all(whole);
     S2Spec last = whole;
@@ -104,7 +104,7 @@ TEST(S2Laws, ShardsOfQueriesAndKeysMakeTheWhole) {
     constexpr int64 kShards = 2;
     constexpr int64 kTokens = 160;
     for (const bool causal : {true, false}) {
-        S2Spec spec = middle_sized();
+        S2Spec spec = s2_middle_sized();
         spec.dense.q_len = spec.dense.kv_len = kShards * kTokens;
         spec.causal = causal;
         spec.head_offset = 1;
@@ -171,7 +171,7 @@ TEST(S2Corners, EmptyShapesAndSingleTokensRun) {
     for (const auto& [q_len, kv_len] :
          {std::pair<int64, int64>{0, 10}, {10, 0}, {1, 1}, {1, 100}, {20, 3}, {0, 0}}) {
         for (const bool causal : {true, false}) {
-            S2Spec spec = middle_sized();
+            S2Spec spec = s2_middle_sized();
             spec.dense.q_len = q_len;
             spec.dense.kv_len = kv_len;
             spec.causal = causal;
@@ -182,7 +182,7 @@ TEST(S2Corners, EmptyShapesAndSingleTokensRun) {
 
 TEST(S2Corners, BlocksLargerThanTilesAndThanSequences) {
     for (const int64 block : {300, 1000}) {
-        S2Spec spec = middle_sized();
+        S2Spec spec = s2_middle_sized();
         spec.block_size = block;
         spec.local_blocks = 1;
         spec.dense.q_len = spec.dense.kv_len = runs_little() ? 330 : 640;
@@ -196,15 +196,15 @@ TEST(S2Corners, BlocksLargerThanTilesAndThanSequences) {
 
 /// A value that is not finite reaches the rows that see it, and no other.
 TEST(S2Corners, ValuesThatAreNotFiniteReachOnlyRowsThatSeeThem) {
-    constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+    constexpr double kQuietNaN = std::numeric_limits<double>::quiet_NaN();
     for (const bool causal : {true, false}) {
         for (const bool in_keys : {true, false}) {
-            S2Spec spec = middle_sized();
+            S2Spec spec = s2_middle_sized();
             spec.dense.backward = false;
             spec.causal = causal;
             S2Case c(spec);
             constexpr int64 kBad = 37;
-            (in_keys ? c.dense.k : c.dense.v).set(1, 1, kBad, 3, kNaN);
+            (in_keys ? c.dense.k : c.dense.v).set(1, 1, kBad, 3, kQuietNaN);
             for (const CpuDevice& device : cpu_devices()) {
                 const PlanHandle plan = make_plan(device, c);
                 ASSERT_TRUE(run_forward(plan.get(), c));
@@ -232,7 +232,7 @@ TEST(S2Determinism, BitsDoNotDependOnThreadsOrRuns) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
         for (const bool causal : {true, false}) {
             if (!picker.next()) continue;
-            S2Spec spec = middle_sized(dtype);
+            S2Spec spec = s2_middle_sized(dtype);
             spec.causal = causal;
             spec.dense_heads = 1;
             spec.dense.batch = 1;

@@ -143,7 +143,7 @@ void expect_truth(BackwardCase& c, double factor = 1) {
     }
 }
 
-DenseSpec sized(int64 q_len, int64 kv_len, int64 head_dim) {
+DenseSpec dense_sized(int64 q_len, int64 kv_len, int64 head_dim) {
     DenseSpec spec;
     spec.q_len = q_len;
     spec.kv_len = kv_len;
@@ -160,7 +160,7 @@ TEST(DenseBackward, MatchesTheReferenceAroundTileEdges) {
             for (const int64 kv_len : {1, 2, 31, 33, 95, 97, 191, 193, 500})
                 for (const bool causal : {false, true}) {
                     if (!picker.next()) continue;
-                    DenseSpec spec = sized(q_len, kv_len, 16 + q_len % 3);
+                    DenseSpec spec = dense_sized(q_len, kv_len, 16 + q_len % 3);
                     spec.dtype = dtype;
                     spec.causal = causal;
                     BackwardCase c(spec);
@@ -174,7 +174,7 @@ TEST(DenseBackward, MatchesTheReferenceForEveryKindOfHeadDim) {
         for (const int64 head_dim : {1, 7, 16, 17, 31, 48, 64, 100, 129})
             for (const int64 head_dim_v : {1, 24, 80}) {
                 if (!picker.next()) continue;
-                DenseSpec spec = sized(30, 70, head_dim);
+                DenseSpec spec = dense_sized(30, 70, head_dim);
                 spec.head_dim_v = head_dim_v;
                 spec.dtype = dtype;
                 spec.f32_output = head_dim == 7;
@@ -188,7 +188,7 @@ TEST(DenseBackward, MatchesTheReferenceForEveryPairOfHeadMaps) {
     for (int64 k_heads = 1; k_heads <= 6; ++k_heads)
         for (int64 v_heads = 1; v_heads <= 6; ++v_heads) {
             if (!picker.next()) continue;
-            DenseSpec spec = sized(20, 40, 8);
+            DenseSpec spec = dense_sized(20, 40, 8);
             spec.batch = 2;
             spec.num_q_heads = 6;
             spec.num_k_heads = k_heads;
@@ -205,7 +205,7 @@ std::vector<DenseSpec> feature_specs() {
     const auto add = [&](const auto& change) {
         for (const DType dtype : kDTypes)
             for (const bool causal : {false, true}) {
-                DenseSpec spec = sized(205, 300, 24);
+                DenseSpec spec = dense_sized(205, 300, 24);
                 spec.dtype = dtype;
                 spec.causal = causal;
                 spec.batch = 2;
@@ -278,7 +278,7 @@ TEST(DenseBackward, MatchesTheReferenceOnPackedSequences) {
         for (const bool causal : {false, true})
             for (const bool bias : {false, true}) {
                 if (!picker.next()) continue;
-                DenseSpec spec = sized(1, 1, 20);
+                DenseSpec spec = dense_sized(1, 1, 20);
                 spec.dtype = dtype;
                 spec.causal = causal;
                 spec.q_lens = {5, 0, 130, 7};
@@ -301,7 +301,7 @@ TEST(DenseBackward, MatchesTheReferenceWhereKeysAreCutIntoChunks) {
     for (const DType dtype : kDTypes)
         for (const bool causal : {false, true}) {
             if (!picker.next()) continue;
-            DenseSpec spec = sized(150, 4500, 8);
+            DenseSpec spec = dense_sized(150, 4500, 8);
             spec.dtype = dtype;
             spec.causal = causal;
             spec.num_q_heads = 2;
@@ -321,8 +321,8 @@ std::vector<std::vector<double>> gradients(const DenseCase& c) {
 }
 
 DenseSpec spec_of_laws(DType dtype, bool chunks) {
-    DenseSpec spec = test::runs_little() ? sized(chunks ? 12 : 205, chunks ? 2200 : 270, 8)
-                                         : sized(chunks ? 40 : 210, chunks ? 4100 : 300, 16);
+    DenseSpec spec = test::runs_little() ? dense_sized(chunks ? 12 : 205, chunks ? 2200 : 270, 8)
+                                         : dense_sized(chunks ? 40 : 210, chunks ? 4100 : 300, 16);
     spec.dtype = dtype;
     spec.f32_output = true;
     spec.causal = true;
@@ -397,7 +397,7 @@ TEST(DenseBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
                 for (const int64 token : {20, 70, 250})
                     for (const double value : bad) {
                         if (!picker.next()) continue;
-                        DenseSpec spec = sized(260, 260, 20);
+                        DenseSpec spec = dense_sized(260, 260, 20);
                         spec.dtype = dtype;
                         spec.f32_output = dtype == DType::kF16;
                         if (kind == 0) spec.causal = true;
@@ -416,7 +416,7 @@ TEST(DenseBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
 
 TEST(DenseBackward, StopsWhenCancelled) {
     for (const KernelTable* table : tables()) {
-        BackwardCase c(sized(100, 100, 16));
+        BackwardCase c(dense_sized(100, 100, 16));
         const DenseProblem problem = c.data().problem();
         const DenseBackward backward(problem, *table);
         std::vector<std::byte> memory(static_cast<std::size_t>(backward.workspace(1)) + 64);

@@ -20,7 +20,7 @@ using test::DenseSpec;
 using test::DenseTruth;
 using test::Tensor;
 
-void set_all(Tensor& tensor, const std::vector<double>& values) {
+void gathered_backward_set_all(Tensor& tensor, const std::vector<double>& values) {
     std::size_t at = 0;
     tensor.fill([&] { return values[at++]; });
 }
@@ -36,8 +36,8 @@ void expect_truth(GatheredCase& c, const GatherStyle& style) {
     for (const KernelTable* table : tables()) {
         SCOPED_TRACE(std::string(table->name) + ": " + describe(c.data.spec()) + "; " +
                      describe(style));
-        set_all(c.data.o, truth.output.o);
-        set_all(c.data.lse, truth.output.lse);
+        gathered_backward_set_all(c.data.o, truth.output.o);
+        gathered_backward_set_all(c.data.lse, truth.output.lse);
         const Status status = c.backward(*table, 2, {});
         ASSERT_TRUE(status.ok()) << status.message();
         EXPECT_TRUE(backward_is_near(truth, c.data));
@@ -116,7 +116,7 @@ std::vector<std::vector<double>> gradients(const GatheredCase& c) {
 }
 
 /// Few keys, and so many that they are cut into chunks.
-DenseSpec spec_of_laws(DType dtype, bool chunks) {
+DenseSpec gathered_backward_spec_of_laws(DType dtype, bool chunks) {
     DenseSpec spec = with_backward(sized(chunks ? 40 : 210, chunks ? 4100 : 300, 16, dtype));
     spec.f32_output = true;
     spec.batch = 2;
@@ -133,7 +133,7 @@ TEST(GatheredBackward, BitsDependNeitherOnThreadsNorOnWhatElseIsWanted) {
                 if (!picker.next()) continue;
                 GatherStyle style = gather_styles()[1];
                 style.slots_of_tile = 300;
-                GatheredCase c(spec_of_laws(dtype, chunks), style, 7);
+                GatheredCase c(gathered_backward_spec_of_laws(dtype, chunks), style, 7);
                 ASSERT_TRUE(c.forward(*table, 1).ok());
                 ASSERT_TRUE(c.backward(*table, 1, {}).ok());
                 const auto all = gradients(c);

@@ -18,7 +18,8 @@ using test::CasePicker;
 using test::DenseSpec;
 using test::DenseTruth;
 
-void expect_truth(const DenseSpec& spec, const GatherStyle& style, int64 num_additional = 0) {
+void gathered_forward_expect_truth(const DenseSpec& spec, const GatherStyle& style,
+                                   int64 num_additional = 0) {
     GatheredCase c(spec, style, num_additional);
     const DenseTruth truth = c.truth();
     for (const KernelTable* table : tables()) {
@@ -30,8 +31,8 @@ void expect_truth(const DenseSpec& spec, const GatherStyle& style, int64 num_add
     }
 }
 
-void expect_truth(const GatheredSpec& spec) {
-    expect_truth(spec.dense, spec.style, spec.num_additional);
+void gathered_forward_expect_truth(const GatheredSpec& spec) {
+    gathered_forward_expect_truth(spec.dense, spec.style, spec.num_additional);
 }
 
 TEST(GatheredForward, MatchesTheReferenceAroundTileEdges) {
@@ -43,25 +44,29 @@ TEST(GatheredForward, MatchesTheReferenceAroundTileEdges) {
                     if (!picker.next()) continue;
                     style.seed = static_cast<uint64>(q_len + kv_len);
                     style.rows_of_tile = q_len == 200 ? 193 : 64;
-                    expect_truth(sized(q_len, kv_len, 16 + q_len % 3, dtype), style);
+                    gathered_forward_expect_truth(sized(q_len, kv_len, 16 + q_len % 3, dtype),
+                                                  style);
                 }
 }
 
 TEST(GatheredForward, MatchesTheReferenceForEveryKindOfHeadDim) {
-    for (const GatheredSpec& spec : test::picked(specs_of_head_dims())) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_head_dims()))
+        gathered_forward_expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceWithSharedHeadsAndAdditionalKeys) {
     for (const GatheredSpec& spec : test::picked(specs_of_shared_heads_and_additional_keys()))
-        expect_truth(spec);
+        gathered_forward_expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceInEveryMemoryOrder) {
-    for (const GatheredSpec& spec : test::picked(specs_of_memory_orders())) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_memory_orders()))
+        gathered_forward_expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceWithAnyScale) {
-    for (const GatheredSpec& spec : test::picked(specs_of_scales())) expect_truth(spec);
+    for (const GatheredSpec& spec : test::picked(specs_of_scales()))
+        gathered_forward_expect_truth(spec);
 }
 
 TEST(GatheredForward, MatchesTheReferenceOnFewRowsAndManyKeys) {
@@ -70,7 +75,8 @@ TEST(GatheredForward, MatchesTheReferenceOnFewRowsAndManyKeys) {
         for (const int64 q_len : {1, 8})
             for (const int64 kv_len : {513, 1300})
                 for (const GatherStyle& style : gather_styles())
-                    if (picker.next()) expect_truth(sized(q_len, kv_len, 40, dtype), style, 3);
+                    if (picker.next())
+                        gathered_forward_expect_truth(sized(q_len, kv_len, 40, dtype), style, 3);
 }
 
 /// The cut into shares changes the order of sums and nothing else.
@@ -82,7 +88,7 @@ TEST(GatheredForward, OneShareARowEqualsOneShareOfAllRows) {
             style.rows_of_tile = rows;
             DenseSpec spec = sized(300, 400, 32, dtype);
             spec.num_q_heads = 3;
-            expect_truth(spec, style);
+            gathered_forward_expect_truth(spec, style);
         }
 }
 

@@ -35,7 +35,7 @@ Case case_of(int64 q_len, int64 kv_len, const S2Pattern& pattern) {
 
 /// Lengths whose difference is no multiple of the block, negative ones among them.
 template <class Visit>
-void for_each_case(const Visit& visit) {
+void s2_for_each_case(const Visit& visit) {
     for (const int64 q_len : {0, 1, 5, 8, 13}) {
         for (const int64 kv_len : {0, 1, 6, 9, 16}) {
             for (const int64 block : {1, 3, 4}) {
@@ -63,7 +63,7 @@ void for_each_case(const Visit& visit) {
 }
 
 TEST(S2Plan, ListsAreExactlyWhatThePairsSay) {
-    for_each_case([](const Case& c) {
+    s2_for_each_case([](const Case& c) {
         const S2Plan plan(c.problem, c.pattern);
         const ListScheduleData data = plan.schedule();
         const ListSchedule s = data.view();
@@ -84,7 +84,7 @@ TEST(S2Plan, ListsAreExactlyWhatThePairsSay) {
 }
 
 TEST(S2Plan, StatsAreTheCountsOverBatchAndHeads) {
-    for_each_case([](const Case& c) {
+    s2_for_each_case([](const Case& c) {
         const S2Plan plan(c.problem, c.pattern);
         const ScheduleStats stats = plan.stats();
         const ListScheduleData data = plan.schedule();
@@ -117,7 +117,7 @@ TEST(S2Plan, StatsAreTheCountsOverBatchAndHeads) {
 }
 
 TEST(S2Plan, CoverageCountsTheBlocksNoHeadSees) {
-    for_each_case([](const Case& c) {
+    s2_for_each_case([](const Case& c) {
         const S2Plan plan(c.problem, c.pattern);
         const S2Coverage coverage = plan.coverage();
         int64 allowed = 0;
@@ -167,7 +167,7 @@ TEST(S2Plan, CoverageTellsLostShards) {
 }
 
 TEST(S2Plan, NeededBlocksAreThoseSomeLaterQuerySees) {
-    for_each_case([](const Case& c) {
+    s2_for_each_case([](const Case& c) {
         const S2Plan plan(c.problem, c.pattern);
         std::vector<uint8> needed(static_cast<std::size_t>(plan.num_kv_blocks()));
         for (int64 k_head = 0; k_head < 2; ++k_head) {

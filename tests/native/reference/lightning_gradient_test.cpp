@@ -41,7 +41,7 @@ double difference(const LightningCase& c, Tensor& input, const int64 (&at)[4], d
 }
 
 /// Differences over every element of an input. Two steps together cancel the third derivative,
-/// which a small sum of weights makes large.
+/// which a lightning_small sum of weights makes large.
 void expect_gradient(const char* name, const LightningCase& c, Tensor& input,
                      const std::vector<double>& gradient) {
     constexpr double kStep = 0x1p-12;
@@ -80,7 +80,7 @@ void expect_all_gradients(LightningSpec spec) {
     expect_gradient("d_initial_state", c, c.initial_state, gradients.d_initial_state);
 }
 
-LightningSpec small() {
+LightningSpec lightning_small() {
     LightningSpec spec;
     spec.batch = 2;
     spec.num_q_heads = 3;
@@ -92,13 +92,13 @@ LightningSpec small() {
 }
 
 TEST(LightningGradients, OfGroupedHeadsMatchFiniteDifferences) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_small();
     spec.scale = 0.6F;
     expect_all_gradients(spec);
 }
 
 TEST(LightningGradients, OfTheNonCausalFormMatchFiniteDifferences) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_small();
     spec.causal = false;
     expect_all_gradients(spec);
 }
@@ -107,7 +107,7 @@ TEST(LightningGradients, ThroughEveryFeatureMapMatchFiniteDifferences) {
     for (const FeatureMap map :
          {FeatureMap::kEluPlusOne, FeatureMap::kRelu, FeatureMap::kSoftmax, FeatureMap::kTaylor2}) {
         for (const bool normalize : {false, true}) {
-            LightningSpec spec = small();
+            LightningSpec spec = lightning_small();
             spec.map = map;
             spec.normalize = normalize;
             spec.causal = normalize;
@@ -117,7 +117,7 @@ TEST(LightningGradients, ThroughEveryFeatureMapMatchFiniteDifferences) {
 }
 
 TEST(LightningGradients, OfNormalisedNonCausalRowsMatchFiniteDifferences) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_small();
     spec.map = FeatureMap::kEluPlusOne;
     spec.normalize = true;
     spec.causal = false;
@@ -125,7 +125,7 @@ TEST(LightningGradients, OfNormalisedNonCausalRowsMatchFiniteDifferences) {
 }
 
 TEST(LightningGradients, OfAQuotientAreTheSumOfItsTwoTerms) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_small();
     spec.map = FeatureMap::kTaylor2;
     spec.normalize = true;
     spec.initial_state = true;

@@ -17,7 +17,7 @@ using test::LightningSpec;
 constexpr FeatureMap kMaps[] = {FeatureMap::kIdentity, FeatureMap::kEluPlusOne, FeatureMap::kRelu,
                                 FeatureMap::kSoftmax, FeatureMap::kTaylor2};
 
-LightningSpec small() {
+LightningSpec lightning_lightning_small() {
     LightningSpec spec;
     spec.batch = 2;
     spec.num_q_heads = 3;
@@ -88,7 +88,7 @@ TEST(LightningReference, RecurrenceEqualsTheSumOverPairs) {
         for (const bool causal : {true, false})
             for (const bool normalize : {true, false}) {
                 if (normalize && map == FeatureMap::kIdentity) continue;
-                LightningSpec spec = small();
+                LightningSpec spec = lightning_lightning_small();
                 spec.map = map;
                 spec.causal = causal;
                 spec.normalize = normalize;
@@ -100,7 +100,7 @@ TEST(LightningReference, RecurrenceEqualsTheSumOverPairs) {
 }
 
 TEST(LightningReference, SplitAnywhereEqualsWhole) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_lightning_small();
     const LightningCase whole(spec);
     const LightningOutput expected = lightning_forward(whole.problem(), whole.forward_args());
     for (int64 split = 0; split <= spec.len; ++split) {
@@ -150,7 +150,7 @@ TEST(LightningReference, TaylorFeaturesMultiplyToTheSecondOrderSeries) {
 }
 
 TEST(LightningReference, NormalisedRowsAreMeansOfValues) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_lightning_small();
     spec.map = FeatureMap::kSoftmax;
     spec.normalize = true;
     spec.initial_state = false;
@@ -161,7 +161,7 @@ TEST(LightningReference, NormalisedRowsAreMeansOfValues) {
 }
 
 TEST(LightningReference, RowsWithoutWeightAreZero) {
-    LightningSpec spec = small();
+    LightningSpec spec = lightning_lightning_small();
     spec.map = FeatureMap::kRelu;
     spec.normalize = true;
     spec.initial_state = false;

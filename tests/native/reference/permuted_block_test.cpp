@@ -18,7 +18,7 @@ using test::PermutedBlockCase;
 using test::PermutedBlockSpec;
 using test::Tensor;
 
-PermutedBlockSpec small() {
+PermutedBlockSpec permuted_small() {
     PermutedBlockSpec spec;
     spec.num_q_heads = 2;
     spec.q_len = 22;  // two segments and a tail of six: one block and half of one
@@ -43,7 +43,7 @@ std::vector<int32> identity(int64 count) {
 }
 
 TEST(PermutedBlockSelection, ImportanceIsAMeanOfDistributionsOverSortedKeys) {
-    PermutedBlockCase c(small());
+    PermutedBlockCase c(permuted_small());
     const std::vector<double> importance = key_importance(c.problem(), c.q.data(), c.k.data());
     ASSERT_EQ(importance.size(), 2U * 16U);
     for (int head = 0; head < 2; ++head)
@@ -53,7 +53,7 @@ TEST(PermutedBlockSelection, ImportanceIsAMeanOfDistributionsOverSortedKeys) {
 }
 
 TEST(PermutedBlockSelection, TheKeyThatTheLastQueriesPointAtComesFirst) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     PermutedBlockCase c(spec);
     for (int64 d = 0; d < 3; ++d)
@@ -63,7 +63,7 @@ TEST(PermutedBlockSelection, TheKeyThatTheLastQueriesPointAtComesFirst) {
 }
 
 TEST(PermutedBlockSelection, EqualKeysKeepTheirOrder) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     PermutedBlockCase c(spec);
     c.k.fill([] { return 0.5; });
@@ -71,7 +71,7 @@ TEST(PermutedBlockSelection, EqualKeysKeepTheirOrder) {
 }
 
 TEST(PermutedBlockSelection, StaysInsideSegmentsAndLeavesTheTail) {
-    PermutedBlockCase c(small());
+    PermutedBlockCase c(permuted_small());
     const std::vector<int32> order = selected_order(c);
     for (int64 head = 0; head < 2; ++head) {
         for (int64 s = 0; s < 2; ++s) {
@@ -89,7 +89,7 @@ TEST(PermutedBlockSelection, StaysInsideSegmentsAndLeavesTheTail) {
 
 TEST(PermutedBlockSelection, OneSegmentIsPlainCausalAttention) {
     for (const int64 length : {1, 5, 8}) {
-        PermutedBlockSpec spec = small();
+        PermutedBlockSpec spec = permuted_small();
         spec.num_q_heads = 1;
         spec.q_len = spec.kv_len = length;
         PermutedBlockCase c(spec);
@@ -100,7 +100,7 @@ TEST(PermutedBlockSelection, OneSegmentIsPlainCausalAttention) {
 }
 
 TEST(PermutedBlockSelection, OneSegmentWithATailIsSorted) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     spec.q_len = spec.kv_len = 9;
     PermutedBlockCase c(spec);
@@ -112,7 +112,7 @@ TEST(PermutedBlockSelection, OneSegmentWithATailIsSorted) {
 
 /// Weights of the only row with three candidates, given; everything else 0.
 std::vector<uint8> covered(float coverage, std::vector<double> of_row) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     spec.q_len = spec.kv_len = 32;
     spec.coverage = coverage;
@@ -137,7 +137,7 @@ TEST(PermutedBlockSelection, CoverageTakesTheShortestPrefixWithTheCrossingBlock)
 
 TEST(PermutedBlockSelection, CausalCandidatesAreEarlierSegmentsAndOthersAllOtherSegments) {
     for (const bool causal : {true, false}) {
-        PermutedBlockSpec spec = small();
+        PermutedBlockSpec spec = permuted_small();
         spec.causal = causal;
         spec.coverage = 1;
         PermutedBlockCase c(spec);
@@ -153,7 +153,7 @@ TEST(PermutedBlockSelection, CausalCandidatesAreEarlierSegmentsAndOthersAllOther
 }
 
 TEST(PermutedBlockSelection, QueryBlocksOfLaterQueriesAreTheLastRowsOfTheWhole) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     PermutedBlockCase whole(spec);
     spec.q_len = 10;  // positions 12 to 21: three query blocks
@@ -170,7 +170,7 @@ TEST(PermutedBlockSelection, QueryBlocksOfLaterQueriesAreTheLastRowsOfTheWhole) 
 }
 
 TEST(PermutedBlockSelection, MaximaOfPaddedBlocksAreAtLeastZero) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     spec.max_pool = true;
     PermutedBlockCase c(spec);
@@ -185,7 +185,7 @@ TEST(PermutedBlockSelection, MaximaOfPaddedBlocksAreAtLeastZero) {
 }
 
 TEST(PermutedBlockSelection, SharedHeadsHaveTheMeanOfTheirs) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     PermutedBlockCase alone(spec);
     spec.shared = true;
     PermutedBlockCase together(spec);
@@ -199,7 +199,7 @@ TEST(PermutedBlockSelection, SharedHeadsHaveTheMeanOfTheirs) {
 }
 
 TEST(BlockGates, MobaCountsTheOwnChunkAndNeverSeesTheFuture) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     spec.query_block = 1;
     PermutedBlockCase c(spec);
@@ -216,7 +216,7 @@ TEST(BlockGates, MobaCountsTheOwnChunkAndNeverSeesTheFuture) {
 }
 
 TEST(BlockGates, MobaScoresAreQueriesTimesMeanKeysOfTrueLength) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     spec.query_block = 1;
     PermutedBlockCase c(spec);
@@ -228,7 +228,7 @@ TEST(BlockGates, MobaScoresAreQueriesTimesMeanKeysOfTrueLength) {
 }
 
 TEST(BlockGates, ThresholdAndTopKAlwaysKeepTheOwnBlock) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.num_q_heads = 1;
     PermutedBlockCase c(spec);
     std::vector<double> scores;
@@ -248,7 +248,7 @@ TEST(BlockGates, ThresholdAndTopKAlwaysKeepTheOwnBlock) {
 }
 
 TEST(PermutedBlockReference, EveryBlockKeptIsDenseCausalAttention) {
-    PermutedBlockSpec spec = small();
+    PermutedBlockSpec spec = permuted_small();
     spec.q_len = 10;
     PermutedBlockCase c(spec);
     c.draw_selection(1.0);
@@ -278,7 +278,7 @@ TEST(PermutedBlockReference, EveryBlockKeptIsDenseCausalAttention) {
 }
 
 TEST(PermutedBlockReference, BitsPastTheOwnSegmentHaveNoEffect) {
-    PermutedBlockCase c(small());
+    PermutedBlockCase c(permuted_small());
     c.draw_selection(0.5);
     const DenseOutput out = permuted_block_forward(c.problem(), c.forward_args());
     for (int64 head = 0; head < 2; ++head)
@@ -323,7 +323,7 @@ void expect_gradient(const char* name, PermutedBlockCase& c, Tensor& input,
 
 TEST(PermutedBlockReference, GradientsThroughTheSelectionMatchFiniteDifferences) {
     for (const bool causal : {true, false}) {
-        PermutedBlockSpec spec = small();
+        PermutedBlockSpec spec = permuted_small();
         spec.backward = true;
         spec.d_lse = true;
         spec.causal = causal;

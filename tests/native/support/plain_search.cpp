@@ -12,9 +12,9 @@ constexpr int64 kEnoughRowsOfLargeScores = 4096;
 constexpr double kLargeScores = 8;  // times ordinary ones
 /// Sums over all rows of a head, of which a case has few.
 constexpr int64 kEnoughSums = 64;
-constexpr int kMostReplicas = 200;
+constexpr int kPlainSearchMostReplicas = 200;
 /// Multiply-adds that the replicas of one case may cost, and while rows or sums are missing.
-constexpr double kReplicaWork = 5e6;
+constexpr double kPlainSearchReplicaWork = 5e6;
 constexpr double kReplicaWorkForRows = 2e7;
 /// How many times more of both a thorough estimate may take.
 constexpr int kThoroughness = 100;
@@ -44,8 +44,9 @@ bool PlainSearch::wants_another(int64 num_rows, std::initializer_list<const Plai
     for (const PlainError* error : errors)
         if (error->count() > 0 && error->count() < draws * PlainError::kEnough) enough = false;
     const int factor = effort_ == Effort::kQuick ? 1 : kThoroughness;
-    if (enough || num_evaluated_ == factor * kMostReplicas) return false;
-    if (spent_ + work_ > factor * (lacks ? kReplicaWorkForRows : kReplicaWork)) return false;
+    if (enough || num_evaluated_ == factor * kPlainSearchMostReplicas) return false;
+    if (spent_ + work_ > factor * (lacks ? kReplicaWorkForRows : kPlainSearchReplicaWork))
+        return false;
     spent_ += work_;
     ++num_evaluated_;
     return true;

@@ -9,20 +9,21 @@ namespace fattn::test {
 namespace {
 
 /// One below, at and one above what tiles, register blocks and splits of keys are made of.
-constexpr int64 kLengths[] = {1,   2,   3,   4,   5,   7,   8,   9,   11,  12,  13,  15,  16, 17,
-                              23,  25,  31,  32,  33,  47,  48,  49,  63,  64,  65,  95,  96, 97,
-                              127, 128, 129, 160, 191, 192, 193, 255, 256, 257, 300, 383, 385};
-constexpr int64 kLongLengths[] = {511,  512,  513,  700,  1023, 1024,
-                                  1025, 1536, 2047, 2049, 3000, 4097};
-constexpr int64 kHeadDims[] = {1,  2,  3,  5,  7,  8,  9,  15, 16, 17,  24,  31,  32,  33,  40,
-                               47, 48, 63, 64, 65, 72, 80, 96, 97, 112, 128, 129, 160, 192, 256};
-constexpr int64 kLargeHeadDims[] = {257, 320, 511, 512, 575, 576};
-constexpr MemoryOrder kOrders[] = {MemoryOrder::kHeadsOutside, MemoryOrder::kTokensOutside,
-                                   MemoryOrder::kPacked, MemoryOrder::kPadded};
-constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr int64 kDenseLengths[] = {
+    1,  2,  3,  4,  5,  7,  8,  9,   11,  12,  13,  15,  16,  17,  23,  25,  31,  32,  33,  47, 48,
+    49, 63, 64, 65, 95, 96, 97, 127, 128, 129, 160, 191, 192, 193, 255, 256, 257, 300, 383, 385};
+constexpr int64 kDenseLongLengths[] = {511,  512,  513,  700,  1023, 1024,
+                                       1025, 1536, 2047, 2049, 3000, 4097};
+constexpr int64 kDenseHeadDims[] = {1,  2,  3,  5,  7,   8,   9,   15,  16,  17,
+                                    24, 31, 32, 33, 40,  47,  48,  63,  64,  65,
+                                    72, 80, 96, 97, 112, 128, 129, 160, 192, 256};
+constexpr int64 kDenseLargeHeadDims[] = {257, 320, 511, 512, 575, 576};
+constexpr MemoryOrder kDenseOrders[] = {MemoryOrder::kHeadsOutside, MemoryOrder::kTokensOutside,
+                                        MemoryOrder::kPacked, MemoryOrder::kPadded};
+constexpr DType kDenseDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
-constexpr double kForwardWork = 2e6;
-constexpr double kBackwardWork = 6e5;
+constexpr double kRandomDenseForwardWork = 2e6;
+constexpr double kRandomDenseBackwardWork = 6e5;
 
 void draw_sizes(Coins& coins, DenseSpec& s) {
     s.batch = coins.pick({1, 1, 2, 3});
@@ -32,13 +33,13 @@ void draw_sizes(Coins& coins, DenseSpec& s) {
     };
     s.num_k_heads = share();
     s.num_v_heads = coins.chance(0.7) ? s.num_k_heads : share();
-    s.q_len = coins.pick(kLengths);
-    s.kv_len = coins.chance(0.3) ? s.q_len : coins.pick(kLengths);
-    s.head_dim = coins.chance(0.05) ? coins.pick(kLargeHeadDims) : coins.pick(kHeadDims);
-    s.head_dim_v = coins.chance(0.5) ? s.head_dim : coins.pick(kHeadDims);
+    s.q_len = coins.pick(kDenseLengths);
+    s.kv_len = coins.chance(0.3) ? s.q_len : coins.pick(kDenseLengths);
+    s.head_dim = coins.chance(0.05) ? coins.pick(kDenseLargeHeadDims) : coins.pick(kDenseHeadDims);
+    s.head_dim_v = coins.chance(0.5) ? s.head_dim : coins.pick(kDenseHeadDims);
     if (coins.chance(0.2)) {  // few rows over many keys, as in decoding
         s.q_len = coins.between(1, 4);
-        s.kv_len = coins.pick(kLongLengths);
+        s.kv_len = coins.pick(kDenseLongLengths);
     }
     if (coins.chance(0.02)) (coins.chance(0.5) ? s.q_len : s.kv_len) = 0;
 }
@@ -102,10 +103,10 @@ void draw_sequences(Coins& coins, DenseSpec& s, bool backward) {
 }
 
 void draw_memory(Coins& coins, DenseSpec& s) {
-    s.q_order = coins.pick(kOrders);
-    s.k_order = coins.chance(0.5) ? s.q_order : coins.pick(kOrders);
-    s.v_order = coins.chance(0.5) ? s.k_order : coins.pick(kOrders);
-    s.o_order = coins.chance(0.5) ? s.q_order : coins.pick(kOrders);
+    s.q_order = coins.pick(kDenseOrders);
+    s.k_order = coins.chance(0.5) ? s.q_order : coins.pick(kDenseOrders);
+    s.v_order = coins.chance(0.5) ? s.k_order : coins.pick(kDenseOrders);
+    s.o_order = coins.chance(0.5) ? s.q_order : coins.pick(kDenseOrders);
     const bool may_share = !s.varlen() && s.kv_len_of_run.empty() && s.page_size == 0;
     if (may_share && coins.chance(0.05)) s.k_order = MemoryOrder::kSharedBatch;
     if (may_share && coins.chance(0.05)) s.v_order = MemoryOrder::kSharedBatch;
@@ -120,7 +121,7 @@ DenseSpec random_dense_spec(uint64 seed, bool backward) {
     do {
         s = DenseSpec{};
         s.seed = seed;
-        s.dtype = coins.pick(kDTypes);
+        s.dtype = coins.pick(kDenseDTypes);
         s.f32_output = coins.chance(0.2);
         draw_sizes(coins, s);
         draw_sequences(coins, s, backward);
@@ -129,7 +130,7 @@ DenseSpec random_dense_spec(uint64 seed, bool backward) {
         draw_memory(coins, s);
         s.backward = backward;
         s.d_lse = backward && !s.sigmoid && coins.chance(0.3);
-    } while (s.work() > (backward ? kBackwardWork : kForwardWork));
+    } while (s.work() > (backward ? kRandomDenseBackwardWork : kRandomDenseForwardWork));
     return s;
 }
 

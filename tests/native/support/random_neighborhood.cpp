@@ -9,13 +9,15 @@
 namespace fattn::test {
 namespace {
 
-constexpr int64 kHeadDims[] = {1, 2, 3, 5, 8, 15, 16, 17, 24, 32, 33, 47, 48, 64, 65, 96, 128};
-constexpr MemoryOrder kOrders[] = {MemoryOrder::kHeadsOutside, MemoryOrder::kTokensOutside,
-                                   MemoryOrder::kPacked, MemoryOrder::kPadded};
-constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr int64 kNeighborhoodHeadDims[] = {1,  2,  3,  5,  8,  15, 16, 17, 24,
+                                           32, 33, 47, 48, 64, 65, 96, 128};
+constexpr MemoryOrder kNeighborhoodOrders[] = {MemoryOrder::kHeadsOutside,
+                                               MemoryOrder::kTokensOutside, MemoryOrder::kPacked,
+                                               MemoryOrder::kPadded};
+constexpr DType kNeighborhoodDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
-constexpr double kForwardWork = 3e6;
-constexpr double kBackwardWork = 1e6;
+constexpr double kRandomNeighborhoodForwardWork = 3e6;
+constexpr double kRandomNeighborhoodBackwardWork = 1e6;
 
 NeighborhoodAxis draw_axis(Coins& coins, int64 longest) {
     const int64 extent = coins.between(1, longest);
@@ -37,7 +39,7 @@ NeighborhoodSpec random_neighborhood_spec(uint64 seed, bool backward) {
     do {
         s = NeighborhoodSpec{};
         s.seed = seed;
-        s.dtype = coins.pick(kDTypes);
+        s.dtype = coins.pick(kNeighborhoodDTypes);
         s.f32_output = coins.chance(0.2);
         s.batch = coins.pick({1, 1, 2, 3});
         s.num_q_heads = coins.pick({1, 2, 3, 4, 6, 8});
@@ -47,19 +49,20 @@ NeighborhoodSpec random_neighborhood_spec(uint64 seed, bool backward) {
         for (int64 n = 0; n < num_axes; ++n)
             s.axes.push_back(draw_axis(coins, longest[num_axes - 1]));
         if (coins.chance(0.3)) s.num_additional = coins.between(1, 70);
-        s.head_dim = coins.pick(kHeadDims);
-        s.head_dim_v = coins.chance(0.5) ? s.head_dim : coins.pick(kHeadDims);
+        s.head_dim = coins.pick(kNeighborhoodHeadDims);
+        s.head_dim_v = coins.chance(0.5) ? s.head_dim : coins.pick(kNeighborhoodHeadDims);
         if (coins.chance(0.3)) s.scale = coins.pick({0.0F, -0.2F, 0.05F, 1.0F, 0.125F});
         if (coins.chance(0.1)) s.magnitude = coins.pick({0.01, 8.0, 100.0});
-        s.q_order = coins.pick(kOrders);
-        s.k_order = coins.chance(0.5) ? s.q_order : coins.pick(kOrders);
-        s.v_order = coins.chance(0.5) ? s.k_order : coins.pick(kOrders);
-        s.o_order = coins.chance(0.5) ? s.q_order : coins.pick(kOrders);
+        s.q_order = coins.pick(kNeighborhoodOrders);
+        s.k_order = coins.chance(0.5) ? s.q_order : coins.pick(kNeighborhoodOrders);
+        s.v_order = coins.chance(0.5) ? s.k_order : coins.pick(kNeighborhoodOrders);
+        s.o_order = coins.chance(0.5) ? s.q_order : coins.pick(kNeighborhoodOrders);
         if (coins.chance(0.05)) s.k_order = MemoryOrder::kSharedBatch;
         if (coins.chance(0.05)) s.q_order = MemoryOrder::kSharedBatch;
         s.backward = backward;
         s.d_lse = backward && coins.chance(0.3);
-    } while (s.work() > (backward ? kBackwardWork : kForwardWork));
+    } while (s.work() >
+             (backward ? kRandomNeighborhoodBackwardWork : kRandomNeighborhoodForwardWork));
     return s;
 }
 

@@ -10,8 +10,8 @@
 namespace fattn::test {
 namespace {
 
-constexpr double kForwardWork = 2e6;
-constexpr double kBackwardWork = 6e5;
+constexpr double kS2ForwardWork = 2e6;
+constexpr double kS2BackwardWork = 6e5;
 
 void fill_mask(const S2Spec& spec, DenseCase& c) {
     const DenseSpec& s = spec.dense;
@@ -94,7 +94,7 @@ S2Spec random_s2_spec(uint64 seed, bool backward) {
     do {
         spec.dense = plain(random_dense_spec(draw, backward));
         draw += 0x100000000;
-    } while (spec.dense.work() > (backward ? kBackwardWork : kForwardWork));
+    } while (spec.dense.work() > (backward ? kS2BackwardWork : kS2ForwardWork));
     // Low bits alone: the seed that a failure prints is the draw's, and must make this problem too.
     std::mt19937_64 random((seed & 0xFFFFFFFF) * 0x9E3779B97F4A7C15 + 2);
     const auto between = [&](int64 low, int64 high) {

@@ -2,6 +2,7 @@
 // queue.
 #include "driver/launch.h"
 
+#include <cstdio>
 #include <cstring>
 
 #include "driver/failure.h"
@@ -132,6 +133,24 @@ struct Grid {
     std::vector<std::byte> parameters;
 };
 
+// One line of JSON at the end of the file, for each launch in the order in which they ran.
+void write_statistics(const std::string& file, const Launch& launch, const LaunchResult& result) {
+    const auto dims = [](const Dim3& d) { return format_text("[%u, %u, %u]", d.x, d.y, d.z); };
+    const std::string line =
+        "{\"name\": \"" + launch.entry->name + "\", \"grid\": " + dims(launch.grid) +
+        ", \"block\": " + dims(launch.block) + ", \"cluster\": " + dims(launch.cluster) +
+        ", \"shared_bytes\": " + std::to_string(launch.dynamic_shared_bytes) +
+        ", \"faulted\": " + (result.fault ? "true" : "false") +
+        ", \"statistics\": " + result.statistics.json() + "}\n";
+    std::FILE* out = std::fopen(file.c_str(), "a");
+    const bool written = out != nullptr && std::fputs(line.c_str(), out) >= 0;
+    if ((out != nullptr && std::fclose(out) != 0) || !written) {
+        fail(cuda::CUDA_ERROR_INVALID_VALUE,
+             "the virtual GPU's setting statistics names %s, which cannot be written to",
+             file.c_str());
+    }
+}
+
 double run(Driver& state, Context& context, const Grid& grid) {
     const LoadedModule& module = *grid.function->module;
     if (module.unloaded) {
@@ -160,6 +179,8 @@ double run(Driver& state, Context& context, const Grid& grid) {
     KernelMemory memory(state.memory, context);
     const LaunchResult result = run_grid(launch, memory);
     state.statistics[name].add(result.statistics);
+    if (!settings.statistics_file.empty())
+        write_statistics(settings.statistics_file, launch, result);
     if (result.fault) throw Failure{code_of(result.fault->kind), result.fault->text()};
     return kLaunchUs + static_cast<double>(result.statistics.warp_instructions) /
                            (kInstructionsPerUsAndSm * context.device->model->num_sms);

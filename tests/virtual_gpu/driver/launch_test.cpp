@@ -1,4 +1,9 @@
 // Launches: results, the checks before a kernel runs, faults while it runs, occupancy, statistics.
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
 #include "driver/ptx_texts.h"
 #include "driver/virtual_driver.h"
 
@@ -336,6 +341,28 @@ TEST_F(Launches, StatisticsCountWhatKernelsDid) {
     EXPECT_NE(std::string(text).find("800"), std::string::npos) << text;
     ASSERT_OK(api().fattnVirtualGpuStatistics(0, text, sizeof(text), nullptr));
     EXPECT_NE(std::string(text).find("fill, 2 launches"), std::string::npos) << text;
+}
+
+TEST_F(Launches, EachAddsALineToTheFileOfStatistics) {
+    const std::string file =
+        ::testing::TempDir() + "virtual_gpu_statistics_" + std::to_string(::getpid()) + ".json";
+    ASSERT_OK(api().fattnVirtualGpuConfigure(("statistics=" + file).c_str()));
+    const CUdeviceptr out = alloc(400);
+    ASSERT_OK(fill(out, 1, 100));
+    ASSERT_OK(fill(out, 1, 40));
+    ASSERT_OK(api().cuCtxSynchronize());
+    ASSERT_OK(api().fattnVirtualGpuConfigure("statistics="));
+    ASSERT_OK(fill(out, 1, 100));
+    ASSERT_OK(api().cuCtxSynchronize());
+    std::ifstream lines(file);
+    std::vector<std::string> read;
+    for (std::string line; std::getline(lines, line);) read.push_back(line);
+    std::remove(file.c_str());
+    ASSERT_EQ(read.size(), 2u);
+    for (const std::string& line : read)
+        EXPECT_EQ(line.find("{\"name\": \"fill\", \"grid\": ["), 0u) << line;
+    EXPECT_NE(read[0].find("\"global_store_bytes\": 400,"), std::string::npos) << read[0];
+    EXPECT_NE(read[1].find("\"global_store_bytes\": 160,"), std::string::npos) << read[1];
 }
 
 TEST_F(Launches, KernelsTakeVirtualTime) {

@@ -13,8 +13,8 @@ namespace {
 
 using cuda::CUDA_ERROR_INVALID_VALUE;
 
-constexpr const char* kKeys[] = {"models", "memory", "driver", "seed",
-                                 "order",  "checks", "mma",    "report"};
+constexpr const char* kKeys[] = {"models", "memory", "driver", "seed",      "order",
+                                 "checks", "mma",    "report", "statistics"};
 
 [[noreturn]] void refuse(std::string_view key, std::string_view value, const char* allowed) {
     fail(CUDA_ERROR_INVALID_VALUE, "the virtual GPU's setting %.*s is \"%.*s\"; it may be %s",
@@ -113,10 +113,12 @@ void set(Settings& settings, std::string_view key, std::string_view value, bool 
         } else {
             refuse(key, value, "none, faults or all");
         }
+    } else if (key == "statistics") {
+        settings.statistics_file = value;
     } else {
         fail(CUDA_ERROR_INVALID_VALUE,
              "the virtual GPU has no setting %.*s; it has models, memory, driver, seed, order, "
-             "checks, mma and report",
+             "checks, mma, report and statistics",
              static_cast<int>(key.size()), key.data());
     }
 }

@@ -24,6 +24,7 @@ namespace fattn::vgpu::driver {
 //   mma         cut: tensor cores cut their sums as hardware does; nearest: they round        (cut)
 //   report      what is written to standard error: none; faults, with calls that are not
 //               offered and leaks; all, with every call that fails (faults)
+//   statistics  a file to whose end each launch adds a line of JSON; empty: none ()
 struct Settings {
     std::vector<const DeviceModel*> models = {&kSm80};
     uint64_t memory = uint64_t{4} << 30;
@@ -33,6 +34,7 @@ struct Settings {
     Checks checks;
     bool mma_round_to_nearest = false;
     enum class Report { kNone, kFaults, kAll } report = Report::kFaults;
+    std::string statistics_file;
 };
 
 // "key=value;key=value"; throws Failure for what it does not know. Models, memory and driver are

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
 #include "exec/cta.h"
 #include "exec/grid.h"
@@ -147,19 +148,100 @@ Place resolve(Warp& w, const Op& op, uint32_t lane, Space space, uint64_t addres
     }
 }
 
-void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
-                const Access& access, LaneData& to) {
+namespace {
+
+// What all lanes of an access fall into, when they do and are aligned.
+struct Span {
+    std::byte* data;
+    uint8_t* defined;  // null: everything is
+    SharedMemory* shared;
+    const MemoryBlock* block;
+    uint64_t base;  // address of data[0]
+};
+
+bool find_span(Warp& w, uint32_t mask, const uint64_t* addresses, Space space, uint32_t bytes,
+               bool writes, Span& span) {
+    uint64_t low = ~uint64_t{0}, high = 0, any = 0;
+    each_lane(mask, [&](uint32_t lane) {
+        low = std::min(low, addresses[lane]);
+        high = std::max(high, addresses[lane]);
+        any |= addresses[lane];
+    });
+    if ((any & (std::bit_ceil(bytes) - 1)) != 0) return false;
+    SharedMemory& shared = w.cta.shared;
+    const bool windowed = space == Space::kGeneric && low - kSharedWindow < kWindowBytes;
+    if (space == Space::kShared || windowed) {
+        const uint64_t base = windowed ? kSharedWindow : 0;
+        if (high - base + bytes > shared.bytes.size()) return false;
+        span = {shared.bytes.data(), shared.defined.data(), &shared, nullptr, base};
+        return true;
+    }
+    if (space != Space::kGlobal && space != Space::kGeneric) return false;
+    if (high - low > ~uint32_t{0} - bytes) return false;
+    const MemoryBlock* block = w.grid.block_of(low, static_cast<uint32_t>(high - low) + bytes);
+    if (!block || (writes && block->read_only)) return false;
+    span = {block->data, block->initialised, nullptr, block, block->base};
+    return true;
+}
+
+template <uint32_t kBytes>
+void copy_in(const Span& span, uint32_t mask, const uint64_t* addresses, LaneData& to) {
+    each_lane(mask, [&](uint32_t lane) {
+        const uint64_t at = addresses[lane] - span.base;
+        std::memcpy(to.bytes + lane * kLaneBytes, span.data + at, kBytes);
+        to.defined[lane] = !span.defined || all_defined(span.defined + at, kBytes)
+                               ? (1u << kBytes) - 1
+                               : defined_bits(span.defined + at, kBytes);
+    });
+}
+
+template <uint32_t kBytes>
+void copy_out(const Span& span, uint64_t at, const std::byte* data, uint32_t defined) {
+    constexpr uint32_t kAll = (1u << kBytes) - 1;
+    std::memcpy(span.data + at, data, kBytes);
+    if (!span.defined) return;
+    if ((defined & kAll) == kAll) {
+        std::memset(span.defined + at, 0xff, kBytes);
+        return;
+    }
+    for (uint32_t i = 0; i < kBytes; ++i) span.defined[at + i] = defined >> i & 1 ? 0xff : 0;
+}
+
+// f(std::integral_constant of the bytes) for the sizes that loads and stores have.
+template <class F>
+bool by_bytes(uint32_t bytes, F f) {
+    switch (bytes) {
+        case 1:
+            f(std::integral_constant<uint32_t, 1>{});
+            return true;
+        case 2:
+            f(std::integral_constant<uint32_t, 2>{});
+            return true;
+        case 4:
+            f(std::integral_constant<uint32_t, 4>{});
+            return true;
+        case 8:
+            f(std::integral_constant<uint32_t, 8>{});
+            return true;
+        case 16:
+            f(std::integral_constant<uint32_t, 16>{});
+            return true;
+        default:
+            return false;
+    }
+}
+
+void read_one_by_one(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                     const Access& access, LaneData& to) {
     const uint32_t bytes = access.bytes;
     const bool races = w.grid.options.checks.races;
     const uint32_t full = (bytes == 32 ? 0 : 1u << bytes) - 1;
-    const MemoryBlock* device = nullptr;
     each_lane(mask, [&](uint32_t lane) {
         const Place place = resolve(w, op, lane, access.space, addresses[lane], bytes, false);
         std::memcpy(to.bytes + lane * kLaneBytes, place.data, bytes);
         to.defined[lane] = !place.defined || all_defined(place.defined, bytes)
                                ? full
                                : defined_bits(place.defined, bytes);
-        if (place.block) device = place.block;
         if (!races) return;
         if (place.shared)
             place.shared->read(w, op, lane, static_cast<uint32_t>(place.address), bytes,
@@ -167,21 +249,18 @@ void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
         if (place.block)
             w.grid.global_shadow.read(w, op, lane, *place.block, place.address, bytes, access.flags,
                                       access.non_coherent);
+        if ((access.flags & kStrong) && (place.shared || place.block))
+            observe(w, lane, place, {access.scope, access.acquires, false, false});
     });
-    if (w.grid.options.statistics)
-        count_traffic(w, mask, addresses, bytes, device ? Space::kGlobal : access.space, false);
 }
 
-void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
-                    const Access& access, const LaneData& from) {
+void write_one_by_one(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                      const Access& access, const LaneData& from) {
     const uint32_t bytes = access.bytes;
     const bool races = w.grid.options.checks.races;
-    const MemoryBlock* device = nullptr;
-    w.grid.made_progress();
     each_lane(mask, [&](uint32_t lane) {
         const Place place = resolve(w, op, lane, access.space, addresses[lane], bytes, true);
         const std::byte* data = from.bytes + lane * kLaneBytes;
-        if (place.block) device = place.block;
         if (races) {
             if (place.shared)
                 place.shared->write(w, op, lane, static_cast<uint32_t>(place.address), bytes,
@@ -189,14 +268,74 @@ void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addres
             if (place.block)
                 w.grid.global_shadow.write(w, op, lane, *place.block, place.address, bytes,
                                            access.flags, data);
+            if ((access.flags & kStrong) && (place.shared || place.block))
+                publish(w, lane, place, {access.scope, false, access.releases, false});
         }
         std::memcpy(place.data, data, bytes);
         if (!place.defined) return;
         for (uint32_t i = 0; i < bytes; ++i)
             place.defined[i] = from.defined[lane] >> i & 1 ? 0xff : 0;
     });
+}
+
+// The space that traffic counts for; all lanes are in the first one's.
+Space counted_space(Space space, uint32_t mask, const uint64_t* addresses) {
+    if (space != Space::kGeneric) return space;
+    const uint64_t address = addresses[std::countr_zero(mask)];
+    if (address - kSharedWindow < kWindowBytes) return Space::kShared;
+    return address - kParamWindow < kSharedWindow - kParamWindow ? Space::kLocal : Space::kGlobal;
+}
+
+}  // namespace
+
+void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                const Access& access, LaneData& to) {
+    Span span;
+    const bool together =
+        !(access.flags & kStrong) &&
+        find_span(w, mask, addresses, access.space, access.bytes, false, span) &&
+        by_bytes(access.bytes, [&](auto bytes) { copy_in<bytes>(span, mask, addresses, to); });
+    if (!together) {
+        read_one_by_one(w, op, mask, addresses, access, to);
+    } else if (w.grid.options.checks.races && span.shared) {
+        span.shared->read_all(w, op, mask, addresses, span.base, access.bytes, access.flags);
+    } else if (w.grid.options.checks.races) {
+        each_lane(mask, [&](uint32_t lane) {
+            w.grid.global_shadow.read(w, op, lane, *span.block, addresses[lane], access.bytes,
+                                      access.flags, access.non_coherent);
+        });
+    }
     if (w.grid.options.statistics)
-        count_traffic(w, mask, addresses, bytes, device ? Space::kGlobal : access.space, true);
+        count_traffic(w, mask, addresses, access.bytes,
+                      counted_space(access.space, mask, addresses), false);
+}
+
+void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                    const Access& access, const LaneData& from) {
+    w.grid.made_progress();
+    const bool races = w.grid.options.checks.races;
+    Span span;
+    const bool together =
+        !(access.flags & kStrong) &&
+        find_span(w, mask, addresses, access.space, access.bytes, true, span) &&
+        by_bytes(access.bytes, [&](auto bytes) {
+            each_lane(mask, [&](uint32_t lane) {
+                const uint64_t at = addresses[lane] - span.base;
+                const std::byte* data = from.bytes + lane * kLaneBytes;
+                if (races && span.shared)
+                    span.shared->write(w, op, lane, static_cast<uint32_t>(at), bytes, access.flags,
+                                       data);
+                if (races && span.block)
+                    w.grid.global_shadow.write(w, op, lane, *span.block, addresses[lane], bytes,
+                                               access.flags, data);
+                copy_out<bytes>(span, at, data, from.defined[lane]);
+            });
+        });
+    if (!together) write_one_by_one(w, op, mask, addresses, access, from);
+    if (races && access.releases) w.knowledge.advance(w.cta.cluster.next_epoch());
+    if (w.grid.options.statistics)
+        count_traffic(w, mask, addresses, access.bytes,
+                      counted_space(access.space, mask, addresses), true);
 }
 
 namespace {

@@ -16,6 +16,9 @@ struct Access {
     uint32_t bytes = 4;  // of a lane, at most 32
     AccessFlags flags = kPlain;
     bool non_coherent = false;
+    Scope scope = Scope::kGpu;  // of a strong access
+    bool acquires = false;
+    bool releases = false;
 };
 
 // Where a lane's bytes lie on this machine.

@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "exec/access.h"
+#include "exec/cta.h"
 #include "exec/decoding.h"
-#include "exec/fences.h"
 #include "exec/grid.h"
 #include "exec/half.h"
 #include "exec/lanes.h"
@@ -95,7 +95,8 @@ uint64_t compute(Type type, Rmw what, uint64_t old, uint64_t b, uint64_t c) {
     }
 }
 
-// aux: bits 0-7 type, 8-15 operation, 16-23 space, 24-31 elements, 32 acquires, 33 releases.
+// aux: bits 0-7 type, 8-15 operation, 16-23 space, 24-31 elements, 32 acquires, 33 releases, 40-47
+// scope.
 Step atomic(Warp& w, const Op& op, uint32_t mask) {
     const auto type = static_cast<Type>(op.aux & 255);
     const auto what = static_cast<Rmw>(op.aux >> 8 & 255);
@@ -108,8 +109,8 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
     }
     alignas(64) uint64_t addresses[32];
     lane_addresses(w, op, 0, addresses);
-    if (op.aux >> 33 & 1) release_fence(w, mask);
-    w.cta.cluster.has_acquired = true;
+    const StrongAccess order = {static_cast<Scope>(op.aux >> 40 & 255), (op.aux >> 32 & 1) != 0,
+                                (op.aux >> 33 & 1) != 0, true};
     const auto value = [&](uint32_t source, uint32_t lane) {
         uint64_t bits = 0;
         std::memcpy(
@@ -128,6 +129,9 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
             if (place.block)
                 w.grid.global_shadow.write(w, op, lane, *place.block, place.address, bytes * count,
                                            kStrong, nullptr);
+            // What nobody is given is not observed.
+            if (op.num_dst > 0) observe(w, lane, place, order);
+            publish(w, lane, place, order);
         }
         for (uint32_t k = 0; k < count; ++k) {
             std::byte* data = place.data + k * bytes;
@@ -143,6 +147,8 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
             const uint64_t made = compute(type, what, old, value(1 + k, lane),
                                           what == Rmw::kCas ? value(2, lane) : 0);
             std::memcpy(data, &made, bytes);
+            // Who polls with an atomic changes nothing.
+            if (std::memcmp(&made, &old, bytes) != 0) w.grid.made_progress();
             if (place.defined) std::memset(place.defined + k * bytes, 0xff, bytes);
             if (op.num_dst > 0) {
                 std::memcpy(
@@ -156,16 +162,16 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
         w.set_defined(op.dst(0), mask, ~undefined);
         if (undefined) w.set_origin(op.dst(0), w.program.index_of(op) + 1);
     }
-    if (op.aux >> 32 & 1) acquire_fence(w, mask);
+    if (order.releases && w.grid.options.checks.races)
+        w.knowledge.advance(w.cta.cluster.next_epoch());
     if (w.grid.options.statistics) count_traffic(w, mask, addresses, bytes * count, space, true);
-    w.grid.made_progress();
     return Step::kNext;
 }
 
 void decode_atomic(Decoding& d) {
     const bool returns = d.in.opcode == "atom";
     const auto order = d.take_one({"relaxed", "acquire", "release", "acq_rel"});
-    d.take_one({"cta", "cluster", "gpu", "sys"});
+    const Scope scope = take_scope(d);
     const auto where = d.take_one({"global", "shared", "shared::cta", "shared::cluster"});
     const Space space = where == "global" ? Space::kGlobal
                         : where.empty()   ? Space::kGeneric
@@ -229,7 +235,8 @@ void decode_atomic(Decoding& d) {
                releases = order == "release" || order == "acq_rel";
     d.op.aux = static_cast<uint64_t>(type) | static_cast<uint64_t>(what) << 8 |
                static_cast<uint64_t>(space) << 16 | uint64_t{width} << 24 |
-               uint64_t{acquires} << 32 | uint64_t{releases} << 33;
+               uint64_t{acquires} << 32 | uint64_t{releases} << 33 |
+               static_cast<uint64_t>(scope) << 40;
     d.op.propagates = false;
     d.finish(atomic, "atomic");
 }

@@ -5,15 +5,11 @@
 
 #include "exec/cta.h"
 #include "exec/decoding.h"
-#include "exec/fences.h"
 #include "exec/flatten.h"
 #include "exec/grid.h"
 #include "exec/lanes.h"
 
 namespace fattn::vgpu {
-
-void acquire_fence(Warp& warp, uint32_t) { warp.cta.cluster.has_acquired = true; }
-void release_fence(Warp& warp, uint32_t) { warp.cta.cluster.has_acquired = true; }
 
 namespace {
 
@@ -46,7 +42,8 @@ void decode_bra(Decoding& d) {
     d.finish(uniform ? uniform_branch : branch, "control");
 }
 
-Step end(Warp& w, const Op&, uint32_t mask) {
+Step end(Warp& w, const Op& op, uint32_t mask) {
+    if (!w.cta.cluster.copies.empty()) need_sources_read(w, op, mask);
     ++w.current().pc;
     w.end_lanes(mask);
     return Step::kEnded;
@@ -121,6 +118,7 @@ Step barrier(Warp& w, const Op& op, uint32_t mask) {
         return Step::kNext;
     }
     const auto lane = static_cast<uint32_t>(std::countr_zero(mask));
+    if ((op.aux >> 9 & 1) && mask != w.alive() && w.rejoin(mask)) return Step::kWait;
     if ((op.aux >> 9 & 1) && mask != w.alive() && w.grid.options.checks.convergence) {
         w.fault(op, lane, FaultKind::kDivergence,
                 "all lanes of the warp that live must come to an .aligned barrier together; " +
@@ -184,10 +182,9 @@ void decode_barrier(Decoding& d) {
     d.finish(barrier, "barrier");
 }
 
-// --- fences: a fence tells other clusters, and the shared clock of a cluster knows what barriers
-// order.
-Step fence(Warp& w, const Op&, uint32_t mask) {
-    acquire_fence(w, mask);
+// --- fences. aux of fence: the scope.
+Step fence(Warp& w, const Op& op, uint32_t mask) {
+    fence_lanes(w, mask, static_cast<Scope>(op.aux));
     return Step::kNext;
 }
 
@@ -200,7 +197,9 @@ Step nothing(Warp&, const Op&, uint32_t) { return Step::kNext; }
 
 void decode_fence(Decoding& d) {
     if (d.in.opcode == "membar") {
-        if (d.take_one({"cta", "gl", "sys"}).empty()) d.fail("one of .cta .gl .sys is missing");
+        const auto level = d.take_one({"cta", "gl", "sys"});
+        if (level.empty()) d.fail("one of .cta .gl .sys is missing");
+        d.op.aux = static_cast<uint64_t>(level == "cta" ? Scope::kCta : Scope::kGpu);
         return d.finish(fence, "fence");
     }
     if (d.take("proxy")) {
@@ -213,7 +212,8 @@ void decode_fence(Decoding& d) {
             d.fail("one of .async .alias .tensormap::generic is missing");
         if (d.take_one({"release", "acquire"}).empty())
             d.fail("one of .release .acquire is missing");
-        if (d.take_one({"cta", "cluster", "gpu", "sys"}).empty()) d.fail("a scope is missing");
+        if (!d.has_one({"cta", "cluster", "gpu", "sys"})) d.fail("a scope is missing");
+        d.op.aux = static_cast<uint64_t>(take_scope(d));
         for (const Operand& operand : d.in.operands) {
             if (operand.kind == Operand::Kind::kMemory) d.address(operand);
         }
@@ -225,8 +225,9 @@ void decode_fence(Decoding& d) {
         return d.finish(proxy_fence, "fence");
     }
     d.take_hints({"sc", "acq_rel"});
-    if (d.take_one({"cta", "cluster", "gpu", "sys"}).empty())
+    if (!d.has_one({"cta", "cluster", "gpu", "sys"}))
         d.fail("one of .cta .cluster .gpu .sys is missing");
+    d.op.aux = static_cast<uint64_t>(take_scope(d));
     d.finish(fence, "fence");
 }
 

@@ -21,6 +21,7 @@ Cta::Cta(Grid& of, Cluster& in, Dim3 at, uint32_t cluster_rank)
       rank(cluster_rank),
       num_threads_(static_cast<uint32_t>(of.launch.block.count())) {
     shared.allocate(grid.shared_bytes(), grid.options.checks.races);
+    shared.id = uint64_t{cluster.id} << 8 | (rank + 1);
     local.assign(size_t{grid.program.local_bytes} * num_threads_, std::byte{0x7f});
     local_defined.assign(local.size(), 0);
     const uint32_t num_warps = (num_threads_ + 31) / 32;
@@ -165,7 +166,7 @@ bool Cta::complete(uint32_t id) {
         warp->release_from_barrier(static_cast<int32_t>(id), result,
                                    with_floor ? nullptr : &knowledge);
         if (!with_floor || !grid.options.checks.races) continue;
-        warp->knowledge.raise_floor(floor, cluster.next_epoch(), knowledge.async);
+        warp->knowledge.raise_floor(floor, cluster.next_epoch(), knowledge);
     }
     return true;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "exec/bulk.h"
 #include "exec/mbarrier.h"
 #include "exec/shadow.h"
 #include "exec/warp.h"
@@ -45,9 +46,7 @@ struct Cluster {
     Knowledge knowledge;  // of those who have arrived
     Knowledge completed;  // of the last generation that ended
 
-    // A thread here has fenced and read what other clusters may have published: their accesses may
-    // be ordered before it.
-    bool has_acquired = false;
+    BulkCopies copies;  // bulk copies under way
 
     uint32_t next_epoch() { return ++now; }
     bool ended() const;

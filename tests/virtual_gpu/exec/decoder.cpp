@@ -160,7 +160,7 @@ Row Decoder::special_row(const Operand& special, uint32_t bytes, const ptx::Inst
         program_->specials.push_back({what, row, static_cast<uint8_t>(bytes)});
         return specials_[key] = row;
     }
-    fail(at, "the special register " + special.name + " is not known here",
+    fail(at, "the special register " + std::string(special.name) + " is not known here",
          LoadError::Reason::kUnsupported);
 }
 

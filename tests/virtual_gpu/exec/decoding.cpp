@@ -1,6 +1,7 @@
 // Taking modifiers and operands of one instruction.
 #include "exec/decoding.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -27,6 +28,14 @@ std::string_view Decoding::take_one(std::initializer_list<std::string_view> name
         if (take(name)) return name;
     }
     return {};
+}
+
+bool Decoding::has_one(std::initializer_list<std::string_view> names) const {
+    for (size_t i = 0; i < in.modifiers.size(); ++i) {
+        if (!used_[i] && std::find(names.begin(), names.end(), in.modifiers[i]) != names.end())
+            return true;
+    }
+    return false;
 }
 
 Type Decoding::take_type() {
@@ -138,7 +147,7 @@ void Decoding::src(const Operand& operand, Type type) {
             return srcs_.push_back(decoder_.special_row(operand, bytes, in));
         default:
             fail("an operand is neither register, constant nor variable" +
-                 (operand.name.empty() ? "" : ": " + operand.name));
+                 (operand.name.empty() ? "" : ": " + std::string(operand.name)));
     }
 }
 

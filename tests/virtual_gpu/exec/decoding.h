@@ -24,8 +24,9 @@ class Decoding {
     // --- modifiers: each must be taken, else the load fails
     bool take(std::string_view name);
     std::string_view take_one(
-        std::initializer_list<std::string_view> names);  // empty when none is there
-    ptx::Type take_type();                               // the next that is a type
+        std::initializer_list<std::string_view> names);                 // empty when none is there
+    bool has_one(std::initializer_list<std::string_view> names) const;  // and leaves it
+    ptx::Type take_type();                                              // the next that is a type
     bool next_is_type() const;
     uint32_t take_width();                                           // .v2, .v4, .v8 or 1
     void take_hints(std::initializer_list<std::string_view> names);  // of no effect here

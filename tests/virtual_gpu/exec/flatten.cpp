@@ -89,16 +89,15 @@ class Flattener {
             fail(made, "bra takes one label");
         Operand& operand = made.operands[0];
         for (uint32_t scope = operand.scope;; scope = function.scope_parents[scope]) {
-            for (size_t i = 0; i < function.labels.size(); ++i) {
-                if (function.labels[i].scope != scope || function.labels[i].name != operand.name)
-                    continue;
-                operand.index = first_label + static_cast<uint32_t>(i);
+            const auto found = function.label_numbers.find({scope, operand.name});
+            if (found != function.label_numbers.end()) {
+                operand.index = first_label + found->second;
                 branches_.push_back({static_cast<uint32_t>(flat_.body.size()), 0});
                 return;
             }
             if (scope == 0) break;
         }
-        fail(made, "the label " + operand.name + " stands nowhere in " + function.name,
+        fail(made, "the label " + std::string(operand.name) + " stands nowhere in " + function.name,
              LoadError::Reason::kSyntax);
     }
 
@@ -143,7 +142,7 @@ class Flattener {
             std::find_if(module_.functions.begin(), module_.functions.end(),
                          [&](const Function& f) { return f.defined && f.name == callee->name; });
         if (found == module_.functions.end())
-            fail(made, "the function " + callee->name + " has no body in this module");
+            fail(made, "the function " + std::string(callee->name) + " has no body in this module");
         const Function& function = *found;
         if (std::find(stack_.begin(), stack_.end(), &function) != stack_.end()) {
             fail(made, "the function " + function.name +

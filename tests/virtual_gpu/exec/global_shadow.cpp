@@ -1,5 +1,4 @@
-// The race rules of device memory: exact inside a cluster; between clusters what no acquire can
-// have ordered.
+// The race rules of device memory.
 #include "exec/global_shadow.h"
 
 #include <algorithm>
@@ -30,7 +29,7 @@ GlobalWord* GlobalShadow::words_of(const MemoryBlock& block) {
 bool GlobalShadow::ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const {
     if (earlier.cluster == warp.cta.cluster.id)
         return warp.knowledge.ordered(lane, earlier.agent, earlier.epoch);
-    return warp.cta.cluster.has_acquired;
+    return warp.knowledge.ordered_across(lane, earlier.cluster, earlier.agent, earlier.epoch);
 }
 
 void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
@@ -103,8 +102,10 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
                 conflict(warp, op, lane, address, at.write, true, true);
         }
         if (at.read.cluster != 0 && (at.read.bytes & touched) != 0) {
-            const bool fine = at.read.cluster == GlobalWord::kMany ? warp.cta.cluster.has_acquired
-                                                                   : ordered(warp, lane, at.read);
+            // Of many readers none is known by itself: who has acquired something is believed.
+            const bool fine = at.read.cluster == GlobalWord::kMany
+                                  ? !warp.knowledge.of(lane).others.empty()
+                                  : ordered(warp, lane, at.read);
             if (!fine) conflict(warp, op, lane, address, at.read, true, false);
         }
         const bool adds = at.write.cluster == warp.cta.cluster.id &&

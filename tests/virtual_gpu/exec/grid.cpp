@@ -2,8 +2,10 @@
 #include "exec/grid.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
+#include "exec/specials.h"
 #include "exec/warp.h"
 
 namespace fattn::vgpu {
@@ -129,34 +131,51 @@ LaunchResult Grid::run() {
         }
         if (random.coin()) std::reverse(start_order_.begin(), start_order_.end());
 
+        uint32_t quiet_rounds = 0;  // in which every block that is resident ran, and none got on
         while (next_start_ < start_order_.size() || !active_.empty()) {
             bool ran = false;
+            const uint64_t before = since_progress_;
+            uint64_t ran_now = 0;
             for (size_t i = 0; i < active_.size();) {
                 Cluster& cluster = *active_[i];
+                bool cluster_ran = false;
                 for (const auto& cta : cluster.ctas) {
                     uint64_t budget = kSlice;
-                    ran |= cta->run(budget);
+                    cluster_ran |= cta->run(budget);
                     since_progress_ += kSlice - budget;
+                    ran_now += kSlice - budget;
                     time += kSlice - budget;
                 }
-                if (since_progress_ > options.livelock_instructions) stuck(true);
+                if (!cluster.copies.empty())
+                    cluster_ran |= advance_copies(*this, cluster, !cluster_ran || quiet_rounds > 0);
+                ran |= cluster_ran;
                 if (cluster.ended()) {
+                    finish_copies(*this, cluster);
                     active_.erase(active_.begin() + static_cast<ptrdiff_t>(i));
                 } else {
                     ++i;
                 }
             }
+            quiet_rounds = since_progress_ == before + ran_now ? quiet_rounds + 1 : 0;
             // A block that yields may wait for one that has not started.
             if (active_.size() < resident_limit_ && next_start_ < start_order_.size()) {
                 start_cluster();
+                quiet_rounds = 0;
                 continue;
             }
-            if (ran || active_.empty()) continue;
+            if (active_.empty() || (ran && quiet_rounds == 0)) continue;
+            // Who spins may wait for lanes that wait for him where their paths join.
             bool parted = false;
             for (const auto& cluster : active_) {
                 for (const auto& cta : cluster->ctas) parted |= cta->part_waiting();
             }
-            if (!parted) stuck(false);
+            if (parted) {
+                quiet_rounds = 0;
+            } else if (!ran) {
+                stuck(false);
+            } else if (quiet_rounds >= 2 && since_progress_ > options.livelock_instructions) {
+                stuck(true);
+            }
         }
     } catch (FaultError& error) {
         result.fault = std::move(error.fault);
@@ -198,6 +217,9 @@ void Grid::stuck(bool livelock) {
             if (warp->paths().empty()) continue;
             const OpInfo& info =
                 program.infos[std::min<size_t>(warp->paths()[0].pc, program.infos.size() - 1)];
+            made.thread = thread_position(
+                launch.block,
+                warp->thread_of(static_cast<uint32_t>(std::countr_zero(warp->paths()[0].mask))));
             made.ptx_line = info.line;
             made.instruction = info.text;
             made.source_line = info.source_line;

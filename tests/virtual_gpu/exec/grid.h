@@ -43,6 +43,7 @@ class Grid {
     std::vector<uint64_t> executed;        // warp instructions, by op
     std::vector<uint64_t> executed_lanes;  // thread instructions, by op
     GlobalShadow global_shadow;
+    PublishedTable published;
     Random random;
     uint64_t time = 0;  // virtual, in warp instructions
 

@@ -143,6 +143,7 @@ void each_number(const Statistics& s, F f) {
     f("shared_accesses", s.shared_accesses);
     f("shared_wavefronts", s.shared_wavefronts);
     f("shared_ideal_wavefronts", s.shared_ideal_wavefronts);
+    f("shared_bank_conflicts", s.shared_wavefronts - s.shared_ideal_wavefronts);
     f("tensor_flops", s.tensor_flops);
     f("barrier_waits", s.barrier_waits);
     f("divergent_branches", s.divergent_branches);

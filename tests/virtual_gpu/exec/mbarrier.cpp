@@ -9,6 +9,8 @@ bool settle_phase(Mbarrier& barrier) {
     barrier.pending = barrier.expected;
     barrier.completed = std::move(barrier.current);
     barrier.current = {};
+    barrier.arrived = std::move(barrier.arriving);
+    barrier.arriving.clear();
     return true;
 }
 

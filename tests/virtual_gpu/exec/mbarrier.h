@@ -5,19 +5,34 @@
 #include <cstdint>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "exec/order.h"
 
 namespace fattn::vgpu {
+
+class SharedMemory;
+
+// Bytes that a bulk copy has written, and that nobody has waited for.
+struct Arrived {
+    SharedMemory* shared;
+    uint32_t offset;
+    uint32_t bytes;
+    uint32_t pc;
+};
 
 struct Mbarrier {
     uint32_t expected = 0;  // arrivals of each phase
     int64_t pending = 0;
     int64_t transactions = 0;
     uint64_t phase = 0;
-    Knowledge current;    // what the phase that runs has been given
-    Knowledge completed;  // what the last phase that ended had
-    uint32_t agent = 0;   // of asynchronous operations that complete on it
+    Knowledge current;         // what the phase that runs has been given
+    Knowledge completed;       // what the last phase that ended had
+    uint32_t initialiser = 0;  // the thread, and when: everyone who uses it must know
+    uint32_t initialised = 0;
+    uint32_t agent = 0;             // of asynchronous operations that complete on it
+    std::vector<Arrived> arriving;  // in the phase that runs
+    std::vector<Arrived> arrived;   // in the last phase that ended
 };
 
 // By offset in the block's shared memory.

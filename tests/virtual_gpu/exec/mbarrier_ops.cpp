@@ -52,8 +52,15 @@ Found find(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
                     ": it was not initialised, or invalidated since",
                 {}, address);
     }
-    // The operation is a strong access: mbarrier.init must be ordered before it.
-    if (w.grid.options.checks.races) place.shared->write(w, op, lane, offset, 8, kStrong, nullptr);
+    if (w.grid.options.checks.races) {
+        if (!w.knowledge.ordered(lane, barrier->initialiser, barrier->initialised)) {
+            w.fault(op, lane, FaultKind::kRace,
+                    "uses the mbarrier at shared byte " + std::to_string(offset) +
+                        ", whose initialisation by another thread nothing orders before",
+                    {}, address);
+        }
+        place.shared->write(w, op, lane, offset, 8, kStrong, nullptr);
+    }
     return {&cta, offset, barrier};
 }
 
@@ -106,6 +113,8 @@ Step init(Warp& w, const Op& op, uint32_t mask) {
         Mbarrier& made = owner(w, *place.shared).mbarriers.make(offset);
         made.expected = count;
         made.pending = count;
+        made.initialiser = w.knowledge.first_agent() + lane;
+        made.initialised = w.knowledge.epoch();
         made.agent = w.cta.cluster.num_agents++;
         std::memset(place.defined, 0xff, 8);
     });
@@ -166,6 +175,17 @@ Step arrive(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
+// Who first sees a phase ended knows its bulk copies, and from him others learn of them.
+void take_arrived(Warp& w, Mbarrier& barrier) {
+    if (barrier.arrived.empty()) return;
+    const uint32_t epoch = w.cta.cluster.next_epoch();
+    for (const Arrived& one : barrier.arrived)
+        one.shared->settle(one.offset, one.bytes, barrier.agent, epoch, one.pc);
+    barrier.arrived.clear();
+    barrier.completed.generic.learn(barrier.agent, epoch);
+    barrier.completed.async.learn(barrier.agent, epoch);
+}
+
 // --- tests. aux: bit 0 parity instead of a state, 1 may wait.
 Step test(Warp& w, const Op& op, uint32_t mask) {
     need_operands(w, op, mask);
@@ -181,6 +201,7 @@ Step test(Warp& w, const Op& op, uint32_t mask) {
             parity ? w.src<uint32_t>(op, 1)[lane] & 1 : w.src<uint64_t>(op, 1)[lane] >> 32;
         const bool ended = parity ? (barrier.phase & 1) != phase : barrier.phase != phase;
         done |= uint32_t{ended} << lane;
+        if (ended) take_arrived(w, *found.barrier);
         if (ended && w.grid.options.checks.races) knowledge.join(barrier.completed);
     });
     // A wait that finds nothing ends when the barrier changes, or by chance before that.
@@ -384,8 +405,6 @@ Step mbarrier_touch(Warp& w, const Op& op, uint32_t mask) {
     each_lane(mask, [&](uint32_t lane) { give(w, find(w, op, lane, addresses[lane]), knowledge); });
     return Step::kNext;
 }
-
-void decode_bulk_copy(Decoding& d) { d.unsupported("bulk copies are not offered"); }
 
 void add_mbarrier_opcodes(OpcodeTable& table) {
     table["mbarrier"] = decode_mbarrier;

@@ -4,7 +4,6 @@
 #include "exec/access.h"
 #include "exec/cta.h"
 #include "exec/decoding.h"
-#include "exec/fences.h"
 #include "exec/grid.h"
 #include "exec/lanes.h"
 
@@ -23,11 +22,13 @@ struct Form {
     uint8_t reg_bytes;  // of an element's register
     bool is_signed;
     bool strong, acquires, releases, non_coherent;
+    Scope scope;
 
     uint64_t pack() const {
         return static_cast<uint64_t>(space) | uint64_t{bytes} << 8 | uint64_t{count} << 16 |
                uint64_t{reg_bytes} << 24 | uint64_t{is_signed} << 32 | uint64_t{strong} << 33 |
-               uint64_t{acquires} << 34 | uint64_t{releases} << 35 | uint64_t{non_coherent} << 36;
+               uint64_t{acquires} << 34 | uint64_t{releases} << 35 | uint64_t{non_coherent} << 36 |
+               static_cast<uint64_t>(scope) << 40;
     }
     static Form unpack(uint64_t a) {
         return {static_cast<Space>(a & 255),
@@ -38,10 +39,17 @@ struct Form {
                 (a >> 33 & 1) != 0,
                 (a >> 34 & 1) != 0,
                 (a >> 35 & 1) != 0,
-                (a >> 36 & 1) != 0};
+                (a >> 36 & 1) != 0,
+                static_cast<Scope>(a >> 40 & 255)};
     }
     Access access() const {
-        return {space, uint32_t{bytes} * count, strong ? kStrong : kPlain, non_coherent};
+        return {space,
+                uint32_t{bytes} * count,
+                strong ? kStrong : kPlain,
+                non_coherent,
+                scope,
+                acquires,
+                releases};
     }
 };
 
@@ -78,7 +86,6 @@ Step load(Warp& w, const Op& op, uint32_t mask) {
     lane_addresses(w, op, 0, addresses);
     LaneData data;
     read_lanes(w, op, mask, addresses, form.access(), data);
-    if (form.acquires) acquire_fence(w, mask);
     const uint32_t element = (form.bytes == 32 ? 0 : 1u << form.bytes) - 1;
     for (uint32_t k = 0; k < op.num_dst; ++k) {
         const uint32_t at = k * form.bytes;
@@ -127,7 +134,6 @@ Step store(Warp& w, const Op& op, uint32_t mask) {
             if (defined >> lane & 1) data.defined[lane] |= element << (k * form.bytes);
         });
     }
-    if (form.releases) release_fence(w, mask);
     write_lanes_to(w, op, mask, addresses, form.access(), data);
     return Step::kNext;
 }
@@ -157,9 +163,10 @@ void decode_access(Decoding& d) {
     const bool weak = d.take("weak");
     const bool relaxed = d.take("relaxed"), acquires = d.take("acquire"),
                releases = d.take("release");
-    const auto scope = d.take_one({"cta", "cluster", "gpu", "sys"});
+    const bool scoped = d.has_one({"cta", "cluster", "gpu", "sys"});
+    form.scope = take_scope(d);
     if (d.take("mmio")) d.unsupported(".mmio is not offered");
-    if ((relaxed || acquires || releases) == scope.empty())
+    if ((relaxed || acquires || releases) != scoped)
         d.fail("a scope .cta .cluster .gpu .sys comes with .relaxed .acquire .release");
     if (weak && (is_volatile || relaxed || acquires || releases))
         d.fail(".weak contradicts another modifier");

@@ -142,7 +142,7 @@ Step multiply(Warp& w, const Op& op, uint32_t mask) {
     const DeviceModel& model = w.grid.launch.module->model();
     const Accumulation how = {std::max(1u, model.mma_step * 2 / shape.size()), model.mma_extra_bits,
                               w.grid.options.mma_round_to_nearest};
-    for (uint32_t row = 0; row < 16; ++row) accumulate<8>(c[row], a[row], b, shape.depth, how);
+    accumulate<16, 8, 32>(c, a, b, shape.depth, how);
     define_outputs(w, op, shape, half_c ? 2 : 4);
     for (uint32_t lane = 0; lane < 32; ++lane) {
         const float* upper = &c[lane / 4][2 * (lane % 4)];

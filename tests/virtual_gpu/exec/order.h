@@ -1,5 +1,5 @@
-// Which accesses are ordered before a thread: vector clocks over the threads of one cluster. Used
-// by warps, barriers and shadows.
+// Which accesses are ordered before a thread: vector clocks over the threads of each cluster. Used
+// by warps, barriers, fences and shadows.
 #pragma once
 
 #include <algorithm>
@@ -43,12 +43,38 @@ struct Clock {
 // What a thread knows: everything ordered before it, and the part that is ordered for the async
 // proxy too.
 struct Knowledge {
+    struct OfCluster {
+        uint32_t cluster;
+        Clock generic;
+    };
+
     Clock generic;
     Clock async;
+    std::vector<OfCluster> others;  // of other clusters, once something has been acquired from them
 
+    // Both belong to threads of one cluster.
     void join(const Knowledge& other) {
         generic.join(other.generic);
         async.join(other.async);
+        join_others(other);
+    }
+    void join_others(const Knowledge& other) {
+        for (const OfCluster& one : other.others) of_cluster(one.cluster).join(one.generic);
+    }
+
+    // This is a thread's of the cluster `own`, the other one's of the cluster `from`.
+    void join_across(uint32_t own, const Knowledge& other, uint32_t from) {
+        if (own == from) return join(other);
+        of_cluster(from).join(other.generic);
+        for (const OfCluster& one : other.others)
+            (one.cluster == own ? generic : of_cluster(one.cluster)).join(one.generic);
+    }
+
+    Clock& of_cluster(uint32_t cluster) {
+        for (OfCluster& one : others) {
+            if (one.cluster == cluster) return one.generic;
+        }
+        return others.emplace_back(OfCluster{cluster, {}}).generic;
     }
 };
 
@@ -80,6 +106,29 @@ class WarpKnowledge {
 
     bool ordered_async(uint32_t lane, uint32_t agent, uint32_t epoch) const {
         return of(lane).async.of(agent) >= epoch;
+    }
+
+    // The same for what `agent` of another cluster did.
+    bool ordered_across(uint32_t lane, uint32_t cluster, uint32_t agent, uint32_t epoch) const {
+        for (const Knowledge::OfCluster& one : of(lane).others) {
+            if (one.cluster == cluster) return one.generic.of(agent) >= epoch;
+        }
+        return false;
+    }
+
+    // All that one lane knows and did until now; `advance` ends the epoch that it speaks of.
+    Knowledge snapshot(uint32_t lane) const {
+        Knowledge made = of(lane);
+        for (uint32_t other = 0; other < 32; ++other)
+            made.generic.learn(first_agent_ + other, own_floor_);
+        made.generic.learn(first_agent_ + lane, epoch_);
+        return made;
+    }
+    void advance(uint32_t next_epoch) { epoch_ = next_epoch; }
+
+    // A lane learns what a thread of the cluster `from` knew; its own cluster is `own`.
+    void acquire_across(uint32_t lane, uint32_t own, const Knowledge& what, uint32_t from) {
+        private_of(lane).join_across(own, what, from);
     }
 
     // All that the lanes of `mask` know and did until now. What they do afterwards belongs to
@@ -129,10 +178,11 @@ class WarpKnowledge {
     }
 
     // A barrier of the whole cluster: everything up to `epoch` is ordered before everyone; for the
-    // async proxy, `async` is.
-    void raise_floor(uint32_t epoch, uint32_t next_epoch, const Clock& async) {
+    // async proxy and of other clusters, what `from` says.
+    void raise_floor(uint32_t epoch, uint32_t next_epoch, const Knowledge& from) {
         base_.generic.set_floor(epoch);
-        base_.async.join(async);
+        base_.async.join(from.async);
+        base_.join_others(from);
         for (auto& one : own_) one.reset();
         private_lanes_ = 0;
         own_floor_ = epoch;

@@ -7,6 +7,7 @@
 
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/lanes.h"
 #include "exec/specials.h"
 #include "exec/warp.h"
 
@@ -18,10 +19,10 @@ void ShadowLayer::allocate(uint32_t num_cells) {
     readers.clear();
 }
 
-ShadowLayer::Reader& ShadowLayer::reader(uint32_t warp, uint32_t cell) {
+ShadowLayer::Reader* ShadowLayer::readers_of(uint32_t warp) {
     if (warp >= readers.size()) readers.resize(warp + 1);
     if (!readers[warp]) readers[warp] = std::make_unique<Reader[]>(size);
-    return readers[warp][cell];
+    return readers[warp].get();
 }
 
 void SharedMemory::allocate(uint32_t size, bool with_shadow) {
@@ -51,6 +52,32 @@ void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLaye
     if (reader.epoch != epoch) reader = {epoch, 0, warp.program.index_of(op)};
     reader.lanes |= 1u << lane;
     cell.last_read = std::max(cell.last_read, epoch);
+}
+
+void SharedMemory::read_all(Warp& warp, const Op& op, uint32_t mask, const uint64_t* addresses,
+                            uint64_t base, uint32_t size, AccessFlags flags) {
+    if (!words_.size) return;
+    const WarpKnowledge& knowledge = warp.knowledge;
+    const uint32_t floor = knowledge.floor(), epoch = knowledge.epoch();
+    const uint32_t pc = warp.program.index_of(op);
+    ShadowLayer::Reader* const readers = words_.readers_of(knowledge.first_agent() / 32);
+    const bool words = size % 4 == 0 && !(flags & kStrong);
+    each_lane(mask, [&](uint32_t lane) {
+        const auto offset = static_cast<uint32_t>(addresses[lane] - base);
+        if (!words) return read(warp, op, lane, offset, size, flags);
+        for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
+            ShadowCell& cell = words_.cells[word];
+            // A write that a barrier of all has ordered is nothing to look at twice.
+            if (cell.epoch > floor || cell.split) {
+                read_word(warp, op, lane, word, offset, size, flags);
+                continue;
+            }
+            ShadowLayer::Reader& reader = readers[word];
+            if (reader.epoch != epoch) reader = {epoch, 0, pc};
+            reader.lanes |= 1u << lane;
+            cell.last_read = std::max(cell.last_read, epoch);
+        }
+    });
 }
 
 void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
@@ -141,6 +168,70 @@ void SharedMemory::owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
             words_.cells[word].epoch = ShadowCell::kPending;
         }
     }
+}
+
+void SharedMemory::need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                              uint32_t size) {
+    const WarpKnowledge& knowledge = warp.knowledge;
+    const auto check = [&](const ShadowLayer& layer, uint32_t index) {
+        const ShadowCell& cell = layer.cells[index];
+        // What bulk copies wrote, and what nothing orders, others look at.
+        const bool by_thread = cell.agent < warp.cta.cluster.num_threads;
+        if (cell.epoch == 0 || cell.epoch == ShadowCell::kPending || !by_thread) return;
+        if (!knowledge.ordered(lane, cell.agent, cell.epoch) ||
+            knowledge.ordered_async(lane, cell.agent, cell.epoch))
+            return;
+        warp.fault(op, lane, FaultKind::kMissingProxyFence,
+                   "a bulk copy touches shared memory at byte " +
+                       std::to_string(index * (&layer == &words_ ? 4 : 1)) +
+                       ", which was written through the generic proxy; fence.proxy.async must "
+                       "stand between them",
+                   "the earlier access is " + warp.describe_op(cell.pc), offset);
+    };
+    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
+        if (!words_.cells[word].split) {
+            check(words_, word);
+            continue;
+        }
+        for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) check(bytes_, byte);
+    }
+}
+
+void SharedMemory::need_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                             uint32_t size) {
+    for (const Reading& reading : readings_) {
+        if (offset >= reading.offset + reading.size || reading.offset >= offset + size) continue;
+        warp.fault(op, lane, FaultKind::kInFlight,
+                   "writes shared memory at byte " + std::to_string(offset) +
+                       " while a bulk copy that was not waited for still reads it",
+                   "issued with " + warp.describe_op(reading.pc), offset);
+    }
+}
+
+void SharedMemory::read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                              uint32_t size, bool held) {
+    if (!words_.size) return;
+    read(warp, op, lane, offset, size, kPlain);
+    need_async(warp, op, lane, offset, size);
+    if (held) readings_.push_back({offset, size, warp.program.index_of(op)});
+}
+
+void SharedMemory::end_async_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                                  uint32_t size) {
+    const uint32_t pc = warp.program.index_of(op);
+    const auto found = std::find_if(readings_.begin(), readings_.end(), [&](const Reading& one) {
+        return one.offset == offset && one.size == size && one.pc == pc;
+    });
+    if (found != readings_.end()) readings_.erase(found);
+    // From here on it is as if the lane had read it now.
+    read(warp, op, lane, offset, size, kPlain);
+}
+
+void SharedMemory::owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                             uint32_t size) {
+    if (!words_.size) return;
+    need_async(warp, op, lane, offset, size);
+    owe(warp, op, lane, offset, size);
 }
 
 void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch,

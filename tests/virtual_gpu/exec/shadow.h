@@ -40,7 +40,8 @@ struct ShadowLayer {
     uint32_t size = 0;
 
     void allocate(uint32_t num_cells);
-    Reader& reader(uint32_t warp, uint32_t cell);
+    Reader* readers_of(uint32_t warp);
+    Reader& reader(uint32_t warp, uint32_t cell) { return readers_of(warp)[cell]; }
 };
 
 // The shared memory of one block: contents, which bytes have been written, and the shadow.
@@ -54,10 +55,14 @@ class SharedMemory {
         for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word)
             read_word(warp, op, lane, word, offset, size, flags);
     }
+    // The same for every lane of `mask`, at addresses[lane] - base.
+    void read_all(Warp& warp, const Op& op, uint32_t mask, const uint64_t* addresses, uint64_t base,
+                  uint32_t size, AccessFlags flags);
     // `data` is what will be written, before it is; null where that does not matter.
     void write(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
                AccessFlags flags, const std::byte* data) {
         if (!words_.size) return;
+        if (!readings_.empty()) need_read(warp, op, lane, offset, size);
         for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
             write_word(warp, op, lane, word, offset, size, flags, data);
         }
@@ -65,11 +70,18 @@ class SharedMemory {
     // An asynchronous operation issued by this lane will write here: nobody may touch it until
     // `settle`.
     void owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    // A bulk copy issued by this lane will read or write here: what was written before must be
+    // ordered for the async proxy; when `held`, nobody may write here until the read has ended.
+    void read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
+                    bool held);
+    void end_async_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    void owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     // It has, and the writes count as the lane's own of this moment (or of `agent` in `epoch`).
     void settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch, uint32_t pc);
 
     std::vector<std::byte> bytes;
     std::vector<uint8_t> defined;
+    uint64_t id = 0;  // of no other block in the grid, and never 0
 
   private:
     void read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word, uint32_t offset,
@@ -81,12 +93,20 @@ class SharedMemory {
     void write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
                     AccessFlags flags, bool same_value);
     void split(uint32_t word);
+    void need_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    void need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     [[noreturn]] void race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer,
                            uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent,
                            uint32_t pc, bool pending);
 
+    // What bulk copies read until their issuers have waited.
+    struct Reading {
+        uint32_t offset, size, pc;
+    };
+
     ShadowLayer words_;
     ShadowLayer bytes_;
+    std::vector<Reading> readings_;
 };
 
 }  // namespace fattn::vgpu

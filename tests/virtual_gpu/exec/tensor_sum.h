@@ -30,58 +30,69 @@ inline int32_t exponent_of(float value) {
     return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
 }
 
-// acc[0..kColumns) += the sum over k of a[k] * b[k][column], kColumns wide so that the compiler can
-// use vectors.
-template <uint32_t kColumns>
-void accumulate(float* acc, const float* a, const float (*b)[kColumns], uint32_t depth,
-                const Accumulation& how) {
-    for (uint32_t first = 0; first < depth; first += how.step) {
-        const uint32_t count = std::min(how.step, depth - first);
-        alignas(64) double terms[33][kColumns];
-        alignas(64) int32_t align[kColumns];
-        int32_t worst = 0;
+// acc[row][column] += the sum over k of a[row][k] * b[k][column]; what columns have in common is
+// worked out once, and loops over columns are the compiler's to make vectors of.
+template <uint32_t kRows, uint32_t kColumns, uint32_t kMostDepth>
+void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const float (*b)[kColumns],
+                uint32_t depth, const Accumulation& how) {
+    // A factor of 0 makes a product whose exponent counts for nothing.
+    constexpr int32_t kNothing = -2000;
+    alignas(64) double right[kMostDepth][kColumns];
+    alignas(64) int32_t right_exponent[kMostDepth][kColumns];
+    int32_t right_worst[kMostDepth];
+    for (uint32_t k = 0; k < depth; ++k) {
+        right_worst[k] = 0;
         for (uint32_t n = 0; n < kColumns; ++n) {
-            const int32_t exponent = exponent_of(acc[n]);
-            terms[0][n] = acc[n];
-            align[n] = exponent - 127;
-            worst = std::max(worst, exponent);
+            const int32_t exponent = exponent_of(b[k][n]);
+            right[k][n] = b[k][n];
+            right_exponent[k][n] = b[k][n] == 0 ? kNothing : exponent - 254;
+            right_worst[k] = std::max(right_worst[k], exponent);
         }
-        for (uint32_t k = 0; k < count; ++k) {
-            const float left = a[first + k];
-            const int32_t left_exponent = left == 0 ? -1000 : exponent_of(left);
-            worst = std::max(worst, left_exponent);
+    }
+    for (uint32_t row = 0; row < kRows; ++row) {
+        float* const made = acc[row];
+        for (uint32_t first = 0; first < depth; first += how.step) {
+            const uint32_t end = std::min(first + how.step, depth);
+            alignas(64) int32_t align[kColumns];
+            int32_t worst = 0;
             for (uint32_t n = 0; n < kColumns; ++n) {
-                const float right = b[first + k][n];
-                const int32_t exponent = exponent_of(right);
-                terms[k + 1][n] = double{left} * right;
-                // The exponent of a product is the sum of its factors', before any carry; one of 0
-                // counts for nothing.
-                align[n] = std::max(align[n], right == 0 ? -1000 : left_exponent + exponent - 254);
-                worst = std::max(worst, exponent);
+                align[n] = exponent_of(made[n]) - 127;
+                worst = std::max(worst, align[n] + 127);
             }
-        }
-        const bool finite = worst < 255;
-        alignas(64) double scale[kColumns], sum[kColumns];
-        for (uint32_t n = 0; n < kColumns; ++n) {
-            // Far below every f32 the alignment does not matter, and the scale must stay finite.
-            const int64_t used = std::max(align[n], -400);
-            scale[n] = std::bit_cast<double>(
-                static_cast<uint64_t>(1023 + 23 + int64_t{how.extra_bits} - used) << 52);
-            sum[n] = 0;
-        }
-        if (!finite || how.nearest) {
+            for (uint32_t k = first; k < end; ++k) {
+                const float left = a[row][k];
+                const int32_t exponent = exponent_of(left);
+                worst = std::max({worst, exponent, right_worst[k]});
+                // The exponent of a product is the sum of its factors', before any carry.
+                const int32_t counted = left == 0 ? kNothing : exponent;
+                for (uint32_t n = 0; n < kColumns; ++n)
+                    align[n] = std::max(align[n], counted + right_exponent[k][n]);
+            }
+            if (worst == 255 || how.nearest) {
+                for (uint32_t n = 0; n < kColumns; ++n) {
+                    double exact = made[n];
+                    for (uint32_t k = first; k < end; ++k) exact += double{a[row][k]} * right[k][n];
+                    const auto rounded = static_cast<float>(exact);
+                    made[n] = std::isnan(rounded) ? std::bit_cast<float>(0x7fffffffu) : rounded;
+                }
+                continue;
+            }
+            alignas(64) double scale[kColumns], sum[kColumns];
             for (uint32_t n = 0; n < kColumns; ++n) {
-                double exact = terms[0][n];
-                for (uint32_t k = 1; k <= count; ++k) exact += terms[k][n];
-                const auto rounded = static_cast<float>(exact);
-                acc[n] = std::isnan(rounded) ? std::bit_cast<float>(0x7fffffffu) : rounded;
+                // Far below every f32 the alignment does not matter, and the scale must stay
+                // finite.
+                const int64_t used = std::max(align[n], -400);
+                scale[n] = std::bit_cast<double>(
+                    static_cast<uint64_t>(1023 + 23 + int64_t{how.extra_bits} - used) << 52);
+                sum[n] = std::trunc(made[n] * scale[n]);
             }
-            continue;
+            for (uint32_t k = first; k < end; ++k) {
+                const double left = a[row][k];
+                for (uint32_t n = 0; n < kColumns; ++n)
+                    sum[n] += std::trunc(left * right[k][n] * scale[n]);
+            }
+            for (uint32_t n = 0; n < kColumns; ++n) made[n] = cut_to_f32(sum[n] / scale[n]);
         }
-        for (uint32_t k = 0; k <= count; ++k) {
-            for (uint32_t n = 0; n < kColumns; ++n) sum[n] += std::trunc(terms[k][n] * scale[n]);
-        }
-        for (uint32_t n = 0; n < kColumns; ++n) acc[n] = cut_to_f32(sum[n] / scale[n]);
     }
 }
 

@@ -124,16 +124,8 @@ void Warp::run_path(uint64_t& budget) {
                 paths_[current_].pc = pc + 1;
                 break;
             case Step::kJumped:
-                if (op.back_edge) {
-                    Path& here = paths_[current_];
-                    ++here.back_edges;
-                    // Others may have to run before this path's condition changes.
-                    if (paths_.size() > 1) return;
-                    if (here.join >= 0 && here.back_edges > 4096) {
-                        here.back_edges = 0;
-                        if (part_waiting()) return;
-                    }
-                }
+                // Others may have to run before this path's condition changes.
+                if (op.back_edge && paths_.size() > 1) return;
                 break;
             case Step::kWait: {
                 Path& here = paths_[current_];
@@ -236,6 +228,7 @@ bool Warp::part_waiting() {
         join.expected &= ~join.arrived;
         paths_.push_back({.pc = join.pc, .mask = join.arrived, .join = join.parent});
         join.arrived = 0;
+        parted_ = true;
         return true;
     }
     return false;
@@ -261,6 +254,16 @@ bool Warp::meet(const Op& op, uint32_t& mask, uint32_t named) {
     return false;
 }
 
+bool Warp::rejoin(uint32_t mask) {
+    if (!parted_) return false;
+    Path& path = paths_[current_];
+    path.state = Path::State::kAtSync;
+    path.named = alive_;
+    path.here = mask;
+    path.rejoins = true;
+    return true;
+}
+
 void Warp::need_converged(const Op& op, uint32_t mask) {
     if (mask == initial_ || !grid.options.checks.convergence) return;
     fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kDivergence,
@@ -277,11 +280,21 @@ bool Warp::merge_waiting() {
         uint32_t here = 0;
         for (const Path& other : paths_) {
             if (other.state == Path::State::kAtSync && other.pc == paths_[i].pc &&
-                other.named == paths_[i].named)
+                ((other.named ^ paths_[i].named) & alive_) == 0)
                 here |= other.here;
         }
         if (here != (paths_[i].named & alive_)) continue;
         const uint32_t pc = paths_[i].pc;
+        if (paths_[i].rejoins) {
+            const Path whole_again = {.pc = pc, .mask = here, .join = paths_[i].join};
+            std::erase_if(paths_, [&](const Path& other) {
+                return other.state == Path::State::kAtSync && other.pc == pc;
+            });
+            paths_.push_back(whole_again);
+            current_ = 0;
+            parted_ = false;
+            return true;
+        }
         const uint32_t named = paths_[i].named;
         const Path saved = paths_[i];
         const Op& op = program.ops[pc];
@@ -295,7 +308,8 @@ bool Warp::merge_waiting() {
         grid.executed_lanes[pc] += static_cast<uint32_t>(std::popcount(here));
         paths_[i] = saved;
         for (Path& other : paths_) {
-            if (other.state == Path::State::kAtSync && other.pc == pc && other.named == named) {
+            if (other.state == Path::State::kAtSync && other.pc == pc &&
+                ((other.named ^ named) & alive_) == 0) {
                 other.state = Path::State::kRunnable;
                 ++other.pc;
             }

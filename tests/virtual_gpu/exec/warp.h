@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "exec/fences.h"
 #include "exec/order.h"
 #include "exec/program.h"
 #include "gpu/fault.h"
@@ -30,11 +31,11 @@ struct Path {
     State state = State::kRunnable;
     uint32_t named = 0;     // of kAtSync: lanes that the instruction names
     uint32_t here = 0;      // of kAtSync: lanes of this path that execute it
+    bool rejoins = false;   // and then go on as one path again
     bool met = false;       // the lanes named have met: the instruction runs for all of them
     bool released = false;  // what it waits for has come
     int32_t barrier = -1;   // of kWaiting: the named barrier, or -1
     uint32_t result = 0;    // of barrier.red
-    uint32_t back_edges = 0;
 };
 
 struct Join {
@@ -111,6 +112,10 @@ class Warp {
     // For an instruction that the lanes of `named` execute together: false when this path has to
     // wait for others.
     bool meet(const Op& op, uint32_t& mask, uint32_t named);
+    // For an instruction that all lanes have to execute together, when lanes of the warp have been
+    // made to go on without others: true when the path waits for these now, to go on as one with
+    // them. It is no mistake of the program that they are apart.
+    bool rejoin(uint32_t mask);
     void need_converged(const Op& op, uint32_t mask);
     bool whole(uint32_t mask) const { return (alive_ & ~mask) == 0; }
     std::vector<std::string> where()
@@ -128,8 +133,10 @@ class Warp {
     const Program& program;
     const uint32_t index;
     WarpKnowledge knowledge;
+    FenceState fences;
     std::vector<PendingCopy> copies;
     uint32_t committed_groups[32] = {};
+    uint32_t committed_bulk_groups[32] = {};
     uint32_t cluster_generation[32] = {};  // arrivals at barrier.cluster
 
     uint32_t thread_of(uint32_t lane) const { return index * 32 + lane; }
@@ -151,6 +158,7 @@ class Warp {
     size_t current_ = 0;
     uint32_t initial_;
     uint32_t alive_;
+    bool parted_ = false;
 };
 
 }  // namespace fattn::vgpu

@@ -32,11 +32,11 @@ void Parser::expect(char punct, const char* what) {
              std::string(peek().text) + "'");
 }
 
-std::string Parser::expect_name(const char* what) {
+std::string_view Parser::expect_name(const char* what) {
     if (peek().kind != Token::Kind::kName) {
         fail(std::string("expected ") + what + ", found '" + std::string(peek().text) + "'");
     }
-    return std::string(take().text);
+    return take().text;
 }
 
 uint64_t Parser::integer_value(const Token& token) const {
@@ -108,7 +108,7 @@ void Parser::header() {
         fail(".target follows .version, found '" + std::string(peek().text) + "'");
     module_.target = expect_name("a target such as sm_80");
     while (accept(',')) {
-        const std::string option = expect_name("a target option");
+        const std::string option(expect_name("a target option"));
         if (option != "debug" && option != "texmode_independent")
             fail("the target option " + option + " is not known; debug is");
     }
@@ -124,7 +124,7 @@ void Parser::function(bool entry, bool external) {
     made.entry = entry;
     made.line = peek().line;
     scopes_.clear();
-    scopes_.push_back({{}, 0});
+    scopes_.push_back({{}, {}, 0});
     made.scope_parents.push_back(0);
     function_ = &made;
     source_file_ = 0;
@@ -154,18 +154,19 @@ void Parser::parameter_list(Function& into, bool results) {
             const auto type = at.kind == Token::Kind::kDot ? type_of(at.text) : std::nullopt;
             if (!type) fail("expected a type after .reg, found '" + std::string(at.text) + "'");
             take();
-            const std::string name = expect_name("a parameter's name");
+            const std::string_view name = expect_name("a parameter's name");
             const auto index = static_cast<uint32_t>(into.registers.size());
-            into.registers.push_back({name, *type});
+            into.registers.push_back({std::string(name), *type});
             declare(name, {Named::What::kRegister, index}, at);
             (results ? into.register_results : into.register_arguments).push_back(index);
         } else {
             const Token& at = peek();
             if (!accept_dot("param"))
                 fail("expected .param or .reg, found '" + std::string(at.text) + "'");
-            into.variables.push_back(variable(Space::kParam, false));
+            std::string_view name;
+            into.variables.push_back(variable(Space::kParam, false, &name));
             declare(
-                into.variables.back().name,
+                name,
                 {Named::What::kFunctionVariable, static_cast<uint32_t>(into.variables.size() - 1)},
                 at);
             ++(results ? into.num_results : into.num_parameters);

@@ -6,23 +6,66 @@
 
 namespace fattn::vgpu::ptx {
 
-const Parser::Named* Parser::look_up(const std::string& name) const {
-    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
-        const auto found = scope->names.find(name);
-        if (found != scope->names.end()) return &found->second;
-    }
-    return nullptr;
+namespace {
+
+// N of a name that is the prefix and N, written without zeros before it; nothing for any other
+// name.
+std::optional<uint64_t> number_behind(std::string_view prefix, std::string_view name) {
+    if (!name.starts_with(prefix) || name.size() == prefix.size()) return std::nullopt;
+    const std::string_view digits = name.substr(prefix.size());
+    if (digits.size() > 1 && digits[0] == '0') return std::nullopt;
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+    return number;
 }
 
-void Parser::declare(const std::string& name, Named what, const Token& at) {
-    if (!scopes_.back().names.emplace(name, what).second)
-        fail("the name " + name + " is declared twice in one scope", at);
+}  // namespace
+
+std::optional<Parser::Named> Parser::look_up_in(const Scope& scope, std::string_view name) {
+    for (const Family& family : scope.families) {
+        const auto number = number_behind(family.prefix, name);
+        if (number && *number < family.count) {
+            return Named{Named::What::kRegister, family.first + static_cast<uint32_t>(*number)};
+        }
+    }
+    const auto found = scope.names.find(name);
+    if (found == scope.names.end()) return std::nullopt;
+    return found->second;
+}
+
+std::optional<Parser::Named> Parser::look_up(std::string_view name) const {
+    for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
+        if (const auto found = look_up_in(*scope, name)) return found;
+    }
+    return std::nullopt;
+}
+
+void Parser::declare(std::string_view name, Named what, const Token& at) {
+    if (look_up_in(scopes_.back(), name))
+        fail("the name " + std::string(name) + " is declared twice in one scope", at);
+    scopes_.back().names.emplace(name, what);
+}
+
+void Parser::declare_family(const Family& made, const Token& at) {
+    Scope& scope = scopes_.back();
+    const auto twice = [&](std::string_view name) {
+        fail("the name " + std::string(name) + " is declared twice in one scope", at);
+    };
+    for (const auto& [name, what] : scope.names) {
+        const auto number = number_behind(made.prefix, name);
+        if (number && *number < made.count) twice(name);
+    }
+    for (const Family& other : scope.families) {
+        if (other.prefix == made.prefix) twice(std::string(made.prefix) + "0");
+    }
+    scope.families.push_back(made);
 }
 
 void Parser::open_scope() {
     const auto id = static_cast<uint32_t>(function_->scope_parents.size());
     function_->scope_parents.push_back(scopes_.back().id);
-    scopes_.push_back({{}, id});
+    scopes_.push_back({{}, {}, id});
 }
 
 void Parser::close_scope() { scopes_.pop_back(); }
@@ -58,9 +101,10 @@ void Parser::statement() {
         const Space space = token.text == "param"   ? Space::kParam
                             : token.text == "local" ? Space::kLocal
                                                     : Space::kShared;
-        function_->variables.push_back(variable(space, false));
+        std::string_view name;
+        function_->variables.push_back(variable(space, false, &name));
         const auto index = static_cast<uint32_t>(function_->variables.size() - 1);
-        declare(function_->variables.back().name, {Named::What::kFunctionVariable, index}, token);
+        declare(name, {Named::What::kFunctionVariable, index}, token);
         return expect(';', "after a variable");
     }
     if (token.is_dot("pragma")) {  // a hint to ptxas: loop unrolling, bytes used of a vector
@@ -81,19 +125,18 @@ void Parser::register_declaration() {
     if (!type) fail("expected a register type, found '" + std::string(at.text) + "'");
     take();
     do {
-        const std::string name = expect_name("a register's name");
-        uint64_t count = 0;
-        const bool many = accept('<');
-        if (many) {
-            count = expect_integer("a number of registers");
+        const std::string_view name = expect_name("a register's name");
+        const auto first = static_cast<uint32_t>(function_->registers.size());
+        if (accept('<')) {
+            const uint64_t count = expect_integer("a number of registers");
             expect('>', "after a number of registers");
             if (count > 1'000'000) fail("a million registers are the limit of one declaration", at);
-        }
-        for (uint64_t i = 0; i < (many ? count : 1); ++i) {
-            const std::string full = many ? name + std::to_string(i) : name;
-            const auto index = static_cast<uint32_t>(function_->registers.size());
-            function_->registers.push_back({full, *type});
-            declare(full, {Named::What::kRegister, index}, at);
+            declare_family({name, count, first}, at);
+            for (uint64_t i = 0; i < count; ++i)
+                function_->registers.push_back({std::string(name) + std::to_string(i), *type});
+        } else {
+            declare(name, {Named::What::kRegister, first}, at);
+            function_->registers.push_back({std::string(name), *type});
         }
     } while (accept(','));
     expect(';', "after registers");
@@ -124,12 +167,11 @@ void Parser::location() {
 void Parser::label() {
     const Token& at = take();
     take();
-    for (const Label& other : function_->labels) {
-        if (other.scope == scopes_.back().id && other.name == at.text)
-            fail("the label " + other.name + " stands twice", at);
-    }
+    const auto number = static_cast<uint32_t>(function_->labels.size());
+    if (!function_->label_numbers.emplace(std::pair{scopes_.back().id, at.text}, number).second)
+        fail("the label " + std::string(at.text) + " stands twice", at);
     function_->labels.push_back(
-        {std::string(at.text), scopes_.back().id, static_cast<uint32_t>(function_->body.size())});
+        {at.text, scopes_.back().id, static_cast<uint32_t>(function_->body.size())});
 }
 
 void Parser::instruction() {
@@ -142,11 +184,11 @@ void Parser::instruction() {
         made.guarded = true;
         made.guard_negated = accept('!');
         const Token& at = peek();
-        const std::string name = expect_name("a predicate");
-        const Named* named = look_up(name);
+        const std::string_view name = expect_name("a predicate");
+        const auto named = look_up(name);
         if (!named || named->what != Named::What::kRegister ||
             function_->registers[named->index].type != Type::kPred) {
-            fail(name + " is no predicate register", at);
+            fail(std::string(name) + " is no predicate register", at);
         }
         made.guard = named->index;
     }
@@ -245,11 +287,11 @@ Operand Parser::number(bool negative) {
 
 Operand Parser::name_operand(const Token& token) {
     Operand made;
-    made.name = std::string(token.text);
+    made.name = token.text;
     made.scope = scopes_.back().id;
     if (made.name == "_") {
         made.kind = Operand::Kind::kSink;
-    } else if (const Named* named = look_up(made.name)) {
+    } else if (const auto named = look_up(made.name)) {
         made.index = named->index;
         made.kind = named->what == Named::What::kRegister ? Operand::Kind::kRegister
                                                           : Operand::Kind::kVariable;
@@ -260,7 +302,12 @@ Operand Parser::name_operand(const Token& token) {
     } else if (made.name[0] == '%') {
         made.kind = Operand::Kind::kSpecial;
         if (peek().is_dot("x") || peek().is_dot("y") || peek().is_dot("z") || peek().is_dot("w")) {
-            made.name += "." + std::string(take().text);
+            const Token& axis = take();
+            if (axis.begin != token.begin + token.text.size())
+                fail(
+                    "'." + std::string(axis.text) + "' does not stand at " + std::string(made.name),
+                    axis);
+            made.name = std::string_view(token.text.data(), token.text.size() + 2);
         }
     } else if (const auto variable = module_variables_.find(made.name);
                variable != module_variables_.end()) {
@@ -288,7 +335,7 @@ Operand Parser::memory() {
             fail("an address begins with a register, a variable or a number", at);
         made.parts.push_back(name_operand(at));
         if (made.parts[0].kind == Operand::Kind::kName)
-            fail("the name " + made.parts[0].name + " is not declared", at);
+            fail("the name " + std::string(made.parts[0].name) + " is not declared", at);
         while (peek().is('+') || peek().is('-')) {
             bool minus = take().is('-');
             if (accept('-')) minus = !minus;

@@ -16,7 +16,8 @@ std::optional<Space> Parser::variable_space(const Token& token) const {
 void Parser::module_variable(Space space, bool external) {
     take();
     const Token& at = peek();
-    Variable made = variable(space, external);
+    std::string_view name;
+    Variable made = variable(space, external, &name);
     expect(';', "after a variable");
     if (external && space != Space::kShared) {
         throw LoadError(LoadError::Reason::kUnsupported,
@@ -26,14 +27,13 @@ void Parser::module_variable(Space space, bool external) {
                                           "only .extern .shared is known"),
                         at.line);
     }
-    if (module_variables_.contains(made.name))
+    if (!module_variables_.emplace(name, static_cast<uint32_t>(module_.variables.size())).second)
         fail("the variable " + made.name + " is declared twice", at);
-    module_variables_[made.name] = static_cast<uint32_t>(module_.variables.size());
     module_.variables.push_back(std::move(made));
 }
 
 // After the space: [.align N] [.v2 | .v4] .type [.ptr ...] name [dimensions] [= initialiser].
-Variable Parser::variable(Space space, bool external) {
+Variable Parser::variable(Space space, bool external, std::string_view* name) {
     Variable made;
     made.space = space;
     made.external = external;
@@ -61,7 +61,8 @@ Variable Parser::variable(Space space, bool external) {
         }
     }
     const Token& at = peek();
-    made.name = expect_name("a variable's name");
+    *name = expect_name("a variable's name");
+    made.name = *name;
     uint64_t count = 1;
     while (accept('[')) {
         if (accept(']')) {

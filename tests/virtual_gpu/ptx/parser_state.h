@@ -29,7 +29,7 @@ class Parser {
     bool accept(char punct);
     bool accept_dot(std::string_view name);
     void expect(char punct, const char* what);
-    std::string expect_name(const char* what);
+    std::string_view expect_name(const char* what);
     uint64_t expect_integer(const char* what);
     [[noreturn]] void fail(const std::string& message, const Token& at) const;
     [[noreturn]] void fail(const std::string& message) const { fail(message, peek()); }
@@ -39,7 +39,8 @@ class Parser {
     void file_directive();
     void section();
     void module_variable(Space space, bool external);
-    Variable variable(Space space, bool external);
+    // `name` becomes the name as it stands in the text.
+    Variable variable(Space space, bool external, std::string_view* name);
     void initialiser(Variable& into);
     void initial_values(Variable& into);
     Initial initial_value();
@@ -72,19 +73,28 @@ class Parser {
         enum class What : uint8_t { kRegister, kFunctionVariable } what;
         uint32_t index;
     };
+    // Registers that one declaration makes of a name and 0 to count - 1.
+    struct Family {
+        std::string_view prefix;
+        uint64_t count;
+        uint32_t first;
+    };
     struct Scope {
-        std::unordered_map<std::string, Named> names;
+        std::unordered_map<std::string_view, Named> names;
+        std::vector<Family> families;
         uint32_t id;
     };
-    const Named* look_up(const std::string& name) const;
-    void declare(const std::string& name, Named what, const Token& at);
+    static std::optional<Named> look_up_in(const Scope& scope, std::string_view name);
+    std::optional<Named> look_up(std::string_view name) const;
+    void declare(std::string_view name, Named what, const Token& at);
+    void declare_family(const Family& made, const Token& at);
 
     std::string_view text_;
     const std::string& file_;
     std::vector<Token> tokens_;
     size_t at_ = 0;
     Module module_;
-    std::unordered_map<std::string, uint32_t> module_variables_;
+    std::unordered_map<std::string_view, uint32_t> module_variables_;
     Function* function_ = nullptr;
     std::vector<Scope> scopes_;
     uint32_t source_file_ = 0;

@@ -1,10 +1,12 @@
-// A PTX module as the parser leaves it: names are resolved, instructions are still spelled. Read by
-// the flattener and decoder.
+// A PTX module as the parser leaves it: names are resolved, instructions are still spelled, and all
+// refer to the text. Read by the flattener and decoder.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gpu/fault.h"
@@ -56,7 +58,7 @@ struct Operand {
     uint32_t index = 0;
     uint32_t scope = 0;  // of a name: where labels are looked up
     uint64_t value = 0;  // bits of a number; offset of a memory operand
-    std::string name;
+    std::string_view name;
     std::vector<Operand> parts;  // elements; of memory: the base, then coordinates
 };
 
@@ -74,7 +76,7 @@ struct Instruction {
 };
 
 struct Label {
-    std::string name;
+    std::string_view name;
     uint32_t scope = 0;
     uint32_t position = 0;  // of the instruction it stands before
 };
@@ -93,6 +95,7 @@ struct Function {
     uint32_t num_parameters = 0;  // .param arguments after them
     std::vector<Instruction> body;
     std::vector<Label> labels;
+    std::map<std::pair<uint32_t, std::string_view>, uint32_t> label_numbers;  // by scope and name
     std::vector<uint32_t> scope_parents;
     Dim3 max_threads{0, 0, 0};
     Dim3 required_threads{0, 0, 0};

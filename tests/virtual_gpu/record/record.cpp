@@ -108,7 +108,10 @@ int main() {
     Pointer in = 0, out = 0;
     check(cuda.allocate(&in, 3 * n * 8), "cuMemAlloc");
     check(cuda.allocate(&out, n * 8), "cuMemAlloc");
-    for (const fattn::vgpu::InstructionCase& one : fattn::vgpu::instruction_cases()) {
+    std::vector<fattn::vgpu::InstructionCase> cases = fattn::vgpu::instruction_cases();
+    const auto& further = fattn::vgpu::further_cases();
+    cases.insert(cases.end(), further.begin(), further.end());
+    for (const fattn::vgpu::InstructionCase& one : cases) {
         const std::vector<uint64_t> inputs = fattn::vgpu::case_inputs(one);
         check(cuda.to_device(in, inputs.data(), inputs.size() * 8), "cuMemcpyHtoD");
         check(cuda.fill(out, 0, n * 8), "cuMemsetD8");

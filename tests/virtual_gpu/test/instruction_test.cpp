@@ -22,10 +22,7 @@ std::vector<uint64_t> interpret(const InstructionCase& one) {
 
 namespace {
 
-class Instruction : public ::testing::TestWithParam<size_t> {};
-
-TEST_P(Instruction, GivesWhatItsDefinitionSays) {
-    const InstructionCase& one = instruction_cases()[GetParam()];
+void expect_definition(const InstructionCase& one) {
     const std::vector<uint64_t> inputs = case_inputs(one), outputs = interpret(one);
     int shown = 0;
     for (uint32_t i = 0; i < kCaseInputs && shown < 5; ++i) {
@@ -45,6 +42,16 @@ TEST_P(Instruction, GivesWhatItsDefinitionSays) {
             ++shown;
         }
     }
+}
+
+class Instruction : public ::testing::TestWithParam<size_t> {};
+
+TEST_P(Instruction, GivesWhatItsDefinitionSays) {
+    expect_definition(instruction_cases()[GetParam()]);
+}
+
+TEST(Instructions, OfEveryWidthAndTypeGiveWhatTheirDefinitionsSay) {
+    for (const InstructionCase& one : further_cases()) expect_definition(one);
 }
 
 std::string case_name(const ::testing::TestParamInfo<size_t>& at) {

@@ -19,7 +19,7 @@ class VecMemoryTest : public VecTest {
 
 INSTANTIATE_TEST_SUITE_P(Vec, VecMemoryTest, testing::ValuesIn(vec_targets()), vec_target_name);
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+constexpr DType kMemoryDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
 std::size_t bytes_of(DType dtype) { return static_cast<std::size_t>(bits_of(dtype)) / 8; }
 
@@ -45,7 +45,7 @@ float read_element(DType dtype, const std::byte* at) {
 }
 
 TEST_P(VecMemoryTest, LoadsReadTheFirstElementsAndNothingBehind) {
-    for (const DType dtype : kDTypes) {
+    for (const DType dtype : kMemoryDTypes) {
         for (int n = 0; n <= width(); ++n) {
             const std::size_t bytes = bytes_of(dtype) * static_cast<std::size_t>(n);
             std::byte* p = memory_.last(bytes, 0);
@@ -69,7 +69,7 @@ TEST_P(VecMemoryTest, LoadsReadTheFirstElementsAndNothingBehind) {
 TEST_P(VecMemoryTest, StoresWriteTheFirstElementsAndNothingAround) {
     std::vector<float> x = lanes();
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i + 1);
-    for (const DType dtype : kDTypes) {
+    for (const DType dtype : kMemoryDTypes) {
         const std::size_t element = bytes_of(dtype);
         for (int n = 0; n <= width(); ++n) {
             const std::size_t bytes = element * static_cast<std::size_t>(n);

@@ -9,12 +9,12 @@
 namespace fattn::cuda {
 namespace {
 
-constexpr int64 kSharedBytesOfEveryGpu = 99 * 1024;
+constexpr int64 kDenseSharedBytesOfEveryGpu = 99 * 1024;
 
-/// An address that is only looked at.
-void* address(std::uintptr_t at) { return reinterpret_cast<void*>(at); }
+/// An dense_address that is only looked at.
+void* dense_address(std::uintptr_t at) { return reinterpret_cast<void*>(at); }
 
-DenseProblem problem_of(DType dtype, int64 head_dim) {
+DenseProblem dense_problem_of(DType dtype, int64 head_dim) {
     DenseProblem p{};
     p.batch = 2;
     p.num_q_heads = 8;
@@ -34,10 +34,10 @@ DenseProblem problem_of(DType dtype, int64 head_dim) {
 
 DenseForwardArgs aligned_args() {
     DenseForwardArgs args{};
-    args.q = address(0x1000);
-    args.k = address(0x2000);
-    args.v = address(0x3000);
-    args.o = address(0x4000);
+    args.q = dense_address(0x1000);
+    args.k = dense_address(0x2000);
+    args.v = dense_address(0x3000);
+    args.o = dense_address(0x4000);
     return args;
 }
 
@@ -46,17 +46,17 @@ std::string key_of(const DenseProblem& problem, const DenseForwardArgs& args = a
 }
 
 TEST(DenseForward, HeadDimsTakeTheFirstKeyThatHoldsBoth) {
-    EXPECT_EQ(key_of(problem_of(DType::kBF16, 64)), "dense_forward_bf16_d64_lean");
-    EXPECT_EQ(key_of(problem_of(DType::kBF16, 72)), "dense_forward_bf16_d96_lean");
-    EXPECT_EQ(key_of(problem_of(DType::kF16, 1)), "dense_forward_f16_d32_general");
-    EXPECT_EQ(key_of(problem_of(DType::kF16, 256)), "dense_forward_f16_d256_lean");
-    DenseProblem unequal = problem_of(DType::kF16, 128);
+    EXPECT_EQ(key_of(dense_problem_of(DType::kBF16, 64)), "dense_forward_bf16_d64_lean");
+    EXPECT_EQ(key_of(dense_problem_of(DType::kBF16, 72)), "dense_forward_bf16_d96_lean");
+    EXPECT_EQ(key_of(dense_problem_of(DType::kF16, 1)), "dense_forward_f16_d32_general");
+    EXPECT_EQ(key_of(dense_problem_of(DType::kF16, 256)), "dense_forward_f16_d256_lean");
+    DenseProblem unequal = dense_problem_of(DType::kF16, 128);
     unequal.head_dim = 192;
     EXPECT_EQ(dense_forward_launch(unequal, aligned_args()).key.head_dim, 192);
 }
 
 TEST(DenseForward, EveryFeatureOfTheGeneralKeyLeavesTheLeanOne) {
-    const DenseProblem lean = problem_of(DType::kF16, 128);
+    const DenseProblem lean = dense_problem_of(DType::kF16, 128);
     ASSERT_EQ(key_of(lean), "dense_forward_f16_d128_lean");
     const auto with = [&](auto change) {
         DenseProblem p = lean;
@@ -77,7 +77,7 @@ TEST(DenseForward, EveryFeatureOfTheGeneralKeyLeavesTheLeanOne) {
 }
 
 TEST(DenseForward, CausalityWindowsSinksAndSequencesStayLean) {
-    DenseProblem p = problem_of(DType::kF16, 128);
+    DenseProblem p = dense_problem_of(DType::kF16, 128);
     p.window_left = 100;
     p.window_right = 0;
     p.attention_chunk = 64;
@@ -87,18 +87,18 @@ TEST(DenseForward, CausalityWindowsSinksAndSequencesStayLean) {
 }
 
 TEST(DenseForward, F32HasGeneralKeysAlone) {
-    EXPECT_EQ(key_of(problem_of(DType::kF32, 64)), "dense_forward_f32_d64_general");
+    EXPECT_EQ(key_of(dense_problem_of(DType::kF32, 64)), "dense_forward_f32_d64_general");
 }
 
 TEST(DenseForward, RowsThatStartAnywhereTakeTheGeneralKey) {
     DenseForwardArgs args = aligned_args();
-    args.v = address(0x3002);
-    const ForwardLaunch pointer = dense_forward_launch(problem_of(DType::kBF16, 64), args);
+    args.v = dense_address(0x3002);
+    const ForwardLaunch pointer = dense_forward_launch(dense_problem_of(DType::kBF16, 64), args);
     EXPECT_EQ(pointer.key.features, Features::kGeneral);
     EXPECT_TRUE(pointer.params.wide.k);
     EXPECT_FALSE(pointer.params.wide.v);
 
-    DenseProblem strided = problem_of(DType::kBF16, 64);
+    DenseProblem strided = dense_problem_of(DType::kBF16, 64);
     strided.k.strides[2] = 66;
     const ForwardLaunch stride = dense_forward_launch(strided, aligned_args());
     EXPECT_EQ(stride.key.features, Features::kGeneral);
@@ -106,7 +106,7 @@ TEST(DenseForward, RowsThatStartAnywhereTakeTheGeneralKey) {
 }
 
 TEST(DenseForward, StridesOfSingleEntriesDoNotCount) {
-    DenseProblem p = problem_of(DType::kBF16, 64);
+    DenseProblem p = dense_problem_of(DType::kBF16, 64);
     p.batch = 1;
     for (TensorLayout* layout : {&p.q, &p.k, &p.v, &p.o}) {
         layout->shape[0] = 1;
@@ -116,24 +116,25 @@ TEST(DenseForward, StridesOfSingleEntriesDoNotCount) {
 }
 
 TEST(DenseForward, BlocksCoverEveryTileOfEveryHeadAndEntry) {
-    const ForwardLaunch launch = dense_forward_launch(problem_of(DType::kBF16, 64), aligned_args());
+    const ForwardLaunch launch =
+        dense_forward_launch(dense_problem_of(DType::kBF16, 64), aligned_args());
     EXPECT_EQ(launch.key.tile().tile_q, 128);
     EXPECT_EQ(launch.params.num_tiles, 3);
     EXPECT_EQ(launch.num_blocks, 3U * 8 * 2);
-    DenseProblem none = problem_of(DType::kBF16, 64);
+    DenseProblem none = dense_problem_of(DType::kBF16, 64);
     none.q_len = 0;
     EXPECT_EQ(dense_forward_launch(none, aligned_args()).num_blocks, 0U);
 }
 
 TEST(DenseForward, CausalRunsStartWithTheLongestTiles) {
-    DenseProblem p = problem_of(DType::kBF16, 64);
+    DenseProblem p = dense_problem_of(DType::kBF16, 64);
     EXPECT_FALSE(dense_forward_launch(p, aligned_args()).params.last_tile_first);
     p.window_right = 0;
     EXPECT_TRUE(dense_forward_launch(p, aligned_args()).params.last_tile_first);
 }
 
 TEST(DenseForward, TokensOfPagesAreOneDimensionFurther) {
-    DenseProblem p = problem_of(DType::kF16, 64);
+    DenseProblem p = dense_problem_of(DType::kF16, 64);
     p.paged = true;
     p.k = contiguous(10, 16, 2, 64, DType::kF16);  // [pages, page_size, Hk, D]
     p.v = contiguous(10, 16, 4, 64, DType::kF16);
@@ -148,23 +149,23 @@ TEST(DenseForward, EveryTileFitsTheSharedMemoryOfEveryGpu) {
         for (const int32 head_dim : kHeadDims) {
             for (const Features features : {Features::kGeneral, Features::kLean}) {
                 const ForwardKey key{dtype, head_dim, features};
-                EXPECT_LE(key.tile().shared_bytes(), kSharedBytesOfEveryGpu) << key.name();
+                EXPECT_LE(key.tile().shared_bytes(), kDenseSharedBytesOfEveryGpu) << key.name();
             }
         }
     }
 }
 
 TEST(DenseForward, RefusalsSayWhatWasAskedAndWhatIsAllowed) {
-    EXPECT_TRUE(supports_dense_forward(problem_of(DType::kF32, 256)).ok());
-    EXPECT_EQ(supports_dense_forward(problem_of(DType::kF16, 257)).message(),
+    EXPECT_TRUE(supports_dense_forward(dense_problem_of(DType::kF32, 256)).ok());
+    EXPECT_EQ(supports_dense_forward(dense_problem_of(DType::kF16, 257)).message(),
               "the larger head dim is 257; CUDA kernels take up to 256");
-    EXPECT_EQ(supports_dense_forward(problem_of(DType::kI8, 64)).message(),
+    EXPECT_EQ(supports_dense_forward(dense_problem_of(DType::kI8, 64)).message(),
               "q is i8; CUDA kernels take f32, f16 and bf16");
-    DenseProblem longest = problem_of(DType::kF16, 64);
+    DenseProblem longest = dense_problem_of(DType::kF16, 64);
     longest.kv_len = int64{1} << 31;
     EXPECT_EQ(supports_dense_forward(longest).message(),
               "a sequence has 2147483648 tokens; CUDA kernels take up to 2147483391");
-    DenseProblem many = problem_of(DType::kF16, 64);
+    DenseProblem many = dense_problem_of(DType::kF16, 64);
     many.batch = int64{1} << 27;
     EXPECT_EQ(supports_dense_forward(many).message(),
               "134217728 sequences with 40 tiles of queries each; CUDA kernels take up to "

@@ -17,7 +17,7 @@ using test::DenseSpec;
 using test::ok;
 using test::PlanHandle;
 
-DenseSpec spec_of(DType dtype, int64 q_len, int64 kv_len, int64 head_dim) {
+DenseSpec dense_spec_of(DType dtype, int64 q_len, int64 kv_len, int64 head_dim) {
     DenseSpec spec;
     spec.dtype = dtype;
     spec.q_len = q_len;
@@ -38,7 +38,7 @@ TEST_F(DensePlanOnCuda, TheDeviceDescribesItself) {
 }
 
 TEST_F(DensePlanOnCuda, WhatHasNoKernelIsRefusedByName) {
-    DenseSpec spec = spec_of(DType::kF16, 4, 4, 32);
+    DenseSpec spec = dense_spec_of(DType::kF16, 4, 4, 32);
     spec.head_dim = 320;
     const fattn_dense_problem problem = DenseCase(spec).c_problem();
     EXPECT_EQ(fattn_supports_dense(handle.get(), &problem), FATTN_STATUS_UNSUPPORTED);
@@ -46,7 +46,7 @@ TEST_F(DensePlanOnCuda, WhatHasNoKernelIsRefusedByName) {
 }
 
 TEST_F(DensePlanOnCuda, RunsRefuseWhatOnlyTheCpuTakes) {
-    DenseCase c(spec_of(DType::kBF16, 4, 4, 32));
+    DenseCase c(dense_spec_of(DType::kBF16, 4, 4, 32));
     const PlanHandle plan = plan_of(c);
     ASSERT_NE(plan, nullptr);
     fattn_dense_forward_args args = c.c_forward();
@@ -62,7 +62,7 @@ TEST_F(DensePlanOnCuda, RunsRefuseWhatOnlyTheCpuTakes) {
 }
 
 TEST_F(DensePlanOnCuda, PointersAndStreamsOfAnotherDeviceAreRefused) {
-    DenseCase c(spec_of(DType::kBF16, 4, 4, 32));
+    DenseCase c(dense_spec_of(DType::kBF16, 4, 4, 32));
     const PlanHandle plan = plan_of(c);
     ASSERT_NE(plan, nullptr);
     const std::shared_ptr<const Device> other = open(kVirtualSm89);
@@ -88,16 +88,16 @@ TEST_F(DensePlanOnCuda, PointersAndStreamsOfAnotherDeviceAreRefused) {
 }
 
 TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
-    DenseSpec causal = spec_of(DType::kBF16, 70, 130, 64);
+    DenseSpec causal = dense_spec_of(DType::kBF16, 70, 130, 64);
     causal.num_q_heads = 2;
     causal.causal = true;
-    DenseSpec two_dims = spec_of(DType::kF16, 33, 65, 128);
+    DenseSpec two_dims = dense_spec_of(DType::kF16, 33, 65, 128);
     two_dims.batch = 2;
     two_dims.head_dim_v = 96;
-    DenseSpec modified = spec_of(DType::kF32, 40, 70, 40);
+    DenseSpec modified = dense_spec_of(DType::kF32, 40, 70, 40);
     modified.softcap = 5;
     modified.alibi = modified.sink = true;
-    DenseSpec dropped = spec_of(DType::kBF16, 20, 90, 32);
+    DenseSpec dropped = dense_spec_of(DType::kBF16, 20, 90, 32);
     dropped.dropout_p = 0.25F;
     dropped.bias = DType::kF32;
     for (const DenseSpec& spec : {causal, two_dims, modified, dropped}) {
@@ -111,7 +111,7 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
 
 TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-        DenseSpec spec = spec_of(dtype, 70, 70, 64);
+        DenseSpec spec = dense_spec_of(dtype, 70, 70, 64);
         spec.causal = true;
         DenseCase finite(spec);
         const PlanHandle plan = plan_of(finite);
@@ -139,8 +139,27 @@ TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
     }
 }
 
+TEST_F(DensePlanOnCuda, ForwardIsNearTheReferenceOnAnotherModel) {
+    device = open(kVirtualSm89);
+    handle = open_handle(kVirtualSm89);
+    ASSERT_NE(device, nullptr);
+    ASSERT_NE(handle, nullptr);
+    DenseSpec lean = dense_spec_of(DType::kBF16, 70, 130, 64);
+    lean.causal = true;
+    DenseSpec general =
+        dense_spec_of(DType::kF16, 33, 65, 256);  // of all keys the most shared memory
+    general.softcap = 5;
+    for (const DenseSpec& spec : {lean, general}) {
+        DenseCase c(spec);
+        const PlanHandle plan = plan_of(c);
+        ASSERT_NE(plan, nullptr);
+        run_forward(device, plan.get(), c);
+        EXPECT_TRUE(forward_is_near(dense_truth(c), c));
+    }
+}
+
 TEST_F(DensePlanOnCuda, ARunIsCapturedAndReplayed) {
-    DenseCase c(spec_of(DType::kBF16, 20, 40, 64));
+    DenseCase c(dense_spec_of(DType::kBF16, 20, 40, 64));
     const PlanHandle plan = plan_of(c);
     ASSERT_NE(plan, nullptr);
     c.reset_outputs();
