@@ -30,6 +30,14 @@ inline int32_t exponent_of(float value) {
     return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
 }
 
+// The power of two that brings the last place kept under an alignment to 1.
+inline double scale_of(int32_t align, const Accumulation& how) {
+    // Far below every f32 the alignment does not matter, and the scale must stay finite.
+    const int64_t used = std::max(align, -400);
+    return std::bit_cast<double>(static_cast<uint64_t>(1023 + 23 + int64_t{how.extra_bits} - used)
+                                 << 52);
+}
+
 // acc[row][column] += the sum over k of a[row][k] * b[k][column]; what columns have in common is
 // worked out once, and loops over columns are the compiler's to make vectors of.
 template <uint32_t kRows, uint32_t kColumns, uint32_t kMostDepth>
@@ -69,9 +77,22 @@ void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const floa
                     align[n] = std::max(align[n], counted + right_exponent[k][n]);
             }
             if (worst == 255 || how.nearest) {
+                // Columns are sums of their own: an infinity in one leaves the others as they are.
                 for (uint32_t n = 0; n < kColumns; ++n) {
+                    bool finite = std::isfinite(made[n]);
                     double exact = made[n];
-                    for (uint32_t k = first; k < end; ++k) exact += double{a[row][k]} * right[k][n];
+                    for (uint32_t k = first; k < end; ++k) {
+                        finite = finite && std::isfinite(a[row][k]) && std::isfinite(b[k][n]);
+                        exact += double{a[row][k]} * right[k][n];
+                    }
+                    if (finite && !how.nearest) {
+                        const double scale = scale_of(align[n], how);
+                        double sum = std::trunc(made[n] * scale);
+                        for (uint32_t k = first; k < end; ++k)
+                            sum += std::trunc(double{a[row][k]} * right[k][n] * scale);
+                        made[n] = cut_to_f32(sum / scale);
+                        continue;
+                    }
                     const auto rounded = static_cast<float>(exact);
                     made[n] = std::isnan(rounded) ? std::bit_cast<float>(0x7fffffffu) : rounded;
                 }
@@ -79,11 +100,7 @@ void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const floa
             }
             alignas(64) double scale[kColumns], sum[kColumns];
             for (uint32_t n = 0; n < kColumns; ++n) {
-                // Far below every f32 the alignment does not matter, and the scale must stay
-                // finite.
-                const int64_t used = std::max(align[n], -400);
-                scale[n] = std::bit_cast<double>(
-                    static_cast<uint64_t>(1023 + 23 + int64_t{how.extra_bits} - used) << 52);
+                scale[n] = scale_of(align[n], how);
                 sum[n] = std::trunc(made[n] * scale[n]);
             }
             for (uint32_t k = first; k < end; ++k) {

@@ -240,6 +240,7 @@ TEST_F(DenseBackwardOnCuda, RandomProblemsAreNearTheReference) {
     for (uint64 seed = 1; num_problems < 12; ++seed) {
         const DenseSpec spec = test::random_dense_spec(seed, true);
         if (spec.work() > kMostWork || spec.head_dim > 256) continue;
+        if (spec.f32_output && spec.dtype != DType::kF32) continue;  // d_o would be of f32 too
         ++num_problems;
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         expect_near(spec);
