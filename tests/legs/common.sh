@@ -41,18 +41,19 @@ check() {
 }
 
 # gtest <launcher and program>...: runs one GoogleTest program, a share of its tests on each processor, and counts its tests; a
-# share that crashes counts as one failure.
+# share that crashes, or that ends with an error although its tests passed (a leak, say), counts as one failure.
 gtest() {
-    local program=${*: -1} started=$SECONDS name log xml shares share passed failed skipped
-    local all_passed=0 all_failed=0 all_skipped=0
+    local program=${*: -1} started=$SECONDS name log xml shares share passed failed skipped ended_well
+    local all_passed=0 all_failed=0 all_skipped=0 processes=()
     name=$(basename "$program") shares=$(nproc)
     rm -f "$work/$name".*.xml
     for ((share = 0; share < shares; ++share)); do
         GTEST_TOTAL_SHARDS=$shares GTEST_SHARD_INDEX=$share "$@" --gtest_brief=1 \
             --gtest_output="xml:$work/$name.$share.xml" > "$work/$name.$share.log" 2>&1 &
+        processes+=($!)
     done
-    wait
     for ((share = 0; share < shares; ++share)); do
+        wait "${processes[share]}" && ended_well=1 || ended_well=0
         log=$work/$name.$share.log xml=$work/$name.$share.xml
         if [[ -s $xml ]]; then
             read -r passed failed skipped < <(awk '
@@ -70,6 +71,7 @@ gtest() {
             passed=0 failed=1 skipped=0
             echo "$name ended without a result" >> "$log"
         fi
+        ((ended_well || failed)) || failed=1
         ((failed)) && tail -n 150 "$log"
         all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed)) all_skipped=$((all_skipped + skipped))
     done

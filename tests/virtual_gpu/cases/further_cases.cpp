@@ -34,8 +34,8 @@ constexpr Integer kIntegers[] = {{"u16", 'h', 16, false}, {"s16", 'h', 16, true}
                                  {"u32", 'w', 32, false}, {"s32", 'w', 32, true},
                                  {"u64", 'q', 64, false}, {"s64", 'q', 64, true}};
 
-float f32(Values bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
-double f64(Values bits) { return std::bit_cast<double>(bits); }
+float further_f32(Values bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits)); }
+double further_f64(Values bits) { return std::bit_cast<double>(bits); }
 Values bits_of(float v) { return std::isnan(v) ? 0x7fffffff : std::bit_cast<uint32_t>(v); }
 
 class Table {
@@ -260,7 +260,9 @@ void Table::comparisons() {
     }
     for (const std::string type : {"f32", "f64"}) {
         const char letter = type == "f64" ? 'g' : 'f';
-        const auto value = [type](Values v) { return type == "f64" ? f64(v) : double{f32(v)}; };
+        const auto value = [type](Values v) {
+            return type == "f64" ? further_f64(v) : double{further_f32(v)};
+        };
         for (const std::string name : {"eq", "ne", "lt", "le", "gt", "ge"}) {
             for (const bool unordered : {false, true}) {
                 const std::string form = "setp." + name + (unordered ? "u." : ".") + type;
@@ -313,7 +315,7 @@ void Table::conversions() {
             const std::string form = "cvt." + mode + "." + from.name + ".f32";
             add(form, form + " %d, %a;", std::string{from.letter, 'f', '-', '-'},
                 [from, mode](auto a, auto, auto) -> uint64_t {
-                    const double v = f32(a);
+                    const double v = further_f32(a);
                     if (std::isnan(v)) return from.bits == 64 ? uint64_t{1} << 63 : 0;
                     const double whole = mode == "rni"   ? std::nearbyint(v)
                                          : mode == "rzi" ? std::trunc(v)
@@ -344,7 +346,8 @@ void Table::conversions() {
         }
     }
     add("cvt.f64.f32", "cvt.f64.f32 %d, %a;", "gf--", [](auto a, auto, auto) {
-        return std::isnan(f32(a)) ? 0x7ff8000000000000 : std::bit_cast<uint64_t>(double{f32(a)});
+        return std::isnan(further_f32(a)) ? 0x7ff8000000000000
+                                          : std::bit_cast<uint64_t>(double{further_f32(a)});
     });
     cases_.back().body =
         "{ .reg .pred p; cvt.f64.f32 %d, %a; setp.nan.f32 p, %a, %a; selp.b64 %d, "
@@ -352,7 +355,7 @@ void Table::conversions() {
     for (const std::string mode : {"rz", "rm", "rp"}) {
         add("cvt." + mode + ".f32.f64", "cvt." + mode + ".f32.f64 %d, %a;", "fg--",
             [mode](auto a, auto, auto) -> uint64_t {
-                const double v = f64(a);
+                const double v = further_f64(a);
                 if (std::isnan(v)) return 0x7fffffff;
                 float made = static_cast<float>(v);
                 const float up = std::numeric_limits<float>::infinity();
@@ -374,8 +377,9 @@ void Table::doubles() {
         add(form,
             "{ .reg .pred p; " + form + operands[sources] +
                 " setp.nan.f64 p, %d, %d; selp.b64 %d, 0, %d, p; }",
-            repeated('g', sources),
-            [=](auto a, auto b, auto c) { return plain(f(f64(a), f64(b), f64(c))); });
+            repeated('g', sources), [=](auto a, auto b, auto c) {
+                return plain(f(further_f64(a), further_f64(b), further_f64(c)));
+            });
     };
     add_f64("sub.rn.f64", 2, [](double a, double b, double) { return a - b; });
     add_f64("mul.rn.f64", 2, [](double a, double b, double) { return a * b; });
@@ -392,9 +396,10 @@ void Table::doubles() {
             return (a < b) == (name == "min") ? a : b;
         });
     }
-    add("neg.f32", "neg.f32 %d, %a;", "ff--", [](auto a, auto, auto) { return bits_of(-f32(a)); });
+    add("neg.f32", "neg.f32 %d, %a;", "ff--",
+        [](auto a, auto, auto) { return bits_of(-further_f32(a)); });
     add("abs.f32", "abs.f32 %d, %a;", "ff--",
-        [](auto a, auto, auto) { return bits_of(std::fabs(f32(a))); });
+        [](auto a, auto, auto) { return bits_of(std::fabs(further_f32(a))); });
     for (const auto& body : {"neg.f32", "abs.f32"}) {
         // A NaN's sign and payload are its own affair.
         InstructionCase& one = cases_[cases_.size() - (body[0] == 'n' ? 2 : 1)];
@@ -416,7 +421,8 @@ void Table::doubles() {
     for (const auto& [name, holds] : properties) {
         add(std::string("testp.") + name,
             std::string("{ .reg .pred p; testp.") + name + ".f32 p, %a; selp.u32 %d, 1, 0, p; }",
-            "wf--", [holds = holds](auto a, auto, auto) { return uint64_t{holds(f32(a))}; });
+            "wf--",
+            [holds = holds](auto a, auto, auto) { return uint64_t{holds(further_f32(a))}; });
     }
 }
 

@@ -15,7 +15,7 @@ using driver::fail;
 
 constexpr uint32_t kElementBytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
 
-unsigned long long number(uint64_t value) { return value; }
+unsigned long long api_tensor_map_number(uint64_t value) { return value; }
 
 bool is_float(CUtensorMapDataType type) { return type >= CU_TENSOR_MAP_DATA_TYPE_FLOAT16; }
 
@@ -29,7 +29,7 @@ void check_address(const TensorMapLayout& map, uint64_t address) {
     const uint64_t alignment = map.interleave == CU_TENSOR_MAP_INTERLEAVE_32B ? 32 : 16;
     if (address == 0 || address % alignment != 0) {
         fail(CUDA_ERROR_INVALID_VALUE, "globalAddress is %#llx; a multiple of %llu is allowed",
-             number(address), number(alignment));
+             api_tensor_map_number(address), api_tensor_map_number(alignment));
     }
 }
 
@@ -39,7 +39,7 @@ void check_strides(const TensorMapLayout& map) {
         if (map.strides[at] % unit != 0 || map.strides[at] >= uint64_t{1} << 40) {
             fail(CUDA_ERROR_INVALID_VALUE,
                  "globalStrides[%u] is %llu; multiples of %llu below 2^40 are allowed", at,
-                 number(map.strides[at]), number(unit));
+                 api_tensor_map_number(map.strides[at]), api_tensor_map_number(unit));
         }
     }
 }
@@ -50,12 +50,12 @@ void check_boxes(const TensorMapLayout& map, uint32_t element_bytes) {
         if (row % 16 != 0) {
             fail(CUDA_ERROR_INVALID_VALUE,
                  "boxDim[0] has %llu bytes; a multiple of 16 is allowed without interleaving",
-                 number(row));
+                 api_tensor_map_number(row));
         }
         const uint64_t span = map.swizzle == 0 ? UINT64_MAX : uint64_t{16} << map.swizzle;
         if (row > span) {
             fail(CUDA_ERROR_INVALID_VALUE, "boxDim[0] has %llu bytes; the swizzle allows %llu",
-                 number(row), number(span));
+                 api_tensor_map_number(row), api_tensor_map_number(span));
         }
     }
 }
@@ -115,7 +115,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* out, CUtensorMapDataType type, unsi
         for (unsigned at = 0; at < rank; ++at) {
             if (dims[at] == 0 || dims[at] > uint64_t{1} << 32) {
                 fail(CUDA_ERROR_INVALID_VALUE, "globalDim[%u] is %llu; 1 to 2^32 are allowed", at,
-                     number(dims[at]));
+                     api_tensor_map_number(dims[at]));
             }
             if (box[at] == 0 || box[at] > 256) {
                 fail(CUDA_ERROR_INVALID_VALUE, "boxDim[%u] is %u; 1 to 256 are allowed", at,

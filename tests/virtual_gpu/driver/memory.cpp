@@ -12,7 +12,7 @@ namespace {
 // So many freed blocks are remembered by name.
 constexpr size_t kRememberedBlocks = 65536;
 
-unsigned long long number(uint64_t value) { return value; }
+unsigned long long memory_number(uint64_t value) { return value; }
 
 }  // namespace
 
@@ -28,7 +28,7 @@ void fill_poison(std::byte* data, uint64_t bytes) {
 }
 
 std::string Allocation::name() const {
-    return format_text("the %llu-byte block of %s", number(block.size), origin.c_str());
+    return format_text("the %llu-byte block of %s", memory_number(block.size), origin.c_str());
 }
 
 Allocation& AddressSpace::allocate(Context* context, uint64_t bytes, BlockKind kind,
@@ -38,7 +38,8 @@ Allocation& AddressSpace::allocate(Context* context, uint64_t bytes, BlockKind k
     allocation->initialised_storage.reset(std::calloc(bytes, 1));
     if (!allocation->data_storage || !allocation->initialised_storage) {
         fail(cuda::CUDA_ERROR_OUT_OF_MEMORY,
-             "the host has no memory for a virtual device's block of %llu bytes", number(bytes));
+             "the host has no memory for a virtual device's block of %llu bytes",
+             memory_number(bytes));
     }
     auto* const data = static_cast<std::byte*>(allocation->data_storage.get());
     fill_poison(data, bytes);
@@ -56,7 +57,7 @@ Allocation& AddressSpace::allocate(Context* context, uint64_t bytes, BlockKind k
     allocation->kind = kind;
     allocation->context = context;
     allocation->serial = next_serial_++;
-    allocation->origin = format_text("%s #%llu", function, number(allocation->serial));
+    allocation->origin = format_text("%s #%llu", function, memory_number(allocation->serial));
     return *blocks_.emplace(allocation->block.base, std::move(allocation)).first->second;
 }
 
@@ -73,7 +74,7 @@ Allocation& AddressSpace::adopt(Context* context, void* memory, uint64_t bytes, 
     allocation->kind = kind;
     allocation->context = context;
     allocation->serial = next_serial_++;
-    allocation->origin = format_text("%s #%llu", function, number(allocation->serial));
+    allocation->origin = format_text("%s #%llu", function, memory_number(allocation->serial));
     return *blocks_.emplace(allocation->block.base, std::move(allocation)).first->second;
 }
 
@@ -119,15 +120,15 @@ std::string AddressSpace::describe(uint64_t address) {
     if (const Allocation* inside = find(address)) {
         const uint64_t offset = address - inside->block.base;
         if (!inside->live()) {
-            return format_text("at byte %llu of %s, which %s has freed", number(offset),
+            return format_text("at byte %llu of %s, which %s has freed", memory_number(offset),
                                inside->name().c_str(), inside->freed_by.c_str());
         }
         if (!inside->usable) {
             return format_text(
                 "at byte %llu of %s, whose allocation has not yet come in its stream's order",
-                number(offset), inside->name().c_str());
+                memory_number(offset), inside->name().c_str());
         }
-        return format_text("at byte %llu of %s", number(offset), inside->name().c_str());
+        return format_text("at byte %llu of %s", memory_number(offset), inside->name().c_str());
     }
     if (address < kDeviceBase) {
         return address < 4096 ? "a null pointer, or close to one"
@@ -138,12 +139,13 @@ std::string AddressSpace::describe(uint64_t address) {
         above == blocks_.begin() ? nullptr : std::prev(above)->second.get();
     const bool before_is_near = before != nullptr && address - before->end() < kGuardBytes / 2;
     if (before_is_near) {
-        return format_text("%llu bytes past the end of %s%s", number(address - before->end()),
-                           before->name().c_str(), before->live() ? "" : ", which is freed");
+        return format_text("%llu bytes past the end of %s%s",
+                           memory_number(address - before->end()), before->name().c_str(),
+                           before->live() ? "" : ", which is freed");
     }
     if (above != blocks_.end() && above->second->block.base - address < kGuardBytes / 2) {
         const Allocation& after = *above->second;
-        return format_text("%llu bytes before %s%s", number(after.block.base - address),
+        return format_text("%llu bytes before %s%s", memory_number(after.block.base - address),
                            after.name().c_str(), after.live() ? "" : ", which is freed");
     }
     return "far from every block of device memory";

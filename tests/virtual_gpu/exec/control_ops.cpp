@@ -193,7 +193,7 @@ Step proxy_fence(Warp& w, const Op&, uint32_t mask) {
     return Step::kNext;
 }
 
-Step nothing(Warp&, const Op&, uint32_t) { return Step::kNext; }
+Step control_nothing(Warp&, const Op&, uint32_t) { return Step::kNext; }
 
 void decode_fence(Decoding& d) {
     if (d.in.opcode == "membar") {
@@ -207,7 +207,7 @@ void decode_fence(Decoding& d) {
             d.take_hints({"global", "shared::cta", "shared::cluster", "shared"});
             return d.finish(proxy_fence, "fence");
         }
-        if (d.take("alias")) return d.finish(nothing, "fence");
+        if (d.take("alias")) return d.finish(control_nothing, "fence");
         if (d.take_one({"tensormap::generic"}).empty())
             d.fail("one of .async .alias .tensormap::generic is missing");
         if (d.take_one({"release", "acquire"}).empty())
@@ -235,7 +235,7 @@ void decode_griddepcontrol(Decoding& d) {
     if (d.take_one({"launch_dependents", "wait"}).empty())
         d.fail("one of .launch_dependents .wait is missing");
     // Grids run one after the other here, so what a dependent waits for has always ended.
-    d.finish(nothing, "hint");
+    d.finish(control_nothing, "hint");
 }
 
 // setmaxnreg moves registers between warps; the pool is not counted here.
@@ -247,7 +247,7 @@ void decode_setmaxnreg(Decoding& d) {
         d.constant(d.operand(0, "a number of registers"), "the number of registers");
     if (count < 24 || count > 256 || count % 8 != 0)
         d.fail("the number of registers is a multiple of 8 from 24 to 256");
-    d.finish(nothing, "hint");
+    d.finish(control_nothing, "hint");
 }
 
 }  // namespace

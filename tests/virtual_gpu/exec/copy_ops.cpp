@@ -139,7 +139,7 @@ Step copy_async(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
-Step commit(Warp& w, const Op&, uint32_t mask) {
+Step copy_commit(Warp& w, const Op&, uint32_t mask) {
     // Lanes that have committed as often make one group.
     std::vector<PendingCopy> parted;
     for (PendingCopy& copy : w.copies) {
@@ -166,7 +166,7 @@ Step commit(Warp& w, const Op&, uint32_t mask) {
 }
 
 // aux: groups that may stay; bit 63: everything ends, committed or not.
-Step wait(Warp& w, const Op& op, uint32_t mask) {
+Step copy_wait(Warp& w, const Op& op, uint32_t mask) {
     const bool all = op.aux >> 63;
     for (PendingCopy& copy : w.copies) {
         uint32_t done = 0;
@@ -198,17 +198,17 @@ void decode_copy(Decoding& d) {
     if (d.take("bulk")) return decode_bulk_copy(d);
     if (d.take("commit_group")) {
         d.need_count(0, 0);
-        return d.finish(commit, "cp.async");
+        return d.finish(copy_commit, "cp.async");
     }
     if (d.take("wait_all")) {
         d.need_count(0, 0);
         d.op.aux = uint64_t{1} << 63;
-        return d.finish(wait, "cp.async");
+        return d.finish(copy_wait, "cp.async");
     }
     if (d.take("wait_group")) {
         d.need_count(1, 1);
         d.op.aux = d.constant(d.in.operands[0], "the number of groups");
-        return d.finish(wait, "cp.async");
+        return d.finish(copy_wait, "cp.async");
     }
     if (d.take("mbarrier")) {
         if (!d.take("arrive")) d.fail("the form is cp.async.mbarrier.arrive");

@@ -16,7 +16,13 @@ namespace {
 using ptx::Type;
 
 // Op::aux of a floating-point operation.
-enum FloatFlags : uint64_t { kFtz = 1, kSat = 2, kNanPropagates = 4, kXorSign = 8, kAbsolute = 16 };
+enum FloatFlags : uint64_t {
+    kFloatFtz = 1,
+    kSat = 2,
+    kNanPropagates = 4,
+    kXorSign = 8,
+    kAbsolute = 16
+};
 
 template <class T>
 T canonical(T value) {
@@ -119,7 +125,7 @@ struct ApproxDiv {
 
 template <class T>
 T before(T value, uint64_t flags) {
-    if constexpr (sizeof(T) == 4) return flags & kFtz ? flush(value) : value;
+    if constexpr (sizeof(T) == 4) return flags & kFloatFtz ? flush(value) : value;
     return value;
 }
 
@@ -177,7 +183,7 @@ void operands(Decoding& d, Type type, uint32_t sources) {
 
 void take_flags(Decoding& d, Type type) {
     if (type == Type::kF32) {
-        if (d.take("ftz")) d.op.aux |= kFtz;
+        if (d.take("ftz")) d.op.aux |= kFloatFtz;
         if (d.take("sat")) d.op.aux |= kSat;
     }
 }
@@ -288,7 +294,7 @@ void approximate(Decoding& d) {
     if (type != Type::kF32 && !(type == Type::kF64 && ftz && d.in.opcode == "rsqrt")) {
         if (!(type == Type::kF64 && d.in.opcode == "rsqrt")) d.fail("the type is f32");
     }
-    if (ftz) d.op.aux |= kFtz;
+    if (ftz) d.op.aux |= kFloatFtz;
     operands(d, type, 1);
     d.finish(type == Type::kF64 ? arithmetic<F, double, 1, FE_TONEAREST>
                                 : arithmetic<F, float, 1, FE_TONEAREST>,

@@ -13,15 +13,15 @@ namespace {
 
 using ptx::Type;
 
-enum HalfFlags : uint64_t { kFtz = 1, kSat = 2, kNan = 4, kRelu = 8, kXorSign = 16 };
+enum HalfFlags : uint64_t { kHalfFtz = 1, kHalfSat = 2, kNan = 4, kRelu = 8, kHalfXorSign = 16 };
 enum class What : uint8_t { kAdd, kSub, kMul, kFma, kMin, kMax, kNeg, kAbs, kEx2, kTanh };
 
-struct F16 {
+struct HalfF16 {
     static double value(uint16_t bits) { return f16_value(bits); }
     static uint16_t bits(double value) { return to_f16(value); }
     static constexpr double kSmallest = 0x1p-14;
 };
-struct Bf16 {
+struct HalfBf16 {
     static double value(uint16_t bits) { return bf16_value(bits); }
     static uint16_t bits(double value) { return to_bf16(value); }
     static constexpr double kSmallest = 0x1p-126;
@@ -43,8 +43,8 @@ template <class H, What what>
 uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
     const auto enter = [&](uint16_t bits) {
         const double value = H::value(bits);
-        return (flags & kFtz) && std::fabs(value) < H::kSmallest ? std::copysign(0.0, value)
-                                                                 : value;
+        return (flags & kHalfFtz) && std::fabs(value) < H::kSmallest ? std::copysign(0.0, value)
+                                                                     : value;
     };
     if constexpr (what == What::kNeg)
         return std::isnan(H::value(a)) ? 0x7fff : static_cast<uint16_t>(H::bits(enter(a)) ^ 0x8000);
@@ -54,7 +54,7 @@ uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
     if constexpr (what == What::kMin || what == What::kMax) {
         const bool less = x < y || (x == y && std::signbit(x) && !std::signbit(y));
         double made = (what == What::kMax) == less ? y : x;
-        if (flags & kXorSign) {
+        if (flags & kHalfXorSign) {
             const double p = std::fabs(x), q = std::fabs(y);
             made = std::copysign((what == What::kMax) == (p < q) ? q : p,
                                  std::signbit(x) != std::signbit(y) ? -1.0 : 1.0);
@@ -73,8 +73,9 @@ uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
     if constexpr (what == What::kEx2) made = std::exp2(x);
     if constexpr (what == What::kTanh) made = std::tanh(x);
     double rounded = H::value(H::bits(made));
-    if ((flags & kFtz) && std::fabs(rounded) < H::kSmallest) rounded = std::copysign(0.0, rounded);
-    if (flags & kSat) rounded = rounded > 0 ? std::min(rounded, 1.0) : 0.0;
+    if ((flags & kHalfFtz) && std::fabs(rounded) < H::kSmallest)
+        rounded = std::copysign(0.0, rounded);
+    if (flags & kHalfSat) rounded = rounded > 0 ? std::min(rounded, 1.0) : 0.0;
     if ((flags & kRelu) && rounded < 0) rounded = 0;
     return H::bits(rounded);
 }
@@ -107,13 +108,13 @@ template <What what>
 Handler by_type(Type type) {
     switch (type) {
         case Type::kF16:
-            return single<F16, what>;
+            return single<HalfF16, what>;
         case Type::kF16x2:
-            return pair<F16, what>;
+            return pair<HalfF16, what>;
         case Type::kBf16:
-            return single<Bf16, what>;
+            return single<HalfBf16, what>;
         default:
-            return pair<Bf16, what>;
+            return pair<HalfBf16, what>;
     }
 }
 
@@ -133,7 +134,7 @@ void decode_half(Decoding& d, Type type) {
         for (uint32_t i = 1; i <= sources; ++i) d.src(d.in.operands[i], type);
         d.finish(handler, opcode == "ex2" || opcode == "tanh" ? "mufu" : "fp16");
     };
-    if (!brain && d.take("ftz")) d.op.aux |= kFtz;
+    if (!brain && d.take("ftz")) d.op.aux |= kHalfFtz;
     if (opcode == "ex2" || opcode == "tanh") {
         if (brain) d.need_arch(90, "bf16");
         return finish(opcode == "ex2" ? by_type<What::kEx2>(type) : by_type<What::kTanh>(type), 1);
@@ -144,12 +145,12 @@ void decode_half(Decoding& d, Type type) {
         if (d.take("NaN")) d.op.aux |= kNan;
         if (d.take("xorsign")) {
             if (!d.take("abs")) d.fail(".xorsign comes with .abs");
-            d.op.aux |= kXorSign;
+            d.op.aux |= kHalfXorSign;
         }
         return finish(opcode == "min" ? by_type<What::kMin>(type) : by_type<What::kMax>(type), 2);
     }
     d.take("rn");
-    if (!brain && d.take("sat")) d.op.aux |= kSat;
+    if (!brain && d.take("sat")) d.op.aux |= kHalfSat;
     if (opcode == "fma") {
         if (d.take("relu")) d.op.aux |= kRelu;
         return finish(by_type<What::kFma>(type), 3);

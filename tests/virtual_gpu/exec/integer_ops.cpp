@@ -52,13 +52,13 @@ uint64_t up(T value) {
     return static_cast<uint64_t>(value);
 }
 
-struct Add {
+struct IntegerAdd {
     template <class T>
     static T f(T a, T b) {
         return wrap<T>(up(a) + up(b));
     }
 };
-struct Sub {
+struct IntegerSub {
     template <class T>
     static T f(T a, T b) {
         return wrap<T>(up(a) - up(b));
@@ -89,7 +89,7 @@ struct Max {
     }
 };
 // Division by zero gives all ones, as the machine does; the documentation leaves it open.
-struct Div {
+struct IntegerDiv {
     template <class T>
     static T f(T a, T b) {
         if (b == 0) return static_cast<T>(~T{0});
@@ -204,7 +204,7 @@ Handler by_type(const Decoding& d, Type type) {
     }
 }
 
-void operands(Decoding& d, Type type, uint32_t sources) {
+void integer_operands(Decoding& d, Type type, uint32_t sources) {
     d.need_count(sources + 1, sources + 1);
     d.dst(d.in.operands[0], bytes_of(type));
     for (uint32_t i = 1; i <= sources; ++i) d.src(d.in.operands[i], type);
@@ -226,7 +226,7 @@ template <class F, Arity arity>
 void simple(Decoding& d) {
     const Type type = d.take_type();
     if (handed_on(d, type)) return;
-    operands(d, type, static_cast<uint32_t>(arity) + 1);
+    integer_operands(d, type, static_cast<uint32_t>(arity) + 1);
     d.finish(by_type<F, arity>(d, type), "int");
 }
 
@@ -235,11 +235,12 @@ void decode_add(Decoding& d) {
     if (handed_on(d, type)) return;
     const bool saturates = d.take("sat");
     if (saturates && type != Type::kS32) d.fail(".sat is for s32");
-    operands(d, type, 2);
+    integer_operands(d, type, 2);
     const bool subtracts = d.in.opcode == "sub";
     if (saturates)
         return d.finish(subtracts ? binary<SubSat, int32_t> : binary<AddSat, int32_t>, "int");
-    d.finish(subtracts ? by_type<Sub, Arity::kTwo>(d, type) : by_type<Add, Arity::kTwo>(d, type),
+    d.finish(subtracts ? by_type<IntegerSub, Arity::kTwo>(d, type)
+                       : by_type<IntegerAdd, Arity::kTwo>(d, type),
              "int");
 }
 
@@ -273,7 +274,7 @@ void decode_mul(Decoding& d) {
         if (adds) d.src(d.in.operands[3], bytes == 8 ? Type::kB64 : Type::kB32);
         return d.finish(wide_handler(d, type, adds), "int");
     }
-    operands(d, type, adds ? 3 : 2);
+    integer_operands(d, type, adds ? 3 : 2);
     const bool low = part == "lo";
     if (adds)
         return d.finish(
@@ -322,7 +323,7 @@ void decode_dot(Decoding& d) {
         if (type != Type::kU32 && type != Type::kS32) d.fail("the types are u32 or s32");
     }
     d.op.aux |= (a == Type::kS32 ? 1u : 0u) | (b == Type::kS32 ? 2u : 0u);
-    operands(d, Type::kB32, 3);
+    integer_operands(d, Type::kB32, 3);
     d.finish(halves ? dot<true> : dot<false>, "int");
 }
 
@@ -331,7 +332,7 @@ void decode_dot(Decoding& d) {
 void add_integer_opcodes(OpcodeTable& table) {
     table["add"] = table["sub"] = decode_add;
     table["mul"] = table["mad"] = decode_mul;
-    table["div"] = simple<Div, Arity::kTwo>;
+    table["div"] = simple<IntegerDiv, Arity::kTwo>;
     table["rem"] = simple<Rem, Arity::kTwo>;
     table["min"] = simple<Min, Arity::kTwo>;
     table["max"] = simple<Max, Arity::kTwo>;

@@ -21,7 +21,7 @@ constexpr int64_t kMaxCount = (1 << 20) - 1;
 
 Space space_of(const Op& op) { return op.aux2 & 4 ? Space::kGeneric : Space::kShared; }
 
-Cta& owner(Warp& w, const SharedMemory& shared) {
+Cta& mbarrier_owner(Warp& w, const SharedMemory& shared) {
     for (const auto& cta : w.cta.cluster.ctas) {
         if (&cta->shared == &shared) return *cta;
     }
@@ -43,7 +43,7 @@ Place place_of(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
 
 Found find(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
     const Place place = place_of(w, op, lane, address);
-    Cta& cta = owner(w, *place.shared);
+    Cta& cta = mbarrier_owner(w, *place.shared);
     const auto offset = static_cast<uint32_t>(place.address);
     Mbarrier* barrier = cta.mbarriers.find(offset);
     if (!barrier) {
@@ -110,7 +110,7 @@ Step init(Warp& w, const Op& op, uint32_t mask) {
         }
         if (w.grid.options.checks.races)
             place.shared->write(w, op, lane, offset, 8, kPlain, nullptr);
-        Mbarrier& made = owner(w, *place.shared).mbarriers.make(offset);
+        Mbarrier& made = mbarrier_owner(w, *place.shared).mbarriers.make(offset);
         made.expected = count;
         made.pending = count;
         made.initialiser = w.knowledge.first_agent() + lane;

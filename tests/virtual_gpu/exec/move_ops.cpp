@@ -190,7 +190,7 @@ void decode_isspacep(Decoding& d) {
 }
 
 // Hints to caches and the like, whose operands are read and whose result is never looked at.
-Step nothing(Warp&, const Op&, uint32_t) { return Step::kNext; }
+Step move_nothing(Warp&, const Op&, uint32_t) { return Step::kNext; }
 
 Step policy(Warp& w, const Op& op, uint32_t mask) {
     write_lanes(w.dst<uint64_t>(op), mask, [](uint32_t) { return uint64_t{0x12f0000000000000}; });
@@ -218,7 +218,7 @@ void decode_hint(Decoding& d) {
                       "L2::128B", "tensormap", "const", "param"});
         d.address(d.operand(0, "an address"));
     }
-    d.finish(nothing, "hint");
+    d.finish(move_nothing, "hint");
 }
 
 }  // namespace

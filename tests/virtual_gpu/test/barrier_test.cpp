@@ -29,16 +29,17 @@ struct Pair {
     uint32_t d, e;
 };
 
-struct Made {
+struct BarrierMade {
     std::vector<Pair> of;  // of every thread of the grid
     std::optional<Fault> fault;
 };
 
-Made run(const std::string& text, uint32_t threads, uint32_t blocks = 1, uint32_t cluster = 1) {
+BarrierMade run(const std::string& text, uint32_t threads, uint32_t blocks = 1,
+                uint32_t cluster = 1) {
     Memory memory;
     Kernel kernel(memory, text);
     const uint64_t out = memory.allocate(uint64_t{threads} * blocks * sizeof(Pair));
-    Made made;
+    BarrierMade made;
     made.fault =
         kernel.run(memory, {blocks}, {threads}, Arguments().add(out), 0, {}, {cluster}).fault;
     made.of = memory.download<Pair>(out);
@@ -46,7 +47,7 @@ Made run(const std::string& text, uint32_t threads, uint32_t blocks = 1, uint32_
 }
 
 TEST(Barriers, ReductionsCountThePredicatesOfTheBlock) {
-    const Made made = run(text_of(R"(
+    const BarrierMade made = run(text_of(R"(
     mul.lo.u32 %r2, %t, %t; and.b32 %r2, %r2, 5; setp.eq.u32 %p1, %r2, 1;
     bar.red.popc.u32 %d, 0, %p1;
     bar.red.and.pred %p2, 1, %p1;
@@ -56,7 +57,7 @@ TEST(Barriers, ReductionsCountThePredicatesOfTheBlock) {
     selp.b32 %e, 1, 0, %p2; selp.b32 %r3, 2, 0, %p3; or.b32 %e, %e, %r3;
     selp.b32 %r3, 4, 0, %p5; or.b32 %e, %e, %r3;
 )"),
-                          96);
+                                 96);
     ASSERT_FALSE(made.fault) << made.fault->text();
     uint32_t count = 0;
     for (uint32_t t = 0; t < 96; ++t) count += (t * t & 5) == 1;
@@ -80,7 +81,7 @@ TEST(Barriers, MisuseIsNamed) {
         {"and.b32 %r2, %t, 1; setp.eq.u32 %p1, %r2, 0; @%p1 bra A; bar.sync 0; A:", "aligned"},
     };
     for (const auto& [body, message] : cases) {
-        const Made made = run(text_of(body), 64);
+        const BarrierMade made = run(text_of(body), 64);
         ASSERT_TRUE(made.fault) << body;
         EXPECT_TRUE(made.fault->kind == FaultKind::kBarrier ||
                     made.fault->kind == FaultKind::kDivergence)
@@ -124,7 +125,7 @@ TEST(Mbarriers, PhasesEndWithTheLastArrivalAndTheLastByte) {
         "mbarrier.inval.shared.b64 [%r2]; mbarrier.init.shared.b64 [%r2], 1;\n"
         "mbarrier.arrive.shared.b64 %s6, [%r2];\n" +
         test("%s6", 12);
-    const Made made = run(text_of(body), 1);
+    const BarrierMade made = run(text_of(body), 1);
     ASSERT_FALSE(made.fault) << made.fault->text();
     // Parity 1 names the phase before the first, which has ended.
     constexpr uint32_t kExpected =
@@ -151,7 +152,7 @@ TEST(Mbarriers, MisuseIsNamed) {
          "1048575"},
     };
     for (const auto& [body, message] : cases) {
-        const Made made = run(text_of(body), 1);
+        const BarrierMade made = run(text_of(body), 1);
         ASSERT_TRUE(made.fault) << body;
         EXPECT_EQ(made.fault->kind, FaultKind::kBarrier) << made.fault->text();
         EXPECT_NE(made.fault->message.find(message), std::string::npos) << made.fault->text();
@@ -159,7 +160,7 @@ TEST(Mbarriers, MisuseIsNamed) {
 }
 
 TEST(Mbarriers, AnArrivalThatNeverComesIsADeadlock) {
-    const Made made = run(text_of(R"(
+    const BarrierMade made = run(text_of(R"(
     mov.u32 %r2, bar; setp.ne.u32 %p1, %t, 0;
     @!%p1 mbarrier.init.shared.b64 [%r2], 64;
     bar.sync 0;
@@ -169,7 +170,7 @@ WAIT:
     mbarrier.try_wait.parity.shared.b64 %p2, [%r2], 0;
     @!%p2 bra WAIT;
 )"),
-                          64);
+                                 64);
     ASSERT_TRUE(made.fault);
     EXPECT_TRUE(made.fault->kind == FaultKind::kLivelock ||
                 made.fault->kind == FaultKind::kDeadlock);
@@ -195,7 +196,7 @@ constexpr const char* kExchange = R"(
 )";
 
 TEST(Clusters, BlocksReadEachOthersSharedMemory) {
-    const Made made = run(text_of(kExchange), 64, 8, 4);
+    const BarrierMade made = run(text_of(kExchange), 64, 8, 4);
     ASSERT_FALSE(made.fault) << made.fault->text();
     for (uint32_t i = 0; i < 8 * 64; ++i) {
         const uint32_t next = (i / 64 % 4 + 1) % 4, word = 100 + 11 * next;
@@ -212,19 +213,19 @@ TEST(Clusters, WithoutTheirBarriersTheyRace) {
     relaxed.replace(relaxed.find("arrive.aligned"), 14, "arrive.relaxed.aligned");
     leaving.erase(leaving.find(last), last.size());
     for (const std::string& body : {unordered, relaxed}) {
-        const Made made = run(text_of(body), 64, 4, 4);
+        const BarrierMade made = run(text_of(body), 64, 4, 4);
         ASSERT_TRUE(made.fault);
         EXPECT_EQ(made.fault->kind, FaultKind::kRace) << made.fault->text();
     }
-    const Made gone = run(text_of(leaving), 64, 4, 4);
+    const BarrierMade gone = run(text_of(leaving), 64, 4, 4);
     ASSERT_TRUE(gone.fault);
     EXPECT_EQ(gone.fault->kind, FaultKind::kUseAfterFree) << gone.fault->text();
 }
 
 TEST(Clusters, AddressesOfBlocksThatAreNotThereAreFaults) {
-    const Made made = run(text_of("mov.u32 %r4, word; mapa.shared::cluster.u32 %r5, %r4, 2;"
-                                  "st.shared::cluster.b32 [%r5], %t;"),
-                          1, 2, 2);
+    const BarrierMade made = run(text_of("mov.u32 %r4, word; mapa.shared::cluster.u32 %r5, %r4, 2;"
+                                         "st.shared::cluster.b32 [%r5], %t;"),
+                                 1, 2, 2);
     ASSERT_TRUE(made.fault);
     EXPECT_EQ(made.fault->kind, FaultKind::kOutOfBounds) << made.fault->text();
 }

@@ -49,13 +49,15 @@ LAST:
            {1},
            {128},
            [](uint32_t, uint32_t t) { return t + 1; },
-           {{"@!%p2 bra WAIT;", {Kind::kInFlight, Kind::kRace, Kind::kUninitialised}},
+           // Of the wait all goes: a test that finds the copy done is a wait.
+           {{"mbarrier.test_wait.parity.shared.b64 %p2, [%r2], %i; @!%p2 bra WAIT;",
+             {Kind::kInFlight, Kind::kRace, Kind::kUninitialised}},
             {"fence.proxy.async.shared::cta;", {Kind::kMissingProxyFence}},
             {"bar.sync 1;", {Kind::kRace, Kind::kMissingProxyFence}},
             {"cp.async.bulk.wait_group.read 0;", {Kind::kInFlight, Kind::kRace}},
             {"cp.async.bulk.commit_group;", {Kind::kInFlight, Kind::kRace}},
             {"fence.mbarrier_init.release.cluster;\nREADY:\n    bar.sync 0;=>READY:",
-             {Kind::kRace, Kind::kBarrier}},
+             {Kind::kRace, Kind::kBarrier, Kind::kMissingProxyFence}},
             {"fence.mbarrier_init.release.cluster;", {Kind::kMissingProxyFence}},
             {"bar.sync 3;", {Kind::kRace}}}});
 }

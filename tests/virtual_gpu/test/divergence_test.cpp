@@ -8,7 +8,7 @@ namespace {
 
 // An entry run(out): thread i stores the word %d to out[i]; `body` may use %r, %h, %p and knows %t,
 // its number.
-std::string text_of(const std::string& body) {
+std::string divergence_text_of(const std::string& body) {
     return R"(.version 8.4
 .target sm_80
 .address_size 64
@@ -27,7 +27,7 @@ std::string text_of(const std::string& body) {
 
 std::vector<uint32_t> run(const std::string& body, const LaunchOptions& options = {}) {
     Memory memory;
-    Kernel kernel(memory, text_of(body));
+    Kernel kernel(memory, divergence_text_of(body));
     const uint64_t out = memory.allocate(32 * 4);
     const LaunchResult result = kernel.run(memory, {1}, {32}, Arguments().add(out), 0, options);
     EXPECT_FALSE(result.fault) << result.fault->text();
@@ -116,7 +116,8 @@ STORE:
 
 TEST(Divergence, MemberMasksNameTheirOwnLane) {
     Memory memory;
-    Kernel kernel(memory, text_of("mov.u32 %d, 0; shfl.sync.idx.b32 %d, %t, 0, 31, 0xfffffffe;"));
+    Kernel kernel(
+        memory, divergence_text_of("mov.u32 %d, 0; shfl.sync.idx.b32 %d, %t, 0, 31, 0xfffffffe;"));
     const auto fault = kernel.run(memory, {1}, {32}, Arguments().add(memory.allocate(128))).fault;
     ASSERT_TRUE(fault);
     EXPECT_EQ(fault->kind, FaultKind::kDivergence) << fault->text();
@@ -160,7 +161,7 @@ TEST(Divergence, FunctionsAreCalled) {
 
 TEST(Divergence, TrapsAndFailedAssertionsAreReported) {
     Memory memory;
-    Kernel kernel(memory, text_of("mov.u32 %d, 0; setp.eq.u32 %p1, %t, 9; @%p1 trap;"));
+    Kernel kernel(memory, divergence_text_of("mov.u32 %d, 0; setp.eq.u32 %p1, %t, 9; @%p1 trap;"));
     const auto fault = kernel.run(memory, {1}, {32}, Arguments().add(memory.allocate(128))).fault;
     ASSERT_TRUE(fault);
     EXPECT_EQ(fault->kind, FaultKind::kTrap);

@@ -42,7 +42,7 @@ std::string registers(uint32_t count) {
 
 // Lane l copies 16 bytes of `in` to shared memory at 16 l, runs the body with %s, the address of
 // its row, and copies 16 bytes back to `out`; %d0 to %d3 are loaded from and stored to `words`.
-std::string text_of(const std::string& body) {
+std::string matrix_text_of(const std::string& body) {
     return R"(.version 8.4
 .target sm_90
 .address_size 64
@@ -71,15 +71,15 @@ std::string text_of(const std::string& body) {
 )";
 }
 
-struct Made {
+struct MatrixMade {
     std::vector<uint16_t> tile;
     std::vector<uint32_t> words;  // four a lane
 };
 
-Made run(const std::string& body, const std::vector<uint16_t>& tile,
-         const std::vector<uint32_t>& words) {
+MatrixMade run(const std::string& body, const std::vector<uint16_t>& tile,
+               const std::vector<uint32_t>& words) {
     Memory memory;
-    Kernel kernel(memory, text_of(body));
+    Kernel kernel(memory, matrix_text_of(body));
     const uint64_t out = memory.allocate(512), at_words = memory.upload(words);
     const LaunchResult result = kernel.run(memory, {1}, {32},
                                            Arguments()
@@ -105,10 +105,11 @@ TEST(Matrices, FragmentsAreLoadedFromRowsAnywhere) {
         for (const bool transposed : {false, true}) {
             for (const char* address : {".shared.b16 ", ".b16 "}) {
                 const bool generic = address[1] == 'b';
-                const Made made = run("ldmatrix.sync.aligned.m8n8.x" + std::to_string(count) +
-                                          (transposed ? ".trans" : "") + address +
-                                          registers(count) + (generic ? ", [%g];" : ", [%s];"),
-                                      tile, std::vector<uint32_t>(128, kUntouched));
+                const MatrixMade made =
+                    run("ldmatrix.sync.aligned.m8n8.x" + std::to_string(count) +
+                            (transposed ? ".trans" : "") + address + registers(count) +
+                            (generic ? ", [%g];" : ", [%s];"),
+                        tile, std::vector<uint32_t>(128, kUntouched));
                 for (uint32_t lane = 0; lane < 32; ++lane) {
                     for (uint32_t m = 0; m < 4; ++m) {
                         EXPECT_EQ(made.words[4 * lane + m],
@@ -131,10 +132,10 @@ TEST(Matrices, FragmentsAreStoredToRowsAnywhere) {
                 for (uint32_t m = 0; m < 4; ++m)
                     words[4 * lane + m] = fragment(m, lane, transposed);
             }
-            const Made made = run("stmatrix.sync.aligned.m8n8.x" + std::to_string(count) +
-                                      (transposed ? ".trans" : "") + ".shared.b16 [%s], " +
-                                      registers(count) + ";",
-                                  std::vector<uint16_t>(256, kUntouched), words);
+            const MatrixMade made = run("stmatrix.sync.aligned.m8n8.x" + std::to_string(count) +
+                                            (transposed ? ".trans" : "") + ".shared.b16 [%s], " +
+                                            registers(count) + ";",
+                                        std::vector<uint16_t>(256, kUntouched), words);
             for (uint32_t m = 0; m < 4; ++m) {
                 for (uint32_t r = 0; r < 8; ++r) {
                     for (uint32_t c = 0; c < 8; ++c) {

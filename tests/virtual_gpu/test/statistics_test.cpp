@@ -6,13 +6,13 @@
 namespace fattn::vgpu::test {
 namespace {
 
-Statistics run(const std::string& body, uint32_t threads = 32) {
+Statistics statistics_run(const std::string& body, uint32_t threads = 32) {
     Memory memory;
     Kernel kernel(memory, R"(.version 8.4
 .target sm_80
 .address_size 64
 .shared .align 128 .b8 tile[16384];
-.visible .entry run(.param .u64 array) {
+.visible .entry statistics_run(.param .u64 array) {
     .reg .b32 %t, %s, %r<9>; .reg .b64 %g, %o, %u<9>; .reg .f32 %f<9>; .reg .pred %p<9>;
     ld.param.u64 %g, [array]; mov.u32 %t, %tid.x; mov.u32 %s, tile;
 )" + body + "\n    ret;\n}\n");
@@ -36,16 +36,17 @@ TEST(Statistics, SectorsAreThose32BytesThatAWarpTouches) {
                                   : bytes == 8 ? ".v2.b32 {%r1, %r2}"
                                   : bytes == 2 ? ".u16 %r1"
                                                : ".b32 %r1";
-        const Statistics got = run("mul.wide.u32 %o, %t, " + std::to_string(stride) +
-                                   "; add.u64 %u1, %g, %o; ld.global" + width + ", [%u1];");
+        const Statistics got =
+            statistics_run("mul.wide.u32 %o, %t, " + std::to_string(stride) +
+                           "; add.u64 %u1, %g, %o; ld.global" + width + ", [%u1];");
         EXPECT_EQ(got.global_load_sectors, sectors) << stride << " " << bytes;
         EXPECT_EQ(got.global_load_bytes, 32 * bytes) << stride << " " << bytes;
         EXPECT_EQ(got.global_accesses, 1u);
         EXPECT_EQ(got.global_store_sectors, 0u);
     }
-    const Statistics stores =
-        run("setp.lt.u32 %p1, %t, 5; mul.wide.u32 %o, %t, 4; add.u64 %u1, %g, "
-            "%o; @%p1 st.global.b32 [%u1+16], %t;");
+    const Statistics stores = statistics_run(
+        "setp.lt.u32 %p1, %t, 5; mul.wide.u32 %o, %t, 4; add.u64 %u1, %g, "
+        "%o; @%p1 st.global.b32 [%u1+16], %t;");
     EXPECT_EQ(stores.global_store_bytes, 20u);
     EXPECT_EQ(stores.global_store_sectors, 2u);
 }
@@ -60,24 +61,24 @@ TEST(Statistics, WordsOfOneBankTakeTurns) {
         const std::string width = bytes == 16  ? ".v4.b32 {%r1, %r2, %r3, %r4}"
                                   : bytes == 8 ? ".v2.b32 {%r1, %r2}"
                                                : ".b32 %r1";
-        const Statistics got = run("mad.lo.u32 %s, %t, " + std::to_string(stride) +
-                                   ", %s; ld.shared" + width + ", [%s];");
+        const Statistics got = statistics_run("mad.lo.u32 %s, %t, " + std::to_string(stride) +
+                                              ", %s; ld.shared" + width + ", [%s];");
         EXPECT_EQ(got.shared_wavefronts, wavefronts) << stride << " " << bytes;
         EXPECT_EQ(got.shared_ideal_wavefronts, ideal) << stride << " " << bytes;
         EXPECT_EQ(got.shared_accesses, 1u);
     }
     // Rows of a matrix 16 bytes apart fill all banks; 128 bytes apart they meet in four.
     for (const auto& [stride, wavefronts] : {std::pair{16u, 4u}, std::pair{128u, 32u}}) {
-        const Statistics got =
-            run("mad.lo.u32 %s, %t, " + std::to_string(stride) +
-                ", %s; ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%s];");
+        const Statistics got = statistics_run(
+            "mad.lo.u32 %s, %t, " + std::to_string(stride) +
+            ", %s; ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r1, %r2, %r3, %r4}, [%s];");
         EXPECT_EQ(got.shared_wavefronts, wavefronts);
         EXPECT_EQ(got.shared_ideal_wavefronts, 4u);
     }
 }
 
 TEST(Statistics, InstructionsAreCountedByKind) {
-    const Statistics got = run(R"(
+    const Statistics got = statistics_run(R"(
     setp.lt.u32 %p1, %t, 40; @%p1 bra LOW;
     add.f32 %f1, %f1, %f1; mul.f32 %f1, %f1, %f1;
 LOW:
@@ -85,7 +86,7 @@ LOW:
     bar.sync 0; bar.sync 0; bar.sync 1, 64;
     mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f1, %f2, %f3, %f4}, {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%f1, %f2, %f3, %f4};
 )",
-                               64);
+                                          64);
     // Warp 0 jumps; of warp 1 eight lanes do.
     EXPECT_EQ(got.by_kind.at("fp32"), 2u);
     EXPECT_EQ(got.by_kind.at("mufu"), 2u);

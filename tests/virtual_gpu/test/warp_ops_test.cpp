@@ -11,14 +11,14 @@ namespace {
 
 using Lanes = std::vector<uint32_t>;  // one word a lane
 
-struct Made {
+struct WarpMade {
     Lanes d, e;
     std::optional<Fault> fault;
 };
 
 // Lane i has %a, %b, %c and its number %t; `body` makes %d and %e, which begin as 0.
-Made run(const std::string& body, const Lanes& a, const Lanes& b = Lanes(32, 0),
-         const Lanes& c = Lanes(32, 0)) {
+WarpMade run(const std::string& body, const Lanes& a, const Lanes& b = Lanes(32, 0),
+             const Lanes& c = Lanes(32, 0)) {
     std::string text = R"(.version 8.4
 .target sm_90
 .address_size 64
@@ -36,7 +36,7 @@ Made run(const std::string& body, const Lanes& a, const Lanes& b = Lanes(32, 0),
     Memory memory;
     Kernel kernel(memory, text);
     const uint64_t out = memory.allocate(256);
-    Made made;
+    WarpMade made;
     made.fault = kernel.run(memory, {1}, {32}, Arguments().add(memory.upload(in)).add(out)).fault;
     const auto words = memory.download<uint32_t>(out);
     made.d.assign(words.begin(), words.begin() + 32);
@@ -67,7 +67,7 @@ TEST(WarpOps, ShufflesReadTheLaneThatTheirModeNames) {
             const Lanes a = random_lanes(random, ~0u), amounts = random_lanes(random, 32);
             // Lanes above 31 do not exist for .bfly with amounts beyond the segment either.
             const uint32_t control = (32 - width) << 8 | (mode == "up" ? 0 : 31);
-            const Made made =
+            const WarpMade made =
                 run("shfl.sync." + mode + ".b32 %d|%p, %a, %b, %c, -1; selp.b32 %e, 1, 0, %p;", a,
                     amounts, Lanes(32, control));
             ASSERT_FALSE(made.fault) << made.fault->text();
@@ -91,7 +91,7 @@ TEST(WarpOps, WhatIdleLanesWouldGiveIsUndefined) {
         "setp.ge.u32 %s, %t, 16; @%s bra DONE; "
         "shfl.sync.idx.b32 %d, %a, %b, 31, 0xffff; DONE:";
     EXPECT_FALSE(run(half, Lanes(32, 5), Lanes(32, 15)).fault);
-    const Made made = run(half, Lanes(32, 5), Lanes(32, 16));
+    const WarpMade made = run(half, Lanes(32, 5), Lanes(32, 16));
     ASSERT_TRUE(made.fault);
     EXPECT_EQ(made.fault->kind, FaultKind::kUninitialised) << made.fault->text();
 }
@@ -109,10 +109,10 @@ TEST(WarpOps, VotesCountTheLanesNamed) {
                 return "vote.sync." + mode + type + predicate + ", " + members + ";" +
                        (word ? "" : " selp.b32 %d, 1, 0, %p;");
             };
-            const Made made = run("setp.ne.u32 %s, %a, 0; setp.lt.u32 %p, %t, 12; @%p bra LOW; " +
-                                      vote("!%s", "0xfffff000") +
-                                      " bra DONE; LOW: " + vote("%s", "0xfff") + " DONE:",
-                                  votes);
+            const WarpMade made = run(
+                "setp.ne.u32 %s, %a, 0; setp.lt.u32 %p, %t, 12; @%p bra LOW; " +
+                    vote("!%s", "0xfffff000") + " bra DONE; LOW: " + vote("%s", "0xfff") + " DONE:",
+                votes);
             ASSERT_FALSE(made.fault) << made.fault->text();
             for (uint32_t lane = 0; lane < 32; ++lane) {
                 const uint32_t begin = lane < 12 ? 0 : 12, end = lane < 12 ? 12 : 32;
@@ -139,8 +139,8 @@ TEST(WarpOps, MatchesFindLanesWithTheSameValue) {
             const Lanes a = random_lanes(random, values);
             const std::string load = wide ? "mov.b64 %w, {7, %a}; " : "";
             const std::string from = wide ? ".b64" : ".b32", with = wide ? "%w" : "%a";
-            const Made any = run(load + "match.any.sync" + from + " %d, " + with + ", -1;", a);
-            const Made all = run(
+            const WarpMade any = run(load + "match.any.sync" + from + " %d, " + with + ", -1;", a);
+            const WarpMade all = run(
                 load + "match.all.sync" + from + " %d|%p, " + with + ", -1; selp.b32 %e, 1, 0, %p;",
                 a);
             ASSERT_FALSE(any.fault) << any.fault->text();
@@ -162,9 +162,9 @@ TEST(WarpOps, ReductionsTakeTheLanesNamed) {
     for (const std::string form : {".add.u32", ".add.s32", ".min.u32", ".min.s32", ".max.u32",
                                    ".max.s32", ".and.b32", ".or.b32", ".xor.b32"}) {
         const Lanes a = random_lanes(random, ~0u);
-        const Made made = run(apart + form + " %d, %a, 0xffffff80; bra DONE; LOW: redux.sync" +
-                                  form + " %d, %a, 0x7f; DONE:",
-                              a);
+        const WarpMade made = run(apart + form + " %d, %a, 0xffffff80; bra DONE; LOW: redux.sync" +
+                                      form + " %d, %a, 0x7f; DONE:",
+                                  a);
         ASSERT_FALSE(made.fault) << made.fault->text();
         for (uint32_t lane = 0; lane < 32; ++lane) {
             const bool is_signed = form.ends_with("s32");
@@ -187,7 +187,7 @@ TEST(WarpOps, ReductionsTakeTheLanesNamed) {
 }
 
 TEST(WarpOps, OneLaneIsElectedOfThoseNamed) {
-    const Made made =
+    const WarpMade made =
         run("setp.lt.u32 %s, %t, 11; @%s bra LOW; elect.sync %d|%p, 0xfffff800; "
             "bra DONE; LOW: elect.sync %d|%p, 0x7ff; DONE: selp.b32 %e, 1, 0, %p;",
             Lanes(32, 0));
@@ -204,7 +204,7 @@ TEST(WarpOps, OneLaneIsElectedOfThoseNamed) {
 }
 
 TEST(WarpOps, ActiveLanesAreThoseOfThePath) {
-    const Made made =
+    const WarpMade made =
         run("and.b32 %e, %t, 2; setp.ne.u32 %s, %e, 0; @%s bra ODD; activemask.b32 "
             "%d; bra DONE; ODD: activemask.b32 %d; DONE:",
             Lanes(32, 0));
@@ -216,7 +216,7 @@ TEST(WarpOps, ActiveLanesAreThoseOfThePath) {
 TEST(WarpOps, MatricesAreTransposedInRegisters) {
     std::mt19937 random(5);
     const Lanes a = random_lanes(random, ~0u);
-    const Made made = run("movmatrix.sync.aligned.m8n8.trans.b16 %d, %a;", a);
+    const WarpMade made = run("movmatrix.sync.aligned.m8n8.trans.b16 %d, %a;", a);
     ASSERT_FALSE(made.fault) << made.fault->text();
     // Lane 4 r + c / 2 holds (r, c) in half c % 2.
     const auto at = [](const Lanes& lanes, uint32_t r, uint32_t c) {
