@@ -114,7 +114,6 @@ TEST_F(DenseBackwardOnCuda, PackedSequencesOfShorterKeys) {
     spec.kv_len_of_run = {33, 7, 66};
     spec.batch = 3;
     spec.causal = true;
-    spec.f32_output = true;
     expect_near(spec);
 }
 
