@@ -14,7 +14,7 @@ mode_of_run=$FATTN_TEST_MODE
 # (native/notes/0028-test-seeds.md).
 export FATTN_TEST_MODE
 
-# reduce_samples: for legs whose programs run many times slower than the release build: an eighth of the sample, and in full
+# reduce_samples: for legs whose programs run many times slower than the release build: a sixteenth of the sample, and in full
 # mode the sample.
 reduce_samples() {
     if [[ $FATTN_TEST_MODE == full ]]; then FATTN_TEST_MODE=sampled; else FATTN_TEST_MODE=reduced; fi

@@ -9,7 +9,7 @@ namespace fattn::test {
 
 namespace {
 
-constexpr int kReduction = 8;
+constexpr int kReduction = 16;
 
 bool environment_is(const char* variable, const char* wanted) {
     const char* value = std::getenv(variable);

@@ -13,7 +13,7 @@ struct Sampling {
     int count;
 };
 
-/// FATTN_TEST_MODE=full runs all instead of a sample, reduced an eighth of it, for programs that
+/// FATTN_TEST_MODE=full runs all instead of a sample, reduced a sixteenth of it, for programs that
 /// run slowly (emulated, sanitized). FATTN_TEST_SEED and FATTN_TEST_COUNT say which and how many,
 /// so a problem named in a failure runs alone with its seed and a count of 1. Printed, so that any
 /// run can be repeated.
