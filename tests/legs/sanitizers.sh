@@ -13,8 +13,8 @@ fixed_addresses=(setarch "$(uname -m)" -R)
 export ASAN_OPTIONS=allocator_may_return_null=1:quarantine_size_mb=16 UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=allocator_may_return_null=1:halt_on_error=1:die_after_fork=0
 # Left out: results that are wrong on purpose, which comparers judge, and what threads change, which is the next variant's.
-# And NVRTC's compilation of every kernel and random problems on the virtual GPU: minutes of work that is not the library's.
-export GTEST_FILTER='-*/Wrong*:Wrong*:*DoNotDependOnThreads*:Nvrtc.EveryDeviceSource*:*OnCuda.Random*'
+# And NVRTC's compilation of every kernel and long problems on the virtual GPU: minutes of work that is not the library's.
+export GTEST_FILTER='-*/Wrong*:Wrong*:*DoNotDependOnThreads*:Nvrtc.EveryDeviceSource*:*OnCuda.Random*:*OnCuda.Capped*:*OnCuda.LargeHeadDims*'
 # Random problems and laws run on the vector target alone: the loops are the same text for every target, and the tests of
 # the cpu room run both.
 check "build asan" cmake --build .build/native/release --target tests_asan || finish
