@@ -9,14 +9,14 @@
 namespace fattn::reference {
 namespace {
 
-using StateRow = std::vector<double>;
-using Rows = std::vector<StateRow>;
+using TokenRow = std::vector<double>;
+using Rows = std::vector<TokenRow>;
 
 /// Rows of one head of a tensor.
 Rows load_rows(const TensorLayout& layout, const void* data, int64 b, int64 h) {
     Rows rows;
     for (int64 t = 0; t < layout.shape[2]; ++t) {
-        StateRow row;
+        TokenRow row;
         for (int64 d = 0; d < layout.shape[3]; ++d) {
             row.push_back(load(layout.dtype, data, layout.row(b, h, t) + d * layout.strides[3]));
         }
@@ -28,7 +28,7 @@ Rows load_rows(const TensorLayout& layout, const void* data, int64 b, int64 h) {
 /// A state [rows, columns]: what tokens leave behind.
 struct State {
     int64 columns;
-    StateRow values;
+    TokenRow values;
 
     State(int64 num_rows, int64 num_columns, const float* from = nullptr)
         : columns(num_columns), values(static_cast<std::size_t>(num_rows * num_columns)) {
@@ -39,32 +39,32 @@ struct State {
         for (double& x : values) x *= factor;
     }
     /// += x y^T
-    void add(const StateRow& x, const StateRow& y) {
+    void add(const TokenRow& x, const TokenRow& y) {
         for (std::size_t a = 0; a < x.size(); ++a)
             for (std::size_t b = 0; b < y.size(); ++b) values[a * y.size() + b] += x[a] * y[b];
     }
     /// x^T S
-    StateRow times_left(const StateRow& x) const {
-        StateRow y(static_cast<std::size_t>(columns));
+    TokenRow times_left(const TokenRow& x) const {
+        TokenRow y(static_cast<std::size_t>(columns));
         for (std::size_t a = 0; a < x.size(); ++a)
             for (std::size_t b = 0; b < y.size(); ++b) y[b] += x[a] * values[a * y.size() + b];
         return y;
     }
     /// S y
-    StateRow times_right(const StateRow& y) const {
-        StateRow x(values.size() / y.size());
+    TokenRow times_right(const TokenRow& y) const {
+        TokenRow x(values.size() / y.size());
         for (std::size_t a = 0; a < x.size(); ++a)
             for (std::size_t b = 0; b < y.size(); ++b) x[a] += values[a * y.size() + b] * y[b];
         return x;
     }
 };
 
-void add_to(StateRow& sum, const StateRow& x) {
+void add_to(TokenRow& sum, const TokenRow& x) {
     for (std::size_t n = 0; n < sum.size(); ++n) sum[n] += x[n];
 }
 
 /// One query head of one batch entry as features.
-struct StateHead {
+struct LinearHead {
     Rows x_q, x_k;     // rows of q and k as given
     Rows q, k;         // their features
     Rows v;            // values, with a further 1 when results are normalised
@@ -78,30 +78,30 @@ struct StateHead {
 };
 
 template <class Args>
-StateHead load_head(const LightningProblem& problem, const Args& args, int64 b, int64 h) {
+LinearHead load_head(const LightningProblem& problem, const Args& args, int64 b, int64 h) {
     const int64 kv_head = h * problem.num_kv_heads / problem.num_q_heads;
-    StateHead head{.x_q = load_rows(problem.q, args.q, b, h),
-                   .x_k = load_rows(problem.k, args.k, b, kv_head),
-                   .q = {},
-                   .k = {},
-                   .v = load_rows(problem.v, args.v, b, kv_head),
-                   .remaining = std::exp(-static_cast<double>(args.slopes[h])),
-                   .causal = problem.causal,
-                   .len = problem.len,
-                   .num_rows = problem.state_rows(),
-                   .num_columns = problem.state_columns()};
-    for (const StateRow& x : head.x_q) head.q.push_back(features(problem.map, x));
-    for (const StateRow& x : head.x_k) head.k.push_back(features(problem.map, x));
+    LinearHead head{.x_q = load_rows(problem.q, args.q, b, h),
+                    .x_k = load_rows(problem.k, args.k, b, kv_head),
+                    .q = {},
+                    .k = {},
+                    .v = load_rows(problem.v, args.v, b, kv_head),
+                    .remaining = std::exp(-static_cast<double>(args.slopes[h])),
+                    .causal = problem.causal,
+                    .len = problem.len,
+                    .num_rows = problem.state_rows(),
+                    .num_columns = problem.state_columns()};
+    for (const TokenRow& x : head.x_q) head.q.push_back(features(problem.map, x));
+    for (const TokenRow& x : head.x_k) head.k.push_back(features(problem.map, x));
     if (problem.normalize)
-        for (StateRow& v : head.v) v.push_back(1.0);
+        for (TokenRow& v : head.v) v.push_back(1.0);
     return head;
 }
 
 /// sum over u of weight(t, u) (left_t . right_u) value_u + what a state before token 0 adds, for
 /// every t: over u <= t, and over u > t as well when not causal. state is left as it is after the
 /// last token.
-Rows sum_over_tokens(const StateHead& head, const Rows& left, const Rows& right, const Rows& values,
-                     State* state) {
+Rows sum_over_tokens(const LinearHead& head, const Rows& left, const Rows& right,
+                     const Rows& values, State* state) {
     Rows sums;
     for (int64 t = 0; t < head.len; ++t) {
         const auto at = static_cast<std::size_t>(t);
@@ -126,16 +126,16 @@ const float* state_of(const float* states, const LightningProblem& problem, int6
 }
 
 /// Rows of num / den with the sum of weights den as last column of sums; 0 where den is.
-StateRow normalised(const StateRow& sums) {
-    StateRow o(sums.begin(), sums.end() - 1);
+TokenRow normalised(const TokenRow& sums) {
+    TokenRow o(sums.begin(), sums.end() - 1);
     for (double& x : o) x = sums.back() == 0 ? 0 : x / sums.back();
     return o;
 }
 
 /// Gradient of sums from that of normalised(sums).
-StateRow normalised_backward(const StateRow& sums, const StateRow& d_o, QuotientTerms terms) {
+TokenRow normalised_backward(const TokenRow& sums, const TokenRow& d_o, QuotientTerms terms) {
     const double den = sums.back();
-    StateRow d_sums(sums.size());
+    TokenRow d_sums(sums.size());
     if (den == 0) return d_sums;
     for (std::size_t c = 0; c < d_o.size(); ++c) {
         if (terms != QuotientTerms::kDenominator) d_sums[c] = d_o[c] / den;
@@ -144,7 +144,7 @@ StateRow normalised_backward(const StateRow& sums, const StateRow& d_o, Quotient
     return d_sums;
 }
 
-void store_sum(const StateRow& x, std::vector<double>* sums, int64 at) {
+void store_sum(const TokenRow& x, std::vector<double>* sums, int64 at) {
     for (std::size_t d = 0; d < x.size(); ++d) (*sums)[static_cast<std::size_t>(at) + d] += x[d];
 }
 
@@ -228,10 +228,10 @@ LightningOutput lightning_forward(const LightningProblem& problem,
     LightningOutput out;
     for (int64 b = 0; b < problem.batch; ++b) {
         for (int64 h = 0; h < problem.num_q_heads; ++h) {
-            const StateHead head = load_head(problem, args, b, h);
+            const LinearHead head = load_head(problem, args, b, h);
             State state(head.num_rows, head.num_columns,
                         state_of(args.initial_state, problem, b, h));
-            for (const StateRow& sums : sum_over_tokens(head, head.q, head.k, head.v, &state)) {
+            for (const TokenRow& sums : sum_over_tokens(head, head.q, head.k, head.v, &state)) {
                 for (const double x : problem.normalize ? normalised(sums) : sums)
                     out.o.push_back(x * static_cast<double>(problem.result_scale()));
             }
@@ -250,7 +250,7 @@ LightningGradients lightning_backward(const LightningProblem& problem,
                            .d_initial_state = {}};
     for (int64 b = 0; b < problem.batch; ++b) {
         for (int64 h = 0; h < q_heads; ++h) {
-            const StateHead head = load_head(problem, args, b, h);
+            const LinearHead head = load_head(problem, args, b, h);
             Rows d_sums = load_rows(problem.d_o, args.d_o, b, h);
             if (problem.normalize) {
                 State state(head.num_rows, head.num_columns,
@@ -259,7 +259,7 @@ LightningGradients lightning_backward(const LightningProblem& problem,
                 for (std::size_t t = 0; t < sums.size(); ++t)
                     d_sums[t] = normalised_backward(sums[t], d_sums[t], terms);
             }
-            for (StateRow& row : d_sums)
+            for (TokenRow& row : d_sums)
                 for (double& x : row) x *= static_cast<double>(problem.result_scale());
 
             // d_q meets the states of the forward direction, and those of later tokens.

@@ -1,4 +1,4 @@
-// LightningResults of linear attention are a function of the problem alone: the same bits for any
+// Results of linear attention are a function of the problem alone: the same bits for any
 // thread count, run and batch.
 #include <gtest/gtest.h>
 

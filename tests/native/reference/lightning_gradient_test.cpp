@@ -41,7 +41,7 @@ double difference(const LightningCase& c, Tensor& input, const int64 (&at)[4], d
 }
 
 /// Differences over every element of an input. Two steps together cancel the third derivative,
-/// which a lightning_small sum of weights makes large.
+/// which a small sum of weights makes large.
 void expect_gradient(const char* name, const LightningCase& c, Tensor& input,
                      const std::vector<double>& gradient) {
     constexpr double kStep = 0x1p-12;

@@ -3,15 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdint>
+#include "cuda/host/launch_parts.h"
 
 namespace fattn::cuda {
 namespace {
-
-constexpr int64 kSharedBytesOfEveryGpu = 99 * 1024;
-
-/// An address that is only looked at.
-void* address(std::uintptr_t at) { return reinterpret_cast<void*>(at); }
 
 DenseProblem problem_of(DType dtype, int64 head_dim) {
     DenseProblem p{};

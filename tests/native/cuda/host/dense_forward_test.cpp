@@ -3,16 +3,12 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdint>
 #include <string>
+
+#include "cuda/host/launch_parts.h"
 
 namespace fattn::cuda {
 namespace {
-
-constexpr int64 kDenseSharedBytesOfEveryGpu = 99 * 1024;
-
-/// An dense_address that is only looked at.
-void* dense_address(std::uintptr_t at) { return reinterpret_cast<void*>(at); }
 
 DenseProblem dense_problem_of(DType dtype, int64 head_dim) {
     DenseProblem p{};
@@ -34,10 +30,10 @@ DenseProblem dense_problem_of(DType dtype, int64 head_dim) {
 
 DenseForwardArgs aligned_args() {
     DenseForwardArgs args{};
-    args.q = dense_address(0x1000);
-    args.k = dense_address(0x2000);
-    args.v = dense_address(0x3000);
-    args.o = dense_address(0x4000);
+    args.q = address(0x1000);
+    args.k = address(0x2000);
+    args.v = address(0x3000);
+    args.o = address(0x4000);
     return args;
 }
 
@@ -92,7 +88,7 @@ TEST(DenseForward, F32HasGeneralKeysAlone) {
 
 TEST(DenseForward, RowsThatStartAnywhereTakeTheGeneralKey) {
     DenseForwardArgs args = aligned_args();
-    args.v = dense_address(0x3002);
+    args.v = address(0x3002);
     const ForwardLaunch pointer = dense_forward_launch(dense_problem_of(DType::kBF16, 64), args);
     EXPECT_EQ(pointer.key.features, Features::kGeneral);
     EXPECT_TRUE(pointer.params.wide.k);
@@ -149,7 +145,7 @@ TEST(DenseForward, EveryTileFitsTheSharedMemoryOfEveryGpu) {
         for (const int32 head_dim : kHeadDims) {
             for (const Features features : {Features::kGeneral, Features::kLean}) {
                 const ForwardKey key{dtype, head_dim, features};
-                EXPECT_LE(key.tile().shared_bytes(), kDenseSharedBytesOfEveryGpu) << key.name();
+                EXPECT_LE(key.tile().shared_bytes(), kSharedBytesOfEveryGpu) << key.name();
             }
         }
     }
