@@ -23,13 +23,6 @@ __device__ inline float load_number(DType dtype, const void* data, int64 at) {
     return to_float(static_cast<const bf16*>(data)[at]);
 }
 
-/// d_o as the gradients' kernels see it: rounded where the other tensors have 16 bits.
-__device__ inline float as_seen(DType tensors, float x) {
-    if (tensors == DType::kF16) return to_float(to_f16(x));
-    if (tensors == DType::kBF16) return to_float(to_bf16(x));
-    return x;
-}
-
 /// The terms of one row a warp: shift from its LSE, delta = sum of o * d_o - d_lse.
 __device__ inline void find_row_terms(const BackwardRowsParams& params) {
     const DenseProblem& p = params.problem;
@@ -45,10 +38,11 @@ __device__ inline void find_row_terms(const BackwardRowsParams& params) {
     const int64 d_o_row = p.d_o.row(b, head, token);
     const uint32 lane = thread % prim::kWarpSize;
     float sum = 0.0F;
+#pragma unroll 1
     for (int64 d = lane; d < p.head_dim_v; d += prim::kWarpSize) {
         const float d_o = load_number(p.d_o.dtype, params.args.d_o, d_o_row + d * p.d_o.strides[3]);
         const float o = load_number(p.o.dtype, params.args.o, o_row + d * p.o.strides[3]);
-        sum = fattn::fma(o, as_seen(p.q.dtype, d_o), sum);
+        sum = fattn::fma(o, d_o, sum);
     }
 #pragma unroll
     for (uint32 mask = 16; mask > 0; mask /= 2) sum += prim::shuffle_xor(sum, mask);

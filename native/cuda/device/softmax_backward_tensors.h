@@ -43,15 +43,11 @@ class BackwardTensors {
     }
     __device__ HeadRows d_o(const Sequence& s, int32 head) const {
         const int64 at = problem_.d_o.row(s.batch_idx, head, s.q_begin);
-        return d_o(start(params_.args.d_o, at, rounds_d_o() ? sizeof(float) : kBytes), s.q_len);
+        return d_o(start(params_.args.d_o, at, kBytes), s.q_len);
     }
     __device__ HeadRows d_o(const uint8* base, int64 num_tokens) const {
-        return {base,
-                params_.token_bytes.d_o,
-                narrow<int32>(num_tokens),
-                bytes(problem_.head_dim_v),
-                params_.wide.d_o,
-                rounds_d_o()};
+        return {base, params_.token_bytes.d_o, narrow<int32>(num_tokens),
+                bytes(problem_.head_dim_v), params_.wide.d_o};
     }
     /// Null with sigmoid weights.
     __device__ const RowTerms* terms(const Sequence& s, int32 head) const {
@@ -68,10 +64,6 @@ class BackwardTensors {
     }
     /// Of a row of a tile.
     __device__ static int32 bytes(int64 head_dim) { return narrow<int32>(head_dim * kBytes); }
-    /// Whether d_o is of f32 and the other tensors are not.
-    __device__ bool rounds_d_o() const {
-        return sizeof(Element) != 4 && problem_.d_o.dtype == DType::kF32;
-    }
 
     const SoftmaxBackwardParams& params_;
     const DenseProblem& problem_;

@@ -40,7 +40,6 @@ struct HeadRows {
     int32 num_tokens;   // rows from here on are not read, and become 0 in a tile
     int32 row_bytes;    // beyond them a row of a tile is 0
     bool wide;          // rows start at multiples of 16 bytes
-    bool f32 = false;   // holds f32 for a tile of 16-bit numbers, which are rounded
 };
 
 /// Keys in pages: token j is row j % page_size of page table[j / page_size].
@@ -72,19 +71,6 @@ __device__ inline prim::Words load_narrow(const uint8* g_from, int32 num_bytes) 
     for (int32 n = 0; n < 16 / kBytes; ++n) {
         if (n * kBytes < num_bytes) {
             words[n * kBytes / 4] |= stored_bits(elements[n]) << (n * kBytes % 4 * 8);
-        }
-    }
-    return {words[0], words[1], words[2], words[3]};
-}
-
-/// The same of a row of f32 numbers, rounded to a 16-bit type.
-template <class Element>
-__device__ inline prim::Words load_rounded(const float* g_from, int32 num_bytes) {
-    uint32 words[4] = {};
-#pragma unroll
-    for (int32 n = 0; n < 8; ++n) {
-        if (n * 2 < num_bytes) {
-            words[n / 2] |= prim::pack(Element{}, g_from[n], 0.0F) << (n % 2 * 16);
         }
     }
     return {words[0], words[1], words[2], words[3]};
@@ -129,8 +115,8 @@ __device__ inline void load_whole_rows(uint32 s_tile, const HeadRows& rows, int3
     }
 }
 
-/// The same for any rows: those that do not exist become 0. With kAnyPlace they may start anywhere,
-/// be of f32 or lie in pages; what is not copied as it is arrives at once.
+/// The same for any rows: those that do not exist become 0. With kAnyPlace they may start anywhere
+/// or lie in pages; what is not copied as it is arrives at once.
 template <class Element, class Tile, int kRows, int kThreads, bool kAnyPlace>
 __device__ inline void load_any_rows(uint32 s_tile, const HeadRows& rows, const HeadPages& pages,
                                      int32 first) {
@@ -152,13 +138,6 @@ __device__ inline void load_any_rows(uint32 s_tile, const HeadRows& rows, const 
             const int32 num_bytes = exists ? inside : 0;
             const uint32 s_to =
                 s_tile + Tile::at(static_cast<uint32>(row), static_cast<uint32>(share.chunk + c));
-            if constexpr (kAnyPlace && sizeof(Element) == 2) {
-                if (rows.f32) {
-                    const auto* g_from = reinterpret_cast<const float*>(g_row + 2 * byte);
-                    prim::store_shared_16(s_to, load_rounded<Element>(g_from, num_bytes));
-                    continue;
-                }
-            }
             if (!kAnyPlace || rows.wide) {
                 prim::copy_async_16(s_to, g_row + byte, num_bytes);
             } else {
@@ -174,7 +153,7 @@ template <class Element, class Tile, int kRows, int kThreads, bool kAnyPlace, cl
 __device__ inline void load_rows(uint32 s_tile, const HeadRows& rows, int32 first,
                                  const FindPages& find_pages) {
     const bool whole = first + kRows <= rows.num_tokens && rows.row_bytes == Tile::kRowBytes &&
-                       (!kAnyPlace || (rows.wide && !rows.f32 && rows.base != nullptr));
+                       (!kAnyPlace || (rows.wide && rows.base != nullptr));
     if (whole) {
         load_whole_rows<Tile, kRows, kThreads>(s_tile, rows, first);
     } else if constexpr (kAnyPlace) {
