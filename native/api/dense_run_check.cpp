@@ -9,7 +9,7 @@ constexpr uint32 kKnownArgsFlags = 2 * static_cast<uint32>(FATTN_DENSE_ARGS_ACCU
 /// Keeps sums of positions within 63 bits.
 constexpr int64 kMaxPositionOffset = int64{1} << 40;
 
-Status check_args_flags(uint32 flags, const DenseProblem& p, bool on_host) {
+Status check_args_flags(uint32 flags, bool on_host) {
     if (const uint32 unknown = flags & ~kKnownArgsFlags; unknown != 0) {
         return unsupported(text("args->flags hold unknown bits (", unknown,
                                 "); this library knows ", kKnownArgsFlags));
@@ -24,17 +24,6 @@ Status check_args_flags(uint32 flags, const DenseProblem& p, bool on_host) {
                             "; FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE and "
                             "FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE are for CUDA plans, on the CPU "
                             "allowed is 0"));
-    }
-    if ((flags & FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE) != 0) {
-        return unsupported(
-            "args->flags hold FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE, which no kernel of this version "
-            "does");
-    }
-    const bool has_lengths = p.varlen || p.has_kv_len;
-    if (!on_host && has_lengths && (flags & FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE) == 0) {
-        return unsupported(
-            "args->flags lack FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE; CUDA runs of this version take "
-            "cu_seqlens and kv_len from device memory");
     }
     return {};
 }
@@ -68,42 +57,71 @@ Status check_cu_seqlens(const char* name, const int32* starts, int64 num_seqs, i
     return {};
 }
 
-template <class Args>
-Status check_kv_len(const DenseProblem& p, const Args& args) {
+/// starts_k may be null, where the keys are not packed.
+Status check_kv_len(const DenseProblem& p, const int32* lengths, const int32* starts_k) {
     for (int64 b = 0; b < p.batch; ++b) {
         int64 capacity = p.kv_len;
-        if (args.cu_seqlens_k != nullptr) {
-            capacity = int64{args.cu_seqlens_k[b + 1]} - args.cu_seqlens_k[b];
-        }
-        if (args.kv_len[b] < 0 || args.kv_len[b] > capacity) {
+        if (starts_k != nullptr) capacity = int64{starts_k[b + 1]} - starts_k[b];
+        if (lengths[b] < 0 || lengths[b] > capacity) {
             return invalid(
-                text("args->kv_len[", b, "] is ", args.kv_len[b], "; allowed are 0 to ", capacity));
+                text("args->kv_len[", b, "] is ", lengths[b], "; allowed are 0 to ", capacity));
         }
     }
     return {};
 }
 
 /// Every page that holds one of the keys of its sequence.
-Status check_block_table(const DenseProblem& p, const fattn_dense_forward_args& args) {
+Status check_block_table(const DenseProblem& p, const int32* table, const int32* lengths) {
     for (int64 b = 0; b < p.batch; ++b) {
-        const int32* pages = args.block_table + b * p.max_pages_per_seq;
-        const int64 num_pages = ceil_div<int64>(args.kv_len[b], p.page_size);
+        const int32* pages = table + b * p.max_pages_per_seq;
+        const int64 num_pages = ceil_div<int64>(lengths[b], p.page_size);
         for (int64 i = 0; i < num_pages; ++i) {
             if (pages[i] < 0 || pages[i] >= p.num_pages) {
                 return invalid(text("args->block_table[", b, "][", i, "] is ", pages[i],
-                                    "; allowed are 0 to ", p.num_pages - 1, " for the ",
-                                    args.kv_len[b], " keys of this sequence"));
+                                    "; allowed are 0 to ", p.num_pages - 1, " for the ", lengths[b],
+                                    " keys of this sequence"));
             }
         }
     }
     return {};
 }
 
+/// Contents of the lengths of a run, null where they are absent or not looked at.
+struct ReadLengths {
+    const int32* starts_q = nullptr;
+    const int32* starts_k = nullptr;
+    const int32* kv_len = nullptr;
+};
+
+/// Reads the lengths where they can be read, and checks them.
+template <class Args>
+Status check_lengths(const DenseProblem& p, const Args& args, RunMemoryChecker* memory,
+                     ReadLengths* read) {
+    const char* const q_name = "args->cu_seqlens_q";
+    const char* const k_name = "args->cu_seqlens_k";
+    FATTN_RETURN_IF_ERROR(memory->lengths(q_name, args.cu_seqlens_q, p.batch + 1, &read->starts_q));
+    FATTN_RETURN_IF_ERROR(memory->lengths(k_name, args.cu_seqlens_k, p.batch + 1, &read->starts_k));
+    FATTN_RETURN_IF_ERROR(memory->lengths("args->kv_len", args.kv_len, p.batch, &read->kv_len));
+    if (read->starts_q != nullptr) {
+        FATTN_RETURN_IF_ERROR(
+            check_cu_seqlens(q_name, read->starts_q, p.batch, p.q.shape[2], p.q_len));
+    }
+    if (read->starts_k != nullptr) {
+        FATTN_RETURN_IF_ERROR(
+            check_cu_seqlens(k_name, read->starts_k, p.batch, p.k.shape[2], p.kv_len));
+    }
+    return read->kv_len == nullptr ? Status() : check_kv_len(p, read->kv_len, read->starts_k);
+}
+
 /// What forward and backward have in common: inputs of the scores, lengths and positions.
 template <class Args>
-Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker* memory) {
+Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker* memory,
+                    ReadLengths* lengths) {
     const DenseProblem& p = plan.problem;
-    FATTN_RETURN_IF_ERROR(check_args_flags(args.flags, p, memory->on_host()));
+    FATTN_RETURN_IF_ERROR(check_args_flags(args.flags, memory->on_host()));
+    const bool lengths_on_device = (args.flags & FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE) != 0;
+    memory->set_indices(!memory->on_host() && !lengths_on_device && (p.varlen || p.has_kv_len),
+                        (args.flags & FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE) != 0);
     if (args.program_parameters != nullptr || args.program_parameter_bytes != 0) {
         return unsupported(
             "args->program_parameters is given; programs are reserved for a later "
@@ -134,31 +152,22 @@ Status check_common(const CheckedDense& plan, const Args& args, RunMemoryChecker
     if (p.varlen) {
         FATTN_RETURN_IF_ERROR(
             memory->need_array("args->cu_seqlens_q", args.cu_seqlens_q, p.batch + 1, Role::kInput));
-        if (memory->on_host()) {
-            FATTN_RETURN_IF_ERROR(check_cu_seqlens("args->cu_seqlens_q", args.cu_seqlens_q, p.batch,
-                                                   p.q.shape[2], p.q_len));
-        }
     } else {
         FATTN_RETURN_IF_ERROR(reject("args->cu_seqlens_q", args.cu_seqlens_q, no_varlen));
     }
     if (p.varlen && !p.paged) {
         FATTN_RETURN_IF_ERROR(
             memory->need_array("args->cu_seqlens_k", args.cu_seqlens_k, p.batch + 1, Role::kInput));
-        if (memory->on_host()) {
-            FATTN_RETURN_IF_ERROR(check_cu_seqlens("args->cu_seqlens_k", args.cu_seqlens_k, p.batch,
-                                                   p.k.shape[2], p.kv_len));
-        }
     } else {
         FATTN_RETURN_IF_ERROR(
             reject("args->cu_seqlens_k", args.cu_seqlens_k,
                    p.paged ? "the keys are paged, kv_len gives their lengths" : no_varlen));
     }
-    if (!p.has_kv_len) {
-        return reject("args->kv_len", args.kv_len,
-                      "the plan was made without FATTN_DENSE_HAS_KV_LEN");
-    }
-    FATTN_RETURN_IF_ERROR(memory->need_array("args->kv_len", args.kv_len, p.batch, Role::kInput));
-    return memory->on_host() ? check_kv_len(p, args) : Status();
+    FATTN_RETURN_IF_ERROR(
+        p.has_kv_len ? memory->need_array("args->kv_len", args.kv_len, p.batch, Role::kInput)
+                     : reject("args->kv_len", args.kv_len,
+                              "the plan was made without FATTN_DENSE_HAS_KV_LEN"));
+    return check_lengths(p, args, memory, lengths);
 }
 
 /// Elements of lse: one for every query row.
@@ -169,7 +178,8 @@ int64 num_rows(const DenseProblem& p) { return p.q.shape[0] * p.q.shape[1] * p.q
 Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_args& given,
                            RunMemoryChecker* memory, DenseForwardArgs* out) {
     const DenseProblem& p = plan.problem;
-    FATTN_RETURN_IF_ERROR(check_common(plan, given, memory));
+    ReadLengths lengths;
+    FATTN_RETURN_IF_ERROR(check_common(plan, given, memory, &lengths));
     if (given.k_scale != nullptr || given.v_scale != nullptr) {
         return unsupported(
             "args->k_scale or v_scale is given; quantised caches are reserved for a "
@@ -178,7 +188,12 @@ Status check_dense_forward(const CheckedDense& plan, const fattn_dense_forward_a
     if (p.paged) {
         FATTN_RETURN_IF_ERROR(memory->need_array("args->block_table", given.block_table,
                                                  p.batch * p.max_pages_per_seq, Role::kInput));
-        if (memory->on_host()) FATTN_RETURN_IF_ERROR(check_block_table(p, given));
+        const int32* pages = nullptr;
+        FATTN_RETURN_IF_ERROR(memory->indices("args->block_table", given.block_table,
+                                              p.batch * p.max_pages_per_seq, &pages));
+        if (pages != nullptr && lengths.kv_len != nullptr) {
+            FATTN_RETURN_IF_ERROR(check_block_table(p, pages, lengths.kv_len));
+        }
     } else {
         FATTN_RETURN_IF_ERROR(reject("args->block_table", given.block_table,
                                      "the plan was made without FATTN_DENSE_PAGED"));
@@ -217,7 +232,8 @@ Status check_dense_backward(const CheckedDense& plan, const fattn_dense_backward
             "a backward run was asked for; the plan was made without "
             "FATTN_DENSE_BACKWARD");
     }
-    FATTN_RETURN_IF_ERROR(check_common(plan, given, memory));
+    ReadLengths lengths;
+    FATTN_RETURN_IF_ERROR(check_common(plan, given, memory, &lengths));
     if (p.weights == Weights::kSoftmax) {
         FATTN_RETURN_IF_ERROR(memory->need("args->o", given.o, p.o, Role::kInput));
         FATTN_RETURN_IF_ERROR(

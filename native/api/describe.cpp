@@ -89,11 +89,27 @@ namespace {
 #define FATTN_FIELDS_fattn_device_options(X) FATTN_HEADER(X) X(cpu_target) X(num_threads)
 #define FATTN_FIELDS_fattn_device_description(X) \
     FATTN_HEADER(X) X(kind) X(index) X(cpu_target) X(cpu_targets_available) X(cpu_targets_built) \
-    X(num_threads) X(name) X(reason)
+    X(num_threads) X(name) X(reason) X(architecture) X(num_multiprocessors) X(memory_bytes) \
+    X(shared_bytes_per_block) X(l2_bytes) X(uuid)
+#define FATTN_FIELDS_fattn_cuda_description(X) \
+    FATTN_HEADER(X) X(driver_version) X(num_devices) X(nvrtc_version) X(num_images) \
+    X(num_cache_entries) X(reserved) X(cache_bytes) X(driver) X(nvrtc) X(cache) X(image_targets) \
+    X(ptx_pack)
+#define FATTN_FIELDS_fattn_compile_args(X) \
+    FATTN_HEADER(X) X(source) X(source_name) X(options) X(num_options) X(header_names) \
+    X(header_texts) X(num_headers) X(expressions) X(num_expressions) X(target) X(log) X(log_bytes)
+#define FATTN_FIELDS_fattn_module_description(X) \
+    FATTN_HEADER(X) X(target) X(ptx) X(cubin) X(cubin_bytes) X(from_cache) X(nvrtc_version)
+#define FATTN_FIELDS_fattn_kernel_description(X) \
+    FATTN_HEADER(X) X(registers) X(static_shared_bytes) X(local_bytes) X(max_threads_per_block) \
+    X(num_parameters) X(reserved)
+#define FATTN_FIELDS_fattn_launch_args(X) \
+    FATTN_HEADER(X) X(grid) X(block) X(cluster) X(dynamic_shared_bytes) X(arguments) \
+    X(argument_bytes) X(num_arguments)
 #define FATTN_FIELDS_fattn_plan_description(X) \
     FATTN_HEADER(X) X(family) X(device_kind) X(forward_workspace_bytes) \
     X(backward_workspace_bytes) X(forward_flops) X(backward_flops) X(forward_kernel) \
-    X(backward_kernel)
+    X(backward_kernel) X(forward_device_workspace_bytes) X(backward_device_workspace_bytes)
 #define FATTN_FIELDS_fattn_schedule_stats(X) \
     FATTN_HEADER(X) X(tile_q) X(tile_kv) X(num_q_tiles) X(num_kv_tiles) X(full_tiles) \
     X(partial_tiles) X(skipped_tiles) X(needed_pairs) X(visited_pairs)
@@ -111,8 +127,10 @@ namespace {
     X(fattn_permuted_block_forward_args) X(fattn_permuted_block_backward_args) \
     X(fattn_s2_problem) X(fattn_s2_forward_args) \
     X(fattn_s2_backward_args) X(fattn_s2_coverage) X(fattn_block_pattern) X(fattn_merge_args) \
-    X(fattn_device_options) X(fattn_device_description) X(fattn_plan_description) \
-    X(fattn_schedule_stats) \
+    X(fattn_device_options) X(fattn_device_description) X(fattn_cuda_description) \
+    X(fattn_compile_args) X(fattn_module_description) X(fattn_kernel_description) \
+    X(fattn_launch_args) \
+    X(fattn_plan_description) X(fattn_schedule_stats) \
     X(fattn_abi_entry) X(fattn_abi_description)
 // clang-format on
 

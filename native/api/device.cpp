@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <mutex>
 
 #include "api/growing.h"
+#include "api/text_field.h"
+#include "api/work.h"
 #include "cpu/backend.h"
 #include "cpu/parallel.h"
 #if defined(FATTN_HAS_CUDA)
@@ -28,13 +31,6 @@ FATTN_SAME_TARGET(NEON, kNeon);
 static_assert(FATTN_PEAK_F32 == static_cast<fattn_peak>(Peak::kF32));
 static_assert(FATTN_PEAK_BF16 == static_cast<fattn_peak>(Peak::kBF16));
 static_assert(FATTN_PEAK_READ == static_cast<fattn_peak>(Peak::kRead));
-
-template <std::size_t N>
-void copy_text(const std::string& from, char (&to)[N]) {
-    const std::size_t length = std::min(from.size(), N - 1);
-    std::memcpy(to, from.data(), length);
-    to[length] = '\0';
-}
 
 Status open_cpu(int32_t index, const fattn_device_options& options, fattn_device** out) {
     if (index != 0) {
@@ -61,6 +57,34 @@ Status open_cpu(int32_t index, const fattn_device_options& options, fattn_device
     return {};
 }
 
+#if defined(FATTN_HAS_CUDA)
+fattn_device* cuda_handle(std::unique_ptr<cuda::CudaBackend> backend) {
+    auto device = std::make_unique<fattn_device>();
+    const cuda::DeviceProperties& properties = backend->device().properties();
+    fattn_device_description& description = device->description;
+    description.kind = FATTN_DEVICE_KIND_CUDA;
+    description.index = properties.ordinal;
+    copy_text(properties.name, description.name);
+    copy_text(backend->reason(), description.reason);
+    description.architecture = properties.architecture;
+    description.num_multiprocessors = properties.num_multiprocessors;
+    description.memory_bytes = properties.total_bytes;
+    description.shared_bytes_per_block = properties.shared_bytes_per_block;
+    description.l2_bytes = properties.l2_bytes;
+    std::copy(std::begin(properties.uuid.bytes), std::end(properties.uuid.bytes),
+              std::begin(description.uuid));
+    device->backend = std::move(backend);
+    return device.release();
+}
+#else
+Status built_without_cuda(const std::string& asked) {
+    return {StatusCode::kDeviceUnavailable,
+            text(asked,
+                 " was asked for; this library was built without its CUDA backend "
+                 "(FATTN_CUDA=OFF)")};
+}
+#endif
+
 Status open_cuda(int32_t index, const fattn_device_options& options,
                  [[maybe_unused]] fattn_device** out) {
     if (options.cpu_target != FATTN_CPU_TARGET_BEST || options.num_threads != 0) {
@@ -70,20 +94,24 @@ Status open_cuda(int32_t index, const fattn_device_options& options,
 #if defined(FATTN_HAS_CUDA)
     std::unique_ptr<cuda::CudaBackend> backend;
     FATTN_RETURN_IF_ERROR(cuda::CudaBackend::open(index, &backend));
-    auto device = std::make_unique<fattn_device>();
-    fattn_device_description& description = device->description;
-    description.kind = FATTN_DEVICE_KIND_CUDA;
-    description.index = index;
-    copy_text(backend->device().properties().name, description.name);
-    copy_text(backend->reason(), description.reason);
-    device->backend = std::move(backend);
-    *out = device.release();
+    *out = cuda_handle(std::move(backend));
     return {};
 #else
-    return {StatusCode::kDeviceUnavailable,
-            text("CUDA device ", index,
-                 " was asked for; this library was built without its CUDA "
-                 "backend (FATTN_CUDA=OFF)")};
+    return built_without_cuda(text("CUDA device ", index));
+#endif
+}
+
+Status attach(void* context, fattn_device** out) {
+    if (out == nullptr) return invalid("device is NULL; a place for the handle is needed");
+    *out = nullptr;
+#if defined(FATTN_HAS_CUDA)
+    std::unique_ptr<cuda::CudaBackend> backend;
+    FATTN_RETURN_IF_ERROR(cuda::CudaBackend::attach(context, &backend));
+    *out = cuda_handle(std::move(backend));
+    return {};
+#else
+    static_cast<void>(context);
+    return built_without_cuda("the device of a CUDA context");
 #endif
 }
 
@@ -153,6 +181,30 @@ Status measure(fattn_device* device, fattn_peak peak, int32_t num_threads, doubl
     return device->backend->measure(static_cast<Peak>(peak), num_threads, seconds, result);
 }
 
+Status write_context(fattn_device* device, void** context) {
+    if (context == nullptr) return invalid("context is NULL; a place for the handle is needed");
+    DeviceWork* work = nullptr;
+    FATTN_RETURN_IF_ERROR(work_of(device, "contexts", &work));
+    *context = work->context();
+    return {};
+}
+
+Status write_memory(fattn_device* device, uint64_t* free_bytes, uint64_t* total_bytes) {
+    DeviceWork* work = nullptr;
+    FATTN_RETURN_IF_ERROR(work_of(device, "figures of device memory", &work));
+    uint64_t free_now = 0, total = 0;
+    FATTN_RETURN_IF_ERROR(work->memory(&free_now, &total));
+    if (free_bytes != nullptr) *free_bytes = free_now;
+    if (total_bytes != nullptr) *total_bytes = total;
+    return {};
+}
+
+Status synchronize(fattn_device* device) {
+    DeviceWork* work = nullptr;
+    FATTN_RETURN_IF_ERROR(work_of(device, "waits for a device", &work));
+    return work->synchronize();
+}
+
 }  // namespace
 
 }  // namespace fattn::api
@@ -168,6 +220,23 @@ fattn_status fattn_device_cpu(fattn_device** device) {
 fattn_status fattn_device_open(fattn_device_kind kind, int32_t index,
                                const fattn_device_options* options, fattn_device** device) {
     return guarded([&] { return fattn::api::open(kind, index, options, device); });
+}
+
+fattn_status fattn_device_attach(void* context, fattn_device** device) {
+    return guarded([&] { return fattn::api::attach(context, device); });
+}
+
+fattn_status fattn_device_context(fattn_device* device, void** context) {
+    return guarded([&] { return fattn::api::write_context(device, context); });
+}
+
+fattn_status fattn_device_memory(fattn_device* device, uint64_t* free_bytes,
+                                 uint64_t* total_bytes) {
+    return guarded([&] { return fattn::api::write_memory(device, free_bytes, total_bytes); });
+}
+
+fattn_status fattn_device_synchronize(fattn_device* device) {
+    return guarded([&] { return fattn::api::synchronize(device); });
 }
 
 fattn_status fattn_device_retain(fattn_device* device) {

@@ -43,11 +43,11 @@ bool same_layout(const TensorLayout& a, const TensorLayout& b) {
 }
 
 /// Parts are too many for one list: each is checked beside the two outputs.
-Status check_part(fattn_device_kind kind, const MergeProblem& p, int64 r) {
+Status check_part(const fattn_device& device, const MergeProblem& p, int64 r) {
     const int64 num_rows = p.o.shape[0] * p.o.shape[1] * p.o.shape[2];
     const std::string o_name = text("args->o_parts[", r, "]");
     const std::string lse_name = text("args->lse_parts[", r, "]");
-    RunMemoryChecker memory(kind, 1);
+    RunMemoryChecker memory(device, 1, nullptr);
     FATTN_RETURN_IF_ERROR(memory.need("args->o", p.out, p.o, Role::kOutput));
     FATTN_RETURN_IF_ERROR(memory.may_array("args->lse", p.lse, num_rows, Role::kOutput));
     // A merge in place reads every row before it writes it.
@@ -90,7 +90,8 @@ Status merge(fattn_device* handle, const fattn_merge_args* given, const fattn_ru
                          .out = args.o,
                          .lse = args.lse};
     FATTN_RETURN_IF_ERROR(read_layouts(args, &problem));
-    for (int64 r = 0; r < args.num_parts; ++r) FATTN_RETURN_IF_ERROR(check_part(kind, problem, r));
+    for (int64 r = 0; r < args.num_parts; ++r)
+        FATTN_RETURN_IF_ERROR(check_part(*device, problem, r));
     return device->backend->merge(problem, options);
 }
 

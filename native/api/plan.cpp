@@ -70,19 +70,22 @@ Status describe(const fattn_plan& plan, fattn_plan_description* out) {
     fattn_plan_description value{};
     value.family = body.family;
     value.device_kind = plan.device->description.kind;
-    value.forward_workspace_bytes = kernel.workspace(Pass::kForward, 0).host;
+    const WorkspaceSize forward = kernel.workspace(Pass::kForward, 0);
+    value.forward_workspace_bytes = forward.host;
+    value.forward_device_workspace_bytes = forward.device;
     value.forward_flops = body.flops(Pass::kForward);
     copy_name(kernel.name(Pass::kForward), value.forward_kernel);
     if (body.has_backward()) {
-        value.backward_workspace_bytes = kernel.workspace(Pass::kBackward, 0).host;
+        const WorkspaceSize backward = kernel.workspace(Pass::kBackward, 0);
+        value.backward_workspace_bytes = backward.host;
+        value.backward_device_workspace_bytes = backward.device;
         value.backward_flops = body.flops(Pass::kBackward);
         copy_name(kernel.name(Pass::kBackward), value.backward_kernel);
     }
     return write_growing(value, "description", "fattn_plan_description", out);
 }
 
-Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, uint64_t* host_bytes,
-                 uint64_t* device_bytes) {
+Status check_pass(const fattn_plan& plan, fattn_pass pass) {
     if (pass > FATTN_PASS_BACKWARD) {
         return invalid(text("pass is ", pass, "; allowed are 0 (forward) and 1 (backward)"));
     }
@@ -90,6 +93,12 @@ Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, u
         return invalid(
             text("pass is 1 (backward); the plan was made without ", plan.body->backward_flag));
     }
+    return {};
+}
+
+Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, uint64_t* host_bytes,
+                 uint64_t* device_bytes) {
+    FATTN_RETURN_IF_ERROR(check_pass(plan, pass));
     if (max_threads < 0) {
         return invalid(text("max_threads is ", max_threads,
                             "; allowed are positive numbers, and 0 for the device's own"));
@@ -98,6 +107,14 @@ Status workspace(const fattn_plan& plan, fattn_pass pass, int32_t max_threads, u
     if (host_bytes != nullptr) *host_bytes = size.host;
     if (device_bytes != nullptr) *device_bytes = size.device;
     return {};
+}
+
+Status prepare(const fattn_plan& plan, fattn_pass pass, void* stream) {
+    FATTN_RETURN_IF_ERROR(check_pass(plan, pass));
+    if (plan.device->description.kind == FATTN_DEVICE_KIND_CPU && stream != nullptr) {
+        return invalid("stream is given; on the CPU it must be NULL, runs are synchronous");
+    }
+    return plan.body->kernel().prepare(static_cast<Pass>(pass), stream);
 }
 
 Status write_stats(const fattn_plan& plan, fattn_schedule_stats* out) {
@@ -146,6 +163,13 @@ fattn_status fattn_plan_workspace(fattn_plan* plan, fattn_pass pass, int32_t max
     return guarded([&] {
         if (plan == nullptr) return invalid("plan is NULL");
         return fattn::api::workspace(*plan, pass, max_threads, host_bytes, device_bytes);
+    });
+}
+
+fattn_status fattn_plan_prepare(fattn_plan* plan, fattn_pass pass, void* stream) {
+    return guarded([&] {
+        if (plan == nullptr) return invalid("plan is NULL");
+        return fattn::api::prepare(*plan, pass, stream);
     });
 }
 

@@ -51,8 +51,9 @@ Status run_plan(const RunKind<Body, Given, Checked>& kind, fattn_plan* handle, c
     FATTN_RETURN_IF_ERROR(read_growing(given, "args", kind.type, &args));
     const fattn_device_kind device_kind = plan->device->description.kind;
     FATTN_RETURN_IF_ERROR(read_run(device_kind, run, &options));
-    RunMemoryChecker memory(device_kind, body->checked.alignment());
+    RunMemoryChecker memory(*plan->device, body->checked.alignment(), options.stream);
     FATTN_RETURN_IF_ERROR(kind.check(body->checked, args, &memory, &checked));
+    options.lengths_on_host = memory.lengths_on_host();
     memory.add_workspace(options.workspace, options.workspace_bytes);
     FATTN_RETURN_IF_ERROR(memory.check_overlaps());
     return ((*body->run_kernel).*kind.run)(checked, options);

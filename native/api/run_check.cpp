@@ -61,6 +61,45 @@ Status reject(const char* name, const void* data, const char* why) {
     return invalid(text(name, " is given; ", why));
 }
 
+void RunMemoryChecker::set_indices(bool lengths_on_host, bool read_back) {
+    lengths_on_host_ = lengths_on_host;
+    reads_back_ = read_back;
+}
+
+Status RunMemoryChecker::lengths(const char* name, const int32* data, int64 count,
+                                 const int32** contents) {
+    if (!lengths_on_host_) return indices(name, data, count, contents);
+    if (data != nullptr && device_.backend->work()->is_device_memory(data)) {
+        return invalid(text(name,
+                            " is device memory; args->flags have to say so for cu_seqlens and "
+                            "kv_len together (..._LENGTHS_ON_DEVICE)"));
+    }
+    *contents = data;
+    return {};
+}
+
+Status RunMemoryChecker::indices(const char* name, const int32* data, int64 count,
+                                 const int32** contents) {
+    *contents = on_host() ? data : nullptr;
+    if (on_host() || !reads_back_ || data == nullptr) return {};
+    return read_back(name, data, count, contents);
+}
+
+Status RunMemoryChecker::read_back(const char* name, const int32* data, int64 count,
+                                   const int32** contents) {
+    DeviceWork* const work = device_.backend->work();
+    const uint64 bytes = static_cast<uint64>(count) * sizeof(int32);
+    std::unique_ptr<DeviceStream> stream;
+    FATTN_RETURN_IF_ERROR(work->borrow_stream(stream_, &stream));
+    FATTN_RETURN_IF_ERROR(work->check_range(data, bytes, name));
+    std::vector<int32>& copy = copies_.emplace_front(static_cast<std::size_t>(count));
+    FATTN_RETURN_IF_ERROR(work->copy(
+        *stream, {.kind = CopyKind::kToHost, .to = copy.data(), .from = data, .bytes = bytes}));
+    FATTN_RETURN_IF_ERROR(stream->synchronize());
+    *contents = copy.data();
+    return {};
+}
+
 Status RunMemoryChecker::add(const char* name, const Region& region, int64 alignment, Role role) {
     const auto address = reinterpret_cast<std::uintptr_t>(region.data);
     if (address % static_cast<std::uintptr_t>(alignment) != 0) {

@@ -3,7 +3,10 @@
 #pragma once
 
 #include <array>
+#include <forward_list>
+#include <vector>
 
+#include "api/device.h"
 #include "api/status.h"
 #include "api/tensor_check.h"
 #include "backend/backend.h"
@@ -19,11 +22,21 @@ class RunMemoryChecker {
   public:
     enum class Role { kInput, kOutput };
 
-    RunMemoryChecker(fattn_device_kind kind, uint32 pointer_alignment)
-        : kind_(kind), pointer_alignment_(pointer_alignment) {}
+    /// stream: that of the run, in which index arrays are read back.
+    RunMemoryChecker(const fattn_device& device, uint32 pointer_alignment, void* stream)
+        : device_(device), pointer_alignment_(pointer_alignment), stream_(stream) {}
 
     /// Whether the pointers are of this process's memory, whose contents can be looked at.
-    bool on_host() const { return kind_ == FATTN_DEVICE_KIND_CPU; }
+    bool on_host() const { return device_.description.kind == FATTN_DEVICE_KIND_CPU; }
+
+    /// What a family's flags say of index arrays: whether lengths lie in host memory beside tensors
+    /// on a device, and whether what lies on the device is to be read back and checked.
+    void set_indices(bool lengths_on_host, bool read_back);
+    bool lengths_on_host() const { return lengths_on_host_; }
+    /// The contents of an array of lengths, or of other indices (which lie where the tensors lie),
+    /// where they can be checked: *contents is null where not. Reading them back waits.
+    Status lengths(const char* name, const int32* data, int64 count, const int32** contents);
+    Status indices(const char* name, const int32* data, int64 count, const int32** contents);
 
     /// A tensor that the run needs, unless it has no elements.
     Status need(const char* name, const void* data, const TensorLayout& layout, Role role);
@@ -46,10 +59,15 @@ class RunMemoryChecker {
     };
 
     Status add(const char* name, const Region& region, int64 alignment, Role role);
+    Status read_back(const char* name, const int32* data, int64 count, const int32** contents);
 
     static constexpr int kMaxEntries = 32;
-    const fattn_device_kind kind_;
+    const fattn_device& device_;
     const uint32 pointer_alignment_;
+    void* const stream_;
+    bool lengths_on_host_ = false;
+    bool reads_back_ = false;
+    std::forward_list<std::vector<int32>> copies_;  // of what was read back
     std::array<Entry, kMaxEntries> entries_{};
     int num_entries_ = 0;
 };

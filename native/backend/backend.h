@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "backend/device_work.h"
 #include "backend/status.h"
 #include "core/lightning.h"
 #include "core/neighborhood.h"
@@ -22,6 +23,7 @@ struct RunOptions {
     void* workspace = nullptr;
     uint64 workspace_bytes = 0;
     const int32* cancel = nullptr;
+    bool lengths_on_host = false;  // of the arguments, on a device with memory of its own; checked
 };
 
 struct WorkspaceSize {
@@ -35,6 +37,9 @@ class Kernel {
   public:
     virtual ~Kernel() = default;
     virtual WorkspaceSize workspace(Pass pass, int max_threads) const = 0;
+    /// Sizes the memory that runs of a pass in this stream take when they bring none; nothing to do
+    /// where that memory grows by itself, or none is needed.
+    virtual Status prepare(Pass /*pass*/, void* /*stream*/) const { return {}; }
     /// Name of the kernel a pass uses, static text.
     virtual const char* name(Pass pass) const = 0;
 };
@@ -105,6 +110,8 @@ class Backend {
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;
+    /// Memory, streams and events; null where the device is the host itself.
+    virtual DeviceWork* work() { return nullptr; }
 };
 
 }  // namespace fattn

@@ -17,6 +17,15 @@ Status no_kernels(const char* what) {
             text(what, " has no CUDA kernel in this version; make the plan on the CPU device")};
 }
 
+Status check_age(const DeviceProperties& properties) {
+    if (properties.architecture >= kOldest) return {};
+    return {StatusCode::kUnsupported,
+            text("CUDA device ", properties.ordinal, " (", properties.name,
+                 ") is of compute capability ", properties.architecture / 10, ".",
+                 properties.architecture % 10, "; the kernels need ", kOldest / 10, ".",
+                 kOldest % 10, " or newer")};
+}
+
 }  // namespace
 
 Status CudaBackend::open(int ordinal, std::unique_ptr<CudaBackend>* backend) {
@@ -24,16 +33,26 @@ Status CudaBackend::open(int ordinal, std::unique_ptr<CudaBackend>* backend) {
     FATTN_CUDA_RETURN_IF_ERROR(process_driver(&driver));
     DeviceProperties properties;
     FATTN_CUDA_RETURN_IF_ERROR(describe_device(*driver, ordinal, &properties));
-    if (properties.architecture < kOldest) {
-        return {StatusCode::kUnsupported,
-                text("CUDA device ", ordinal, " (", properties.name, ") is of compute capability ",
-                     properties.architecture / 10, ".", properties.architecture % 10,
-                     "; the kernels need ", kOldest / 10, ".", kOldest % 10, " or newer")};
-    }
-    ImageOrigins origins;
-    FATTN_CUDA_RETURN_IF_ERROR(process_origins(*driver, &origins));
+    FATTN_CUDA_RETURN_IF_ERROR(check_age(properties));  // before a context is made
     std::shared_ptr<const Device> device;
     FATTN_CUDA_RETURN_IF_ERROR(Device::open(*driver, ordinal, &device));
+    return make(std::move(device), backend);
+}
+
+Status CudaBackend::attach(void* context, std::unique_ptr<CudaBackend>* backend) {
+    const Driver* driver = nullptr;
+    FATTN_CUDA_RETURN_IF_ERROR(process_driver(&driver));
+    std::shared_ptr<const Device> device;
+    FATTN_CUDA_RETURN_IF_ERROR(
+        Device::attach(*driver, static_cast<ContextHandle>(context), &device));
+    FATTN_CUDA_RETURN_IF_ERROR(check_age(device->properties()));
+    return make(std::move(device), backend);
+}
+
+Status CudaBackend::make(std::shared_ptr<const Device> device,
+                         std::unique_ptr<CudaBackend>* backend) {
+    ImageOrigins origins;
+    FATTN_CUDA_RETURN_IF_ERROR(process_origins(device->driver(), &origins));
     backend->reset(new CudaBackend(std::move(device), origins));
     return {};
 }
@@ -58,7 +77,7 @@ Status CudaBackend::supports(const DenseProblem& problem) const {
 
 Status CudaBackend::make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) {
     FATTN_CUDA_RETURN_IF_ERROR(supports(problem));
-    return make_dense_kernel(problem, device_, &store_, kernel);
+    return make_dense_kernel(problem, device_, {&store_, &pool_}, kernel);
 }
 
 TileShape CudaBackend::dense_tiles(const DenseProblem& problem) const {

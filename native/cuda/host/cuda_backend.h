@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "cuda/host/cuda_work.h"
 #include "cuda/runtime/kernel_store.h"
 #include "cuda/runtime/workspace_pool.h"
 
@@ -16,6 +17,8 @@ class CudaBackend final : public Backend {
     /// DEVICE_UNAVAILABLE with the reason where there is no driver or no such GPU; UNSUPPORTED for
     /// one older than compute capability 8.0.
     static Status open(int ordinal, std::unique_ptr<CudaBackend>* backend);
+    /// The GPU of another library's context; null: the calling thread's current one.
+    static Status attach(void* context, std::unique_ptr<CudaBackend>* backend);
 
     const Device& device() const { return *device_; }
     /// What is used, and why something is not, as a sentence for the device's description.
@@ -38,15 +41,22 @@ class CudaBackend final : public Backend {
     Status merge(const MergeProblem& problem, const RunOptions& run) override;
     Status measure(Peak peak, int num_threads, double seconds, double* result) override;
     void trim() override;
+    DeviceWork* work() override { return &work_; }
 
   private:
     CudaBackend(std::shared_ptr<const Device> device, const ImageOrigins& origins)
-        : device_(device), origins_(origins), store_(device, origins), pool_(device) {}
+        : device_(device),
+          origins_(origins),
+          store_(device, origins),
+          pool_(device),
+          work_(device, origins, &pool_) {}
+    static Status make(std::shared_ptr<const Device> device, std::unique_ptr<CudaBackend>* backend);
 
     std::shared_ptr<const Device> device_;
     ImageOrigins origins_;
     KernelStore store_;
     WorkspacePool pool_;
+    CudaWork work_;
 };
 
 }  // namespace fattn::cuda

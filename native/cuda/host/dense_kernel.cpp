@@ -1,12 +1,13 @@
 // Loads the keys of a problem's passes; a run chooses between them and launches.
 #include "cuda/host/dense_kernel.h"
 
-#include <cstdint>
 #include <utility>
 
 #include "backend/text.h"
 #include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
+#include "cuda/host/host_lengths.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/runtime/error.h"
 #include "cuda/runtime/launch.h"
 #include "cuda/runtime/memory.h"
@@ -15,7 +16,6 @@ namespace fattn::cuda {
 namespace {
 
 constexpr unsigned kSmallThreads = 128;  // of the kernels around the gradients
-constexpr std::uintptr_t kWorkspaceAlignment = 64;
 
 /// A forward key with the kernel that was loaded for it.
 struct LoadedKey {
@@ -58,8 +58,9 @@ int64 size_of(const TensorLayout& layout) {
 
 class CudaDenseKernel final : public DenseKernel {
   public:
-    CudaDenseKernel(const DenseProblem& problem, std::shared_ptr<const Device> device)
-        : problem_(problem), device_(std::move(device)) {}
+    CudaDenseKernel(const DenseProblem& problem, std::shared_ptr<const Device> device,
+                    WorkspacePool* pool)
+        : problem_(problem), device_(std::move(device)), pool_(pool) {}
 
     Status load(KernelStore* store) {
         const ForwardKey general = general_key(problem_);
@@ -71,8 +72,11 @@ class CudaDenseKernel final : public DenseKernel {
     }
 
     WorkspaceSize workspace(Pass pass, int) const override {
-        if (pass == Pass::kForward) return {};
-        return {.host = 0, .device = dense_backward_workspace(problem_)};
+        return {.host = 0, .device = lengths_offset(pass) + lengths_workspace(problem_)};
+    }
+
+    Status prepare(Pass pass, void* stream) const override {
+        return prepare_workspace(device_, stream, workspace(pass, 0).device, pool_);
     }
 
     const char* name(Pass pass) const override {
@@ -83,9 +87,12 @@ class CudaDenseKernel final : public DenseKernel {
                                                   : general_.function.name().c_str();
     }
 
-    Status forward(const DenseForwardArgs& args, const RunOptions& run) const override {
+    Status forward(const DenseForwardArgs& given, const RunOptions& run) const override {
         Stream stream;
+        void* workspace = nullptr;
+        DenseForwardArgs args = given;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kForward, stream, run, &workspace, &args));
         FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
         ForwardLaunch launch_of_run = dense_forward_launch(problem_, args);
         if (launch_of_run.num_blocks == 0) return {};
@@ -100,12 +107,14 @@ class CudaDenseKernel final : public DenseKernel {
         return launch(lean ? lean_.function : general_.function, config, stream, arguments);
     }
 
-    Status backward(const DenseBackwardArgs& args, const RunOptions& run) const override {
+    Status backward(const DenseBackwardArgs& given, const RunOptions& run) const override {
         Stream stream;
+        void* workspace = nullptr;
+        DenseBackwardArgs args = given;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kBackward, stream, run, &workspace, &args));
         FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_workspace(run));
-        DenseBackwardRun launches = dense_backward_run(problem_, args, run.workspace);
+        DenseBackwardRun launches = dense_backward_run(problem_, args, workspace);
         for (ZerosLaunch& zeros : launches.zeros) {
             FATTN_CUDA_RETURN_IF_ERROR(
                 launch_small(backward_.zeros, zeros.num_blocks, stream, &zeros.params));
@@ -122,6 +131,25 @@ class CudaDenseKernel final : public DenseKernel {
     }
 
   private:
+    /// Where the lengths of a run lie in its workspace, behind what its kernels use.
+    uint64 lengths_offset(Pass pass) const {
+        if (pass == Pass::kForward) return 0;
+        const uint64 bytes = dense_backward_workspace(problem_);
+        return lengths_workspace(problem_) == 0 ? bytes : ceil_div<uint64>(bytes, 64) * 64;
+    }
+
+    /// Finds the workspace of a run, and puts lengths that lie in host memory there.
+    template <class Args>
+    Status begin(Pass pass, const Stream& stream, const RunOptions& run, void** workspace,
+                 Args* args) const {
+        const uint64 offset = lengths_offset(pass);
+        const uint64 lengths = run.lengths_on_host ? lengths_workspace(problem_) : 0;
+        FATTN_CUDA_RETURN_IF_ERROR(
+            find_workspace(stream, *pool_, run, offset + lengths, workspace));
+        if (lengths == 0) return {};
+        return upload_lengths(stream, problem_, static_cast<char*>(*workspace) + offset, args);
+    }
+
     Status load_backward(KernelStore* store) {
         for (const Side side : {Side::kQueries, Side::kKeys}) {
             FATTN_CUDA_RETURN_IF_ERROR(
@@ -155,23 +183,6 @@ class CudaDenseKernel final : public DenseKernel {
                        .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
                        .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())},
                       stream, arguments);
-    }
-
-    Status check_workspace(const RunOptions& run) const {
-        const uint64 bytes = dense_backward_workspace(problem_);
-        if (bytes == 0) return {};
-        if (run.workspace_bytes < bytes) {
-            return {StatusCode::kWorkspaceTooSmall,
-                    text("run->workspace_bytes is ", run.workspace_bytes,
-                         "; a backward run of this plan needs ", bytes,
-                         " bytes of device memory (fattn_plan_workspace)")};
-        }
-        if (reinterpret_cast<std::uintptr_t>(run.workspace) % kWorkspaceAlignment != 0) {
-            return {StatusCode::kWorkspaceTooSmall,
-                    text("run->workspace is not aligned; its address must be a multiple of ",
-                         kWorkspaceAlignment)};
-        }
-        return check_device_pointer(*device_, run.workspace, "run->workspace");
     }
 
     /// Every array that holds elements has to lie in memory of this device.
@@ -228,6 +239,7 @@ class CudaDenseKernel final : public DenseKernel {
 
     const DenseProblem problem_;
     const std::shared_ptr<const Device> device_;
+    WorkspacePool* const pool_;
     LoadedKey general_{};
     LoadedKey lean_{};
     BackwardFunctions backward_{};
@@ -236,9 +248,9 @@ class CudaDenseKernel final : public DenseKernel {
 }  // namespace
 
 Status make_dense_kernel(const DenseProblem& problem, std::shared_ptr<const Device> device,
-                         KernelStore* store, std::unique_ptr<DenseKernel>* kernel) {
-    auto made = std::make_unique<CudaDenseKernel>(problem, std::move(device));
-    FATTN_CUDA_RETURN_IF_ERROR(made->load(store));
+                         const KernelResources& resources, std::unique_ptr<DenseKernel>* kernel) {
+    auto made = std::make_unique<CudaDenseKernel>(problem, std::move(device), resources.pool);
+    FATTN_CUDA_RETURN_IF_ERROR(made->load(resources.store));
     *kernel = std::move(made);
     return {};
 }

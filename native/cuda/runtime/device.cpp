@@ -93,10 +93,56 @@ Status Device::open(const Driver& driver, int ordinal, std::shared_ptr<const Dev
     return {};
 }
 
+Status Device::attach(const Driver& driver, ContextHandle context,
+                      std::shared_ptr<const Device>* device) {
+    const DriverFunctions& call = driver.call();
+    if (context == nullptr) {
+        FATTN_CUDA_RETURN_IF_ERROR(
+            check(call, call.context_get_current(&context), "asking for the current context"));
+    }
+    if (context == nullptr) {
+        return {StatusCode::kInvalidArgument,
+                "no CUDA context was given, and none is current on this thread"};
+    }
+    // Only a current context can be asked for its device.
+    FATTN_CUDA_RETURN_IF_ERROR(
+        check(call, call.context_push(context), "making the given context current"));
+    DeviceId id = 0;
+    ContextHandle popped = nullptr;
+    const Result found = call.context_get_device(&id);
+    static_cast<void>(call.context_pop(&popped));
+    FATTN_CUDA_RETURN_IF_ERROR(check(call, found, "asking the given context for its device"));
+
+    int count = 0;
+    FATTN_CUDA_RETURN_IF_ERROR(count_devices(driver, &count));
+    for (int ordinal = 0; ordinal < count; ++ordinal) {
+        DeviceId of_ordinal = 0;
+        FATTN_CUDA_RETURN_IF_ERROR(find_device(driver, ordinal, &of_ordinal));
+        if (of_ordinal != id) continue;
+        DeviceProperties properties;
+        FATTN_CUDA_RETURN_IF_ERROR(describe_device(driver, ordinal, &properties));
+        std::shared_ptr<Device> opened(new Device(driver, std::move(properties)));
+        opened->id_ = id;
+        opened->context_ = context;
+        opened->attached_ = true;
+        *device = std::move(opened);
+        return {};
+    }
+    return {StatusCode::kDeviceUnavailable,
+            text("the given context is of a GPU that is none of the ", count,
+                 " which the driver shows")};
+}
+
+std::string Device::context_name() const {
+    return text(
+        attached_ ? "the attached context of CUDA device " : "the primary context of CUDA device ",
+        properties_.ordinal);
+}
+
 Device::~Device() {
     // A context that a fault or another library has ended cannot be released; nothing is left to
     // do.
-    if (context_ != nullptr) static_cast<void>(call().primary_context_release(id_));
+    if (context_ != nullptr && !attached_) static_cast<void>(call().primary_context_release(id_));
 }
 
 Status Device::memory(std::size_t* free_bytes, std::size_t* total_bytes) const {

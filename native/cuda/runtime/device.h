@@ -40,12 +40,17 @@ Status count_devices(const Driver& driver, int* count);
 /// Reads the properties of a GPU without making a context on it.
 Status describe_device(const Driver& driver, int ordinal, DeviceProperties* properties);
 
-/// A GPU with its primary context, which it shares with the CUDA runtime and with other libraries
-/// in the process. Immutable; every object made on the device keeps it alive.
+/// A GPU with a context: its primary one, which it shares with the CUDA runtime and with other
+/// libraries in the process, or one that another library made. Immutable; every object made on the
+/// device keeps it alive.
 class Device {
   public:
     /// DEVICE_UNAVAILABLE for an ordinal that the driver does not have, saying how many it has.
     static Status open(const Driver& driver, int ordinal, std::shared_ptr<const Device>* device);
+    /// The GPU of another library's context, which must live as long; null: the calling thread's
+    /// current one. INVALID_ARGUMENT when there is none.
+    static Status attach(const Driver& driver, ContextHandle context,
+                         std::shared_ptr<const Device>* device);
     ~Device();
     Device(const Device&) = delete;
     Device& operator=(const Device&) = delete;
@@ -54,6 +59,8 @@ class Device {
     const DriverFunctions& call() const { return driver_.call(); }
     const DeviceProperties& properties() const { return properties_; }
     ContextHandle context() const { return context_; }
+    /// "the primary context of CUDA device 0", or "the attached context of ...".
+    std::string context_name() const;
 
     /// Free and total memory of the device at this moment.
     Status memory(std::size_t* free_bytes, std::size_t* total_bytes) const;
@@ -69,6 +76,7 @@ class Device {
     DeviceProperties properties_;
     DeviceId id_ = 0;
     ContextHandle context_ = nullptr;
+    bool attached_ = false;
 };
 
 /// Makes the device's context the calling thread's for as long as the object lives; what was

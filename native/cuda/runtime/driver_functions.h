@@ -26,6 +26,7 @@
     X(context_push, "cuCtxPushCurrent", "_v2", 4000, kRequired, (ContextHandle))                 \
     X(context_pop, "cuCtxPopCurrent", "_v2", 4000, kRequired, (ContextHandle*))                  \
     X(context_get_current, "cuCtxGetCurrent", "", 4000, kRequired, (ContextHandle*))             \
+    X(context_get_device, "cuCtxGetDevice", "", 2000, kRequired, (DeviceId*))                    \
     X(context_synchronize, "cuCtxSynchronize", "", 2000, kRequired, ())                          \
     X(stream_create, "cuStreamCreateWithPriority", "", 5050, kRequired,                          \
       (StreamHandle*, unsigned, int))                                                            \
@@ -52,6 +53,8 @@
     X(mem_free, "cuMemFree", "_v2", 3020, kRequired, (DevicePointer))                            \
     X(mem_host_alloc, "cuMemHostAlloc", "", 2020, kRequired, (void**, std::size_t, unsigned))    \
     X(mem_free_host, "cuMemFreeHost", "", 2000, kRequired, (void*))                              \
+    X(mem_get_address_range, "cuMemGetAddressRange", "_v2", 3020, kRequired,                     \
+      (DevicePointer*, std::size_t*, DevicePointer))                                             \
     X(memcpy_to_device, "cuMemcpyHtoDAsync", "_v2", 3020, kRequired,                             \
       (DevicePointer, const void*, std::size_t, StreamHandle))                                   \
     X(memcpy_to_host, "cuMemcpyDtoHAsync", "_v2", 3020, kRequired,                               \
@@ -78,6 +81,8 @@
       (FunctionHandle*, KernelHandle))                                                           \
     X(function_get_attribute, "cuFuncGetAttribute", "", 2020, kRequired,                         \
       (int*, FunctionAttribute, FunctionHandle))                                                 \
+    X(function_get_param_info, "cuFuncGetParamInfo", "", 12040, kOptional,                       \
+      (FunctionHandle, std::size_t, std::size_t*, std::size_t*))                                 \
     X(function_set_attribute, "cuFuncSetAttribute", "", 9000, kRequired,                         \
       (FunctionHandle, FunctionAttribute, int))                                                  \
     X(launch_kernel, "cuLaunchKernel", "", 4000, kRequired,                                      \

@@ -124,17 +124,24 @@ Status fill_bytes(const Stream& stream, DevicePointer to, unsigned char value, s
     });
 }
 
+bool is_device_memory(const Device& device, const void* address) {
+    const ContextScope scope(device);
+    const auto pointer = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(address));
+    MemoryType type{};
+    // Memory that the driver has never seen is answered with an invalid value.
+    return scope.status().ok() &&
+           device.call().pointer_get_attribute(&type, PointerAttribute::kMemoryType, pointer) ==
+               Result::kSuccess &&
+           type == MemoryType::kDevice;
+}
+
 Status check_device_pointer(const Device& device, const void* address, std::string_view what) {
     const ContextScope scope(device);
     FATTN_CUDA_RETURN_IF_ERROR(scope.status());
     const DriverFunctions& call = device.call();
     const auto pointer = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(address));
-    MemoryType type{};
     ContextHandle context = nullptr;
-    // Memory that the driver has never seen is answered with an invalid value.
-    if (call.pointer_get_attribute(&type, PointerAttribute::kMemoryType, pointer) !=
-            Result::kSuccess ||
-        type != MemoryType::kDevice) {
+    if (!is_device_memory(device, address)) {
         return {StatusCode::kInvalidArgument,
                 text(what, " is not device memory; runs on CUDA device ",
                      device.properties().ordinal, " take addresses of its memory")};
@@ -152,8 +159,27 @@ Status check_device_pointer(const Device& device, const void* address, std::stri
     }
     if (of_a_context ? context != device.context() : ordinal != device.properties().ordinal) {
         return {StatusCode::kInvalidArgument,
-                text(what, " was allocated in another context than the primary one of CUDA device ",
-                     device.properties().ordinal)};
+                text(what, " was allocated in another context than ", device.context_name())};
+    }
+    return {};
+}
+
+Status check_device_range(const Device& device, const void* address, std::size_t bytes,
+                          std::string_view what) {
+    FATTN_CUDA_RETURN_IF_ERROR(check_device_pointer(device, address, what));
+    const ContextScope scope(device);
+    FATTN_CUDA_RETURN_IF_ERROR(scope.status());
+    const auto pointer = static_cast<DevicePointer>(reinterpret_cast<std::uintptr_t>(address));
+    DevicePointer base = 0;
+    std::size_t size = 0;
+    FATTN_CUDA_RETURN_IF_ERROR(check(device.call(),
+                                     device.call().mem_get_address_range(&base, &size, pointer),
+                                     text("asking for the block of ", what)));
+    const std::size_t left = size - (pointer - base);
+    if (bytes > left) {
+        return {StatusCode::kInvalidArgument,
+                text(what, " has ", left, " bytes from there to the end of its block; ", bytes,
+                     " are needed")};
     }
     return {};
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 
 #include "cuda/runtime/stream.h"
 
@@ -65,5 +66,12 @@ Status fill_bytes(const Stream& stream, DevicePointer to, unsigned char value, s
 /// Ok when the address is device memory of the device's context. INVALID_ARGUMENT names what it is
 /// otherwise: host memory, or memory of another context.
 Status check_device_pointer(const Device& device, const void* address, std::string_view what);
+
+/// Whether the address is memory of some GPU.
+bool is_device_memory(const Device& device, const void* address);
+
+/// As check_device_pointer, of a number of bytes, which must also lie in one block.
+Status check_device_range(const Device& device, const void* address, std::size_t bytes,
+                          std::string_view what);
 
 }  // namespace fattn::cuda

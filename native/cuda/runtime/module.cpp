@@ -121,6 +121,23 @@ Status Function::allow_dynamic_shared(int bytes) const {
                  text("setting the shared memory of kernel ", name_));
 }
 
+Status Function::read_parameters(std::vector<std::size_t>* bytes, bool* known) const {
+    const auto param_info = device_->call().function_get_param_info;
+    *known = param_info != nullptr;
+    bytes->clear();
+    if (!*known) return {};
+    const ContextScope scope(*device_);
+    FATTN_CUDA_RETURN_IF_ERROR(scope.status());
+    while (true) {
+        std::size_t offset = 0, size = 0;
+        const Result result = param_info(handle_, bytes->size(), &offset, &size);
+        if (result == Result::kInvalidValue) return {};  // past the last one
+        FATTN_CUDA_RETURN_IF_ERROR(
+            check(device_->call(), result, text("asking for the parameters of kernel ", name_)));
+        bytes->push_back(size);
+    }
+}
+
 Status Function::occupancy(int threads_per_block, int dynamic_shared_bytes, int* blocks) const {
     const ContextScope scope(*device_);
     FATTN_CUDA_RETURN_IF_ERROR(scope.status());

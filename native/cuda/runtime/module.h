@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cuda/runtime/device.h"
 
@@ -25,6 +26,9 @@ class Function {
     /// Lets launches ask for this much dynamic shared memory. UNSUPPORTED naming both sizes when
     /// a block of this device has less. Part of making a plan, never of a run.
     Status allow_dynamic_shared(int bytes) const;
+
+    /// Sizes of its parameters; *known is false on drivers before 12.4, which do not tell.
+    Status read_parameters(std::vector<std::size_t>* bytes, bool* known) const;
 
     /// Blocks of this shape that one multiprocessor holds at a time.
     Status occupancy(int threads_per_block, int dynamic_shared_bytes, int* blocks) const;

@@ -58,7 +58,7 @@ class Nvrtc {
     Status target_for(int architecture, bool specific, std::string* target) const;
 
     /// Compiles; concurrent calls are allowed. INVALID_ARGUMENT with the compiler's log when the
-    /// program is wrong.
+    /// program is wrong; compiled then holds the log alone.
     Status compile(const Program& program, CompiledProgram* compiled) const;
 
   private:

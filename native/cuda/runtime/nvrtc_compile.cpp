@@ -83,6 +83,7 @@ Status Nvrtc::compile(const Program& program, CompiledProgram* compiled) const {
     FATTN_CUDA_RETURN_IF_ERROR(read(call, handle, call.log_size, call.log, program, &made.log));
     drop_zeros(&made.log);
     if (result != NvrtcResult::kSuccess) {
+        compiled->log = made.log;
         const Status failed = failure(call, result, "compiling", program);
         return {failed.code(), text(failed.message(), "; the compiler says:\n", made.log)};
     }

@@ -51,10 +51,9 @@ Status Stream::borrow(std::shared_ptr<const Device> device, void* handle, Stream
             check(device->call(), device->call().stream_get_context(borrowed.handle_, &context),
                   "asking a borrowed stream for its context"));
         if (context != device->context()) {
-            return {
-                StatusCode::kInvalidArgument,
-                text("the stream belongs to another context than the primary one of CUDA device ",
-                     device->properties().ordinal, "; make it on that device's primary context")};
+            return {StatusCode::kInvalidArgument,
+                    text("the stream belongs to another context than ", device->context_name(),
+                         "; make it there, or attach the device to the stream's context")};
         }
     }
     borrowed.device_ = std::move(device);

@@ -35,9 +35,11 @@ Status WorkspacePool::acquire(const Stream& stream, std::size_t bytes,
     const auto found = blocks_.find(id);
     const std::size_t held = found == blocks_.end() ? 0 : found->second.bytes();
     if (held < bytes) {
-        return {StatusCode::kWorkspaceTooSmall,
-                text("the run needs ", bytes, " bytes of workspace; the stream's pool holds ", held,
-                     "; prepare the stream for the plan, or pass a workspace with the run")};
+        return {
+            StatusCode::kWorkspaceTooSmall,
+            text("the run needs ", bytes, " bytes of workspace; the stream's pool holds ", held,
+                 "; prepare the stream for the plan (fattn_plan_prepare), or pass a workspace with "
+                 "the run")};
     }
     *address = found->second.address();
     return {};

@@ -121,9 +121,12 @@ typedef struct fattn_dense_problem {
 
 /** Bits of fattn_dense_forward_args.flags and fattn_dense_backward_args.flags. */
 enum fattn_dense_args_flags {
-    /** CUDA: cu_seqlens and kv_len are device memory. */
+    /** CUDA: cu_seqlens and kv_len are device memory, and their contents are not looked at: numbers
+     * that leave the tensors are cut to them. Without it they are host memory, checked as on the
+     * CPU and copied into the run's workspace; they may change when the call returns. */
     FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE = 1,
-    /** CUDA: check index contents on the device. */
+    /** CUDA, for debugging: cu_seqlens, kv_len and block_table in device memory are read back and
+     * checked as on the CPU. The call waits for the stream, which must not be capturing. */
     FATTN_DENSE_ARGS_VALIDATE_ON_DEVICE = 2,
     /** Add to outputs instead of overwriting them (reserved). */
     FATTN_DENSE_ARGS_ACCUMULATE = 4

@@ -43,8 +43,20 @@ typedef struct fattn_device_description {
     int32_t num_threads;
     /** Name of the processor or GPU, zero-terminated UTF-8. */
     char name[128];
-    /** Why this instruction set was chosen, a sentence. */
+    /** Why this instruction set was chosen, a sentence; of a GPU, what is used there. */
     char reason[256];
+    /** Compute capability, as 90 for 9.0 (CUDA). */
+    int32_t architecture;
+    /** Multiprocessors (CUDA). */
+    int32_t num_multiprocessors;
+    /** Bytes of device memory (CUDA). */
+    uint64_t memory_bytes;
+    /** Bytes of shared memory that a block of threads can have at most (CUDA). */
+    int32_t shared_bytes_per_block;
+    /** Bytes of the second-level cache (CUDA). */
+    int32_t l2_bytes;
+    /** What tells this GPU from all others (CUDA). */
+    uint8_t uuid[16];
 } fattn_device_description;
 
 /** What fattn_device_measure measures; see fattn_peak_values. */
@@ -78,6 +90,16 @@ FATTN_API fattn_status fattn_device_open(fattn_device_kind kind, int32_t index,
                                          const fattn_device_options* options,
                                          fattn_device** device);
 
+/**
+ * Opens the GPU of a CUDA context (a CUcontext) that another library made, with a reference for the
+ * caller. Plans, streams and memory of this handle live in that context, which must not be
+ * destroyed before them; NULL is the context that is current on the calling thread.
+ * fattn_device_open works in the primary context, which it shares with the CUDA runtime.
+ * Errors: INVALID_ARGUMENT for a NULL place, no current context, or a handle that is no context;
+ * UNSUPPORTED, DEVICE_UNAVAILABLE as fattn_device_open.
+ */
+FATTN_API fattn_status fattn_device_attach(void* context, fattn_device** device);
+
 /** Adds a reference. Errors: INVALID_ARGUMENT for NULL. */
 FATTN_API fattn_status fattn_device_retain(fattn_device* device);
 
@@ -88,6 +110,20 @@ FATTN_API void fattn_device_release(fattn_device* device);
 /** Describes a device. Errors: INVALID_ARGUMENT for NULL or a struct_size that no version has. */
 FATTN_API fattn_status fattn_device_info(fattn_device* device,
                                          fattn_device_description* description);
+
+/** The CUcontext that a device works in, for other libraries. Errors: INVALID_ARGUMENT for NULL;
+ * UNSUPPORTED on the CPU device. */
+FATTN_API fattn_status fattn_device_context(fattn_device* device, void** context);
+
+/** Bytes of device memory that are free at this moment, and all of them; either result may be NULL.
+ * Errors: INVALID_ARGUMENT for a NULL device; UNSUPPORTED on the CPU device; DEVICE_FAULT. */
+FATTN_API fattn_status fattn_device_memory(fattn_device* device, uint64_t* free_bytes,
+                                           uint64_t* total_bytes);
+
+/** Waits for everything that was queued on a device, by any library in its context. Errors:
+ * INVALID_ARGUMENT for NULL; UNSUPPORTED on the CPU device; DEVICE_FAULT for a fault of earlier
+ * work. */
+FATTN_API fattn_status fattn_device_synchronize(fattn_device* device);
 
 /**
  * Returns idle workspace memory to the system; runs under way keep theirs.

@@ -20,9 +20,10 @@ typedef struct fattn_plan_description {
     fattn_family family;
     /** Device kind. */
     fattn_device_kind device_kind;
-    /** Bytes of workspace of a forward run with the device's own number of threads. */
+    /** Bytes of host workspace of a forward run with the device's own number of threads. */
     uint64_t forward_workspace_bytes;
-    /** Bytes of workspace of a backward run; 0 when the plan was made without FATTN_*_BACKWARD. */
+    /** Bytes of host workspace of a backward run; 0 when the plan was made without
+     * FATTN_*_BACKWARD. */
     uint64_t backward_workspace_bytes;
     /** Floating-point operations of a forward run over the visited tiles (capacities where lengths
      * come later). */
@@ -33,6 +34,10 @@ typedef struct fattn_plan_description {
     char forward_kernel[64];
     /** Kernel that backward runs use, zero-terminated. */
     char backward_kernel[64];
+    /** Bytes of device memory of a forward run at most (CUDA). */
+    uint64_t forward_device_workspace_bytes;
+    /** Bytes of device memory of a backward run at most (CUDA). */
+    uint64_t backward_device_workspace_bytes;
 } fattn_plan_description;
 
 /** Sums over the schedule of a plan. Written by fattn_plan_schedule_stats. */
@@ -97,6 +102,16 @@ FATTN_API fattn_status fattn_plan_info(fattn_plan* plan, fattn_plan_description*
  */
 FATTN_API fattn_status fattn_plan_workspace(fattn_plan* plan, fattn_pass pass, int32_t max_threads,
                                             uint64_t* host_bytes, uint64_t* device_bytes);
+
+/**
+ * Makes the pool of a CUDA stream (as fattn_run.stream) large enough for runs of this pass that
+ * bring no workspace; growing it waits for the stream. Runs in one stream follow each other and
+ * share the pool's block; a run never grows it. On the CPU, whose pool grows by itself, it does
+ * nothing; stream is then NULL.
+ * Errors: INVALID_ARGUMENT for a NULL plan, an unknown pass, a backward pass that the plan was made
+ * without, a stream of another context, a stream that is being captured; OUT_OF_MEMORY.
+ */
+FATTN_API fattn_status fattn_plan_prepare(fattn_plan* plan, fattn_pass pass, void* stream);
 
 /**
  * Sums over the schedule, at capacity where lengths come with the run.

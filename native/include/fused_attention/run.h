@@ -22,7 +22,8 @@ typedef struct fattn_run {
     /** CUDA stream; must be NULL on the CPU, where the call returns when the work is done. */
     void* stream;
     /** Memory of at least the plan's workspace size, 64-byte aligned, or NULL for the device's own
-     * pool. */
+     * pool (CUDA: the stream's, which fattn_plan_prepare has sized; never while the stream is being
+     * captured). */
     void* workspace;
     /** Size of workspace in bytes. */
     uint64_t workspace_bytes;

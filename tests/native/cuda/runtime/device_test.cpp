@@ -156,7 +156,7 @@ TEST_F(DeviceTest, StreamsAndPointersOfAnotherContextAreRefused) {
     Stream foreign, borrowed;
     ASSERT_STATUS_OK(Stream::create(other, 0, &foreign));
     EXPECT_STATUS(Stream::borrow(device, foreign.handle(), &borrowed), kInvalidArgument,
-                  "another context than the primary one of CUDA device 0");
+                  "another context than the primary context of CUDA device 0");
     ASSERT_STATUS_OK(Stream::borrow(other, foreign.handle(), &borrowed));
     ASSERT_STATUS_OK(borrowed.synchronize());
     ASSERT_STATUS_OK(Stream::borrow(device, nullptr, &borrowed));
