@@ -52,49 +52,76 @@ internal sealed class DeviceArguments
     internal static string NameOf(CpuTarget target) => Array.Find(Targets, entry => entry.Target == target).Name;
 
     /// <summary>Opens the device that the command line asks for; says on the remark stream what auto chose.</summary>
+    /// <param name="command">The command line.</param>
+    /// <param name="output">Where remarks go.</param>
+    /// <param name="whyNotOn">Why the work cannot be done on a GPU, or null when it can; auto takes a GPU only then. Null:
+    /// auto takes none.</param>
     /// <exception cref="BadInputException">An option has a value it does not know.</exception>
     /// <exception cref="UnsupportedException">The device is absent.</exception>
-    internal AttentionDevice Open(ParseResult command, ToolOutput output)
+    internal AttentionDevice Open(
+        ParseResult command, ToolOutput output, Func<CudaDevice, string?>? whyNotOn = null)
     {
         string device = command.GetValue(_device)!;
         int threads = ParseThreads(command.GetValue(_threads));
         CpuTarget target = ParseTarget(command.GetValue(_target));
-        bool isAuto = device == "auto";
-        if (!isAuto && device != "cpu")
+        if (device == "auto")
         {
-            RejectCuda(device);
+            return OpenBest(target, threads, output, whyNotOn);
         }
 
-        AttentionDevice opened = AttentionDevice.Open(target, threads);
-        if (isAuto)
-        {
-            output.Remarks.WriteLine($"device: {Describe(opened)}; {ExplainCuda()}");
-        }
-
-        return opened;
+        return device == "cpu" ? AttentionDevice.Open(target, threads) : OpenCuda(device);
     }
 
-    /// <summary>Processor, instruction set and threads, one line.</summary>
+    /// <summary>What is used for the work, one line.</summary>
     internal static string Describe(AttentionDevice device)
     {
         DeviceDescription description = device.Describe();
-        return $"cpu, {description.Name}, {NameOf(description.Target)}, {description.Threads} threads";
+        return description.Kind == DeviceKind.Cuda
+            ? $"cuda:{description.Index}, {description.Name}"
+            : $"cpu, {description.Name}, {NameOf(description.Target)}, {description.Threads} threads";
     }
 
-    /// <summary>Why no GPU is used, a sentence.</summary>
-    internal static string ExplainCuda() => string.Join(" ", NativeRuntime.Probe().UnavailableDevices);
+    private static AttentionDevice OpenBest(
+        CpuTarget target, int threads, ToolOutput output, Func<CudaDevice, string?>? whyNotOn)
+    {
+        AttentionDevice cpu = AttentionDevice.Open(target, threads);
+        string reason = string.Join(" ", NativeRuntime.Probe().UnavailableDevices);
+        if (whyNotOn is not null && CudaDevice.Count > 0)
+        {
+            CudaDevice cuda = OpenCuda("cuda");
+            if (whyNotOn(cuda) is not { } problem)
+            {
+                cpu.Dispose();
+                output.Remarks.WriteLine($"device: {Describe(cuda)}; it supports the problem");
+                return cuda;
+            }
 
-    private static void RejectCuda(string device)
+            reason = $"CUDA: {problem}";
+            cuda.Dispose();
+        }
+
+        output.Remarks.WriteLine($"device: {Describe(cpu)}; {reason}");
+        return cpu;
+    }
+
+    private static CudaDevice OpenCuda(string device)
     {
         const string Prefix = "cuda:";
         string ordinal = device.StartsWith(Prefix, StringComparison.Ordinal) ? device[Prefix.Length..] : string.Empty;
         ordinal = device == "cuda" ? "0" : ordinal;
-        if (!int.TryParse(ordinal, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+        if (!int.TryParse(ordinal, NumberStyles.None, CultureInfo.InvariantCulture, out int index))
         {
             throw new BadInputException($"--device is {StrictJson.Quote(device)}; expected auto, cpu, cuda or cuda:N");
         }
 
-        throw new UnsupportedException($"device {device} cannot be used: {ExplainCuda()}");
+        try
+        {
+            return CudaDevice.Open(index);
+        }
+        catch (AttentionException error)
+        {
+            throw new UnsupportedException($"device {device} cannot be used: {error.NativeText}");
+        }
     }
 
     private static int ParseThreads(string? text)

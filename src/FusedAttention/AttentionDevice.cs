@@ -7,14 +7,17 @@ using FusedAttention.Interop;
 
 namespace FusedAttention;
 
-/// <summary>A device that plans run on: the host processor with an instruction set and a number of threads.</summary>
+/// <summary>
+/// A device that plans run on: the host processor with an instruction set and a number of threads, or a GPU
+/// (<see cref="CudaDevice"/>).
+/// </summary>
 /// <remarks>Thread-safe. Plans keep what they need of their device; it may be disposed before them.</remarks>
-public sealed unsafe class AttentionDevice : IDisposable
+public unsafe class AttentionDevice : IDisposable
 {
     private static AttentionDevice? _cpu;
     private readonly bool _isShared;
 
-    private AttentionDevice(fattn_device* device, bool isShared)
+    private protected AttentionDevice(fattn_device* device, bool isShared)
     {
         Handle = new DeviceHandle(device);
         _isShared = isShared;
@@ -40,7 +43,8 @@ public sealed unsafe class AttentionDevice : IDisposable
     /// <param name="explanation">What was chosen, and why nothing else.</param>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <exception cref="AttentionException">No device can be opened.</exception>
-    /// <returns>The device; the shared CPU in this version, whose plans take tensors in host memory.</returns>
+    /// <returns>The shared CPU: GPUs have kernels for dense attention alone, and host tensors would be
+    /// copied.</returns>
     public static AttentionDevice ChooseBest(out string explanation)
     {
         AttentionDevice device = Cpu;
@@ -49,6 +53,14 @@ public sealed unsafe class AttentionDevice : IDisposable
             + $"{description.Reason.TrimEnd('.')}. {ExplainCuda()}";
         return device;
     }
+
+    /// <summary>A GPU, shared by the process; disposing it does nothing.</summary>
+    /// <param name="index">Its number, from 0 to <see cref="CudaDevice.Count"/>, excluded.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The number is negative.</exception>
+    /// <exception cref="AttentionException">There is no driver or no such GPU, or it is too old.</exception>
+    /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
+    /// <returns>The device; all calls give the same one.</returns>
+    public static CudaDevice Cuda(int index = 0) => CudaDevice.OpenShared(index);
 
     /// <summary>Opens the host processor with an instruction set and a number of threads.</summary>
     /// <param name="target">Instruction set; one that this processor or build lacks is an error.</param>
@@ -94,6 +106,11 @@ public sealed unsafe class AttentionDevice : IDisposable
             BuiltTargets = Targets(info.cpu_targets_built),
             Threads = info.num_threads,
             Reason = NativeCall.Text(info.reason, 256),
+            Architecture = info.architecture,
+            Multiprocessors = info.num_multiprocessors,
+            MemoryBytes = (long)info.memory_bytes,
+            SharedBytesPerBlock = info.shared_bytes_per_block,
+            L2Bytes = info.l2_bytes,
         };
     }
 
@@ -103,6 +120,7 @@ public sealed unsafe class AttentionDevice : IDisposable
     {
         using HandleScope scope = default;
         scope.Add(Handle);
+        TrimManaged();
         NativeCall.Check(NativeMethods.fattn_device_trim(Handle.Pointer), "AttentionDevice.Trim");
     }
 
@@ -133,8 +151,11 @@ public sealed unsafe class AttentionDevice : IDisposable
     {
         if (!_isShared)
         {
+            DisposeManaged();
             Handle.Dispose();
         }
+
+        GC.SuppressFinalize(this);
     }
 
     /// <summary>Throws after <see cref="Dispose"/>.</summary>
@@ -146,7 +167,17 @@ public sealed unsafe class AttentionDevice : IDisposable
         }
     }
 
-    /// <summary>Why plans do not run on a GPU here, a sentence.</summary>
+    /// <summary>Frees what the managed side keeps for the next run.</summary>
+    private protected virtual void TrimManaged()
+    {
+    }
+
+    /// <summary>Releases what the managed side made on the device for itself.</summary>
+    private protected virtual void DisposeManaged()
+    {
+    }
+
+    /// <summary>Why <see cref="ChooseBest"/> takes no GPU here, a sentence.</summary>
     internal static string ExplainCuda()
     {
         NativeRuntime.EnsureLoaded();
@@ -158,8 +189,9 @@ public sealed unsafe class AttentionDevice : IDisposable
             return $"CUDA: {NativeCall.LastError().TrimEnd('.')}.";
         }
 
-        NativeMethods.fattn_device_release(device);
-        return "CUDA: a GPU is present, but these plans take tensors in host memory.";
+        using var opened = new AttentionDevice(device, isShared: false);
+        return $"CUDA: {opened.Describe().Name} is there for dense attention; tensors of the host stay on the CPU unless "
+            + "the GPU is asked for.";
     }
 
     /// <summary>The GPUs that the native library opens here; none without a driver.</summary>

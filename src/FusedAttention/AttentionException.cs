@@ -26,4 +26,7 @@ public sealed class AttentionException : Exception
 
     /// <summary>The native library's own sentence: what was asked, what was found, what is allowed.</summary>
     public string NativeText { get; }
+
+    /// <summary>All that the run-time compiler said of a program it refused, up to 64 KiB; else null.</summary>
+    public string? CompilerLog { get; init; }
 }

@@ -31,7 +31,7 @@ public abstract class AttentionPlan : IDisposable
     /// <returns>The description.</returns>
     public PlanDescription Describe() => PlanQueries.Describe(Handle);
 
-    /// <summary>Memory a run needs, taken from the device's pool.</summary>
+    /// <summary>Host memory a run needs, taken from the device's pool; 0 on a GPU.</summary>
     /// <param name="pass">Forward or backward.</param>
     /// <param name="maxThreads">Most threads the run may use, 0 for the device's own number.</param>
     /// <exception cref="AttentionException">The number of threads is negative, or the plan was made without that
@@ -40,6 +40,28 @@ public abstract class AttentionPlan : IDisposable
     /// <returns>Bytes of host memory.</returns>
     public ulong GetWorkspaceBytes(AttentionPass pass, int maxThreads = 0) =>
         PlanQueries.GetWorkspaceBytes(Handle, pass, maxThreads);
+
+    /// <summary>Device memory a run needs: 0 on the CPU.</summary>
+    /// <param name="pass">Forward or backward.</param>
+    /// <exception cref="AttentionException">The plan was made without that pass.</exception>
+    /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>
+    /// <returns>Bytes, to be 64-byte aligned.</returns>
+    public ulong GetDeviceWorkspaceBytes(AttentionPass pass) => PlanQueries.GetDeviceWorkspaceBytes(Handle, pass);
+
+    /// <summary>
+    /// Gives a stream the workspace that runs of this plan need when they bring none. A run never allocates.
+    /// </summary>
+    /// <param name="pass">Forward or backward.</param>
+    /// <param name="stream">A stream of the plan's device; where its workspace has to grow, its work is waited
+    /// for.</param>
+    /// <exception cref="AttentionException">The plan was made without that pass, the stream is of another device or is
+    /// being captured, or there is no memory.</exception>
+    /// <exception cref="ObjectDisposedException">The plan or the stream was disposed.</exception>
+    public void Prepare(AttentionPass pass, CudaStream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        PlanQueries.Prepare(Handle, pass, stream);
+    }
 
     /// <summary>How much of the score matrix the plan visits.</summary>
     /// <exception cref="AttentionException">The family has no score matrix, or what is visited is not known before a

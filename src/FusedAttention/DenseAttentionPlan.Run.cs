@@ -47,6 +47,13 @@ public sealed unsafe partial class DenseAttentionPlan<T>
             native.dropout_offset = arguments.DropoutOffset;
             native.q_position_offset = arguments.QueryPositionOffset;
             native.k_position_offset = arguments.KeyPositionOffset;
+            if (Device is CudaDevice cuda)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                StageForward(cuda, &native);
+                return;
+            }
+
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(
@@ -106,6 +113,13 @@ public sealed unsafe partial class DenseAttentionPlan<T>
             native.dropout_offset = arguments.DropoutOffset;
             native.q_position_offset = arguments.QueryPositionOffset;
             native.k_position_offset = arguments.KeyPositionOffset;
+            if (Device is CudaDevice cuda)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                StageBackward(cuda, &native);
+                return;
+            }
+
             using var run = new RunScope(arguments.MaxThreads, cancellationToken);
             fattn_run settings = run.Settings;
             NativeCall.Check(

@@ -27,6 +27,21 @@ public sealed record DeviceDescription
     /// <summary>Threads of a run that does not say.</summary>
     public required int Threads { get; init; }
 
-    /// <summary>Why this instruction set was chosen, a sentence.</summary>
+    /// <summary>Why this instruction set was chosen, a sentence; of a GPU, what is used there.</summary>
     public required string Reason { get; init; }
+
+    /// <summary>Compute capability, as 90 for 9.0 (CUDA).</summary>
+    public required int Architecture { get; init; }
+
+    /// <summary>Multiprocessors (CUDA).</summary>
+    public required int Multiprocessors { get; init; }
+
+    /// <summary>Bytes of device memory (CUDA).</summary>
+    public required long MemoryBytes { get; init; }
+
+    /// <summary>Most bytes of shared memory in a block of threads (CUDA).</summary>
+    public required int SharedBytesPerBlock { get; init; }
+
+    /// <summary>Bytes of the second-level cache (CUDA).</summary>
+    public required int L2Bytes { get; init; }
 }

@@ -51,6 +51,7 @@ public static unsafe class NativeRuntime
         var devices = new List<DeviceDescription>();
         var unavailable = new List<string>();
         string? error = loader.Error;
+        CudaReport? cuda = null;
         if (error is null)
         {
             try
@@ -58,6 +59,7 @@ public static unsafe class NativeRuntime
                 devices.Add(AttentionDevice.Cpu.Describe());
                 devices.AddRange(AttentionDevice.DescribeCuda());
                 unavailable.Add(AttentionDevice.ExplainCuda());
+                cuda = CudaReport.Read();
             }
             catch (AttentionException failure)
             {
@@ -77,6 +79,7 @@ public static unsafe class NativeRuntime
             Error = error,
             Devices = devices,
             UnavailableDevices = unavailable,
+            Cuda = cuda,
         };
     }
 

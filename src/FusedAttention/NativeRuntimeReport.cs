@@ -35,4 +35,7 @@ public sealed record NativeRuntimeReport
 
     /// <summary>Why there is no other device, one sentence each.</summary>
     public required IReadOnlyList<string> UnavailableDevices { get; init; }
+
+    /// <summary>What was found of CUDA; null when the library is not loaded.</summary>
+    public required CudaReport? Cuda { get; init; }
 }

@@ -1,6 +1,6 @@
 """Runs the golden cases of this folder through the fattn tool and compares every expected tensor; called by the golden leg.
 
-    /usr/bin/python3 tests/golden/check.py --tool "COMMAND" [--dtype f32|f16|bf16] [--case NAME]
+    /usr/bin/python3 tests/golden/check.py --tool "COMMAND" [--dtype f32|f16|bf16] [--case NAME] [--family NAME] [--device cpu|cuda[:N]]
     /usr/bin/python3 tests/golden/check.py --self-test     proves that wrong results are rejected
 
 A case is <family>/<name>.json (problem, tolerances) with <name>.safetensors: the inputs, and results in float64 rounded to
@@ -33,8 +33,8 @@ LOW_PRECISION = {
 LINEAR_LOW_PRECISION = {"f16": 4e-3, "bf16": 2e-2}
 
 
-def load_cases(wanted):
-    for description in sorted(HERE.glob("*/*.json")):
+def load_cases(wanted, family="*"):
+    for description in sorted(HERE.glob(f"{family}/*.json")):
         if wanted in (None, description.stem):
             tensors = safetensors.load(description.with_suffix(".safetensors"))
             inputs = {name: array for name, array in tensors.items() if not name.startswith("expect.")}
@@ -75,7 +75,7 @@ def difference(expected, found, limit):
     return f"error {relative:.2e} > {limit:.1e} at {tuple(map(int, at))}: {found[at]:.7g}, expected {expected[at]:.7g}"
 
 
-def run_tool(command, problem, inputs, dtype):
+def run_tool(command, problem, inputs, dtype, device):
     with tempfile.TemporaryDirectory() as folder:
         files = [str(pathlib.Path(folder, name)) for name in ("problem.json", "in.safetensors", "out.safetensors")]
         pathlib.Path(files[0]).write_text(json.dumps(problem))
@@ -84,7 +84,7 @@ def run_tool(command, problem, inputs, dtype):
                   for name, array in inputs.items()}
         safetensors.save(files[1], stored, as_bf16=cast if dtype == "bf16" else ())
         result = subprocess.run(
-            shlex.split(command) + ["run", files[0], "--input", files[1], "--output", files[2], "--device", "cpu"],
+            shlex.split(command) + ["run", files[0], "--input", files[1], "--output", files[2], "--device", device],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
         if result.returncode != 0:
             raise RuntimeError(f"exit status {result.returncode}: {result.stdout.strip()[-400:]}")
@@ -121,6 +121,8 @@ def main():
     arguments.add_argument("--tool", help="how fattn is started")
     arguments.add_argument("--dtype", choices=("f32", "f16", "bf16"), default="f32")
     arguments.add_argument("--case", help="only the case of this name")
+    arguments.add_argument("--family", default="*", help="only cases of this family")
+    arguments.add_argument("--device", default="cpu", help="where fattn computes")
     arguments.add_argument("--self-test", action="store_true")
     options = arguments.parse_args()
     if options.self_test:
@@ -129,9 +131,9 @@ def main():
         arguments.error("--tool is needed")
 
     passed = failed = 0
-    for name, case, inputs, expected in load_cases(options.case):
+    for name, case, inputs, expected in load_cases(options.case, options.family):
         try:
-            found = run_tool(options.tool, case["problem"], inputs, options.dtype)
+            found = run_tool(options.tool, case["problem"], inputs, options.dtype, options.device)
             wrong = {tensor: text for tensor, right in expected.items()
                      if (text := difference(right, found.get(tensor), tolerance(case, tensor, options.dtype)))}
         except (RuntimeError, OSError, ValueError, subprocess.TimeoutExpired) as error:

@@ -116,6 +116,17 @@ dotnet_tests() {
     echo "$label: $passed passed, $failed failed, $skipped skipped"
 }
 
+# virtual_gpu: makes the virtual GPU of the release tree the CUDA driver of what is started from here on, with the toolkit's NVRTC
+# and a cache of its own. False where the tree has no virtual GPU or no kernels for it.
+virtual_gpu() {
+    local folder=$root/.build/native/release/virtual_gpu nvrtc
+    [[ -f $folder/libcuda_virtual.so && -s $folder/fused_attention.ptxpack ]] || return 1
+    export FATTN_CUDA_DRIVER=$folder/libcuda_virtual.so FATTN_CUDA_CACHE=$work/kernels
+    export FATTN_VIRTUAL_GPU_MODELS=sm_80,sm_90a,sm_80,sm_80 FATTN_VIRTUAL_GPU_MEMORY=256M FATTN_VIRTUAL_GPU_REPORT=none
+    nvrtc=$(compgen -G "$root/.build/cuda-toolkit/lib64/libnvrtc.so.1[0-9]" | head -n 1) && export FATTN_NVRTC=$nvrtc
+    return 0
+}
+
 # native_build <preset> <cmake option>...: one test that a build tree of its own, .build/native/<preset>, can be made. The leg
 # ends here when it cannot.
 native_build() {

@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
-# Leg: the golden cases through the command line tool, in each storage type. Needs Debian's python3 with numpy.
+# Leg: the golden cases through the command line tool, in each storage type, and one of dense attention on the virtual GPU (in
+# full all of them). Needs Debian's python3 with numpy.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need /usr/bin/python3=python3 '/usr/lib/python3/dist-packages/numpy=python3-numpy' || not_run "python3-numpy is missing"
 tool=$root/.build/dotnet/bin/FusedAttention.Cli/release/fattn
-for dtype in f32 f16 bf16; do
-    log=$work/$dtype.log
-    /usr/bin/python3 tests/golden/check.py --tool "$tool" --dtype "$dtype" > "$log" 2>&1 || leg_failed=1
+golden() { # LABEL OPTION...
+    local log=$work/$1.log passed failed
+    /usr/bin/python3 tests/golden/check.py --tool "$tool" "${@:2}" > "$log" 2>&1 || leg_failed=1
     cat "$log"
     read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1 | grep . || echo 0 1)
     count "$passed" "$failed"
+}
+for dtype in f32 f16 bf16; do
+    golden "$dtype" --dtype "$dtype"
 done
+if virtual_gpu; then
+    only=(--case empty_rows_causal_bwd --dtype f16)
+    [[ $FATTN_TEST_MODE == full ]] && only=(--dtype f32)
+    golden cuda --device cuda --family dense "${only[@]}"
+fi
 finish

@@ -25,6 +25,23 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         _ => Measure<float, SingleElements>(measured),
     };
 
+    /// <summary>Largest error of the output of one forward run, which is not timed.</summary>
+    internal double MeasureError(MeasuredCase measured) => measured.Type switch
+    {
+        CaseType.F16 => MeasureError<Half, HalfElements>(measured),
+        CaseType.BF16 => MeasureError<BFloat16, BFloat16Elements>(measured),
+        _ => MeasureError<float, SingleElements>(measured),
+    };
+
+    private double MeasureError<T, TElements>(MeasuredCase measured)
+        where T : unmanaged
+        where TElements : IElements<T>
+    {
+        using PreparedCase prepared = measured.Prepare<T, TElements>(device, Seed);
+        prepared.Forward();
+        return prepared.ForwardError();
+    }
+
     private List<CaseResult> Measure<T, TElements>(MeasuredCase measured)
         where T : unmanaged
         where TElements : IElements<T>

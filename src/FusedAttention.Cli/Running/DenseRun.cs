@@ -28,19 +28,27 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         _sinks = LoadOptional<float>(inputs.SinkLogits);
     }
 
+    internal override string? WhyNotOn(CudaDevice device) =>
+        DenseAttention.IsSupported<T>(_inputs.Shape, MakeOptions(IsNarrow(device)), out string reason, device)
+            ? null
+            : reason;
+
     protected override void Compute(AttentionDevice device)
     {
+        bool isNarrow = IsNarrow(device);
         using DenseAttentionPlan<T> plan = MakePlan(
-            () => new DenseAttentionPlan<T>(_inputs.Shape, MakeOptions(), device));
+            () => new DenseAttentionPlan<T>(_inputs.Shape, MakeOptions(isNarrow), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
+        HostTensor<float> output = MakeOutput();
+        HostTensor<T>? narrow = isNarrow ? MakeTensor(output.Lengths) : null;
         DenseForwardArguments<T> forward = new()
         {
             Query = q,
             Key = k,
             Value = v,
-            Output = TensorOut<T>.Float32(MakeOutput()),
+            Output = narrow is null ? TensorOut<T>.Float32(output) : narrow,
             Lse = MakeLse(),
             Bias = Float32(_bias),
             AlibiSlopes = Span(_slopes),
@@ -54,13 +62,18 @@ internal sealed class DenseRun<T> : FamilyRun<T>
 
         Report("computing the output");
         plan.Forward(in forward);
+        if (narrow is not null)
+        {
+            Widen(narrow, output);
+        }
+
         if (_inputs.Problem.Backward)
         {
-            AddGradients(plan, in forward);
+            AddGradients(plan, in forward, isNarrow);
         }
     }
 
-    private void AddGradients(DenseAttentionPlan<T> plan, in DenseForwardArguments<T> forward)
+    private void AddGradients(DenseAttentionPlan<T> plan, in DenseForwardArguments<T> forward, bool isNarrow)
     {
         (HostTensor<float> dq, HostTensor<float> dk, HostTensor<float> dv) = MakeGradients();
         HostTensor<float>? dbias = _inputs.Bias is { } bias ? MakeResult("dbias", bias.Shape) : null;
@@ -72,7 +85,9 @@ internal sealed class DenseRun<T> : FamilyRun<T>
             Value = forward.Value,
             Output = forward.Output,
             Lse = forward.Lse,
-            GradOutput = TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradOutput = isNarrow
+                ? Load<T>(_inputs.OutputGradient!)
+                : TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
             GradLse = LoadOptional<float>(_inputs.LseGradient),
             Bias = forward.Bias,
             AlibiSlopes = forward.AlibiSlopes,
@@ -89,7 +104,11 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private DenseOptions MakeOptions() => DensePlanOptions.From(_inputs.Problem) with
+    // The gradient of an output has the output's type, and the backward on CUDA takes that of the queries.
+    private bool IsNarrow(AttentionDevice device) =>
+        device is CudaDevice && _inputs.Problem.Backward && typeof(T) != typeof(float);
+
+    private DenseOptions MakeOptions(bool isNarrow) => DensePlanOptions.From(_inputs.Problem) with
     {
         Bias = _inputs.Bias is { } bias
             ? new BiasOptions { PerBatch = bias.Shape[0] > 1, PerHead = bias.Shape[1] > 1 }
@@ -97,7 +116,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         Alibi = _slopes is not null,
         Sinks = _sinks is not null,
         Packed = _packed?.Options,
-        Float32Output = true,
+        Float32Output = !isNarrow,
         Float32Gradients = true,
     };
 

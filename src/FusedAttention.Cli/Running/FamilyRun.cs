@@ -33,6 +33,9 @@ internal abstract class FamilyRun<T> : IDisposable
         return _results;
     }
 
+    /// <summary>Why the problem cannot run on a GPU; null when it can.</summary>
+    internal virtual string? WhyNotOn(CudaDevice device) => "this family has no CUDA kernel in this version";
+
     public void Dispose()
     {
         foreach (IDisposable tensor in _tensors)
@@ -83,16 +86,24 @@ internal abstract class FamilyRun<T> : IDisposable
 
         using HostTensor<T> rounded = TensorLoader.Load<T>(_inputs.Tensors.Reader, entry);
         HostTensor<float> widened = Keep(new HostTensor<float>(entry.Shape));
-        TensorDtype from = typeof(T) == typeof(Half) ? TensorDtype.F16 : TensorDtype.BF16;
-        for (long at = 0; at < rounded.Length; at += 1 << 20)
-        {
-            int count = (int)Math.Min(1 << 20, rounded.Length - at);
-            ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(rounded.Buffer.AsSpan(at, count));
-            ElementConversion.ToSingle(from, bytes, widened.Buffer.AsSpan(at, count));
-        }
-
+        Widen(rounded, widened);
         return widened;
     }
+
+    /// <summary>Copies 16-bit elements as floats.</summary>
+    protected static void Widen(HostTensor<T> from, HostTensor<float> to)
+    {
+        TensorDtype dtype = typeof(T) == typeof(Half) ? TensorDtype.F16 : TensorDtype.BF16;
+        for (long at = 0; at < from.Length; at += 1 << 20)
+        {
+            int count = (int)Math.Min(1 << 20, from.Length - at);
+            ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(from.Buffer.AsSpan(at, count));
+            ElementConversion.ToSingle(dtype, bytes, to.Buffer.AsSpan(at, count));
+        }
+    }
+
+    /// <summary>A tensor of the run's own that is no result.</summary>
+    protected HostTensor<T> MakeTensor(ReadOnlySpan<long> shape) => Keep(new HostTensor<T>(shape));
 
     /// <summary>Makes a tensor that goes into the output file under this name.</summary>
     protected HostTensor<float> MakeResult(string name, params ReadOnlySpan<long> shape)

@@ -10,7 +10,7 @@ namespace FusedAttention.Cli.Verbs;
 
 internal static class DoctorVerb
 {
-    private static readonly string[] Variables = ["FATTN_CPU_TARGET", "FATTN_CUDA_DRIVER"];
+    private static readonly string[] Variables = ["FATTN_CPU_TARGET", "FATTN_CUDA_DRIVER", "FATTN_NVRTC", "FATTN_CUDA_CACHE", "FATTN_PTX_PACK"];
 
     internal static Command Make(ToolOutput output)
     {
@@ -50,8 +50,7 @@ internal static class DoctorVerb
         {
             if (device.Kind == DeviceKind.Cuda)
             {
-                text.WriteLine($"cuda:{device.Index}: {device.Name}");
-                text.WriteLine($"  {device.Reason}");
+                isHealthy &= CheckCuda(text, device);
                 continue;
             }
 
@@ -63,6 +62,7 @@ internal static class DoctorVerb
             }
         }
 
+        WriteCuda(text, report.Cuda!);
         foreach (string reason in report.UnavailableDevices)
         {
             text.WriteLine(reason);
@@ -72,7 +72,36 @@ internal static class DoctorVerb
         return isHealthy ? ExitCode.Success : ExitCode.Failure;
     }
 
-    // Errors here are far below what a wrong kernel gives and far above rounding.
+    private static void WriteCuda(TextWriter text, CudaReport cuda)
+    {
+        text.WriteLine("cuda");
+        text.WriteLine($"  driver: {CudaText.Found(cuda.DriverVersion, cuda.Driver)}");
+        text.WriteLine($"  devices: {cuda.Devices}");
+        text.WriteLine($"  nvrtc: {CudaText.Found(cuda.NvrtcVersion, cuda.Nvrtc)}");
+        text.WriteLine($"  kernels: {cuda.Images} images, for {cuda.ImageTargets}");
+        text.WriteLine($"  cache: {CudaText.Cache(cuda)}");
+        if (cuda.PtxPack.Length > 0)
+        {
+            text.WriteLine($"  PTX pack: {cuda.PtxPack}");
+        }
+    }
+
+    private static bool CheckCuda(TextWriter text, DeviceDescription description)
+    {
+        text.WriteLine($"cuda:{description.Index}: {description.Name}, {CudaText.Figures(description)}");
+        text.WriteLine($"  {description.Reason}");
+        try
+        {
+            using CudaDevice device = CudaDevice.Open(description.Index);
+            return Check(text, "dense attention", device);
+        }
+        catch (AttentionException error)
+        {
+            text.WriteLine($"  dense attention: FAILED, {error.NativeText}");
+            return false;
+        }
+    }
+
     private static bool CheckTarget(TextWriter text, CpuTarget target, bool isAvailable)
     {
         string name = DeviceArguments.NameOf(target);
@@ -83,11 +112,17 @@ internal static class DoctorVerb
         }
 
         using AttentionDevice device = AttentionDevice.Open(target);
+        return Check(text, name, device);
+    }
+
+    // Errors here are far below what a wrong kernel gives and far above rounding.
+    private static bool Check(TextWriter text, string name, AttentionDevice device)
+    {
         DenseOptions options = new() { Causal = true };
         AttentionShape shape = AttentionShape.Gqa(1, 4, 2, 150, 72);
         CaseRunner runner = new(device, seconds: 0);
-        double single = runner.Measure(new DenseCase(name, CaseType.F32, shape, options))[0].Error;
-        double brain = runner.Measure(new DenseCase(name, CaseType.BF16, shape, options))[0].Error;
+        double single = runner.MeasureError(new DenseCase(name, CaseType.F32, shape, options));
+        double brain = runner.MeasureError(new DenseCase(name, CaseType.BF16, shape, options));
         bool isRight = single < 1e-5 && brain < 2e-2;
         string verdict = isRight ? "right" : "FAILED";
         text.WriteLine($"  {name}: {verdict}, error {single:0.0e-0} in f32, {brain:0.0e-0} in bf16");

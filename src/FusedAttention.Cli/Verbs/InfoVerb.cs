@@ -31,7 +31,7 @@ internal static class InfoVerb
         {
             if (device.Kind == DeviceKind.Cuda)
             {
-                text.WriteLine($"device:  cuda:{device.Index}, {device.Name}");
+                text.WriteLine($"device:  cuda:{device.Index}, {device.Name}, {CudaText.Figures(device)}");
                 text.WriteLine($"         {device.Reason}");
                 continue;
             }
@@ -46,8 +46,16 @@ internal static class InfoVerb
             text.WriteLine($"not used: {reason}");
         }
 
+        WriteCuda(text, report.Cuda!);
         text.WriteLine($"families: {FamilyRegistry.Describe()}");
         return ExitCode.Success;
+    }
+
+    private static void WriteCuda(TextWriter text, CudaReport cuda)
+    {
+        text.WriteLine($"cuda:    driver {CudaText.Found(cuda.DriverVersion, cuda.Driver)}");
+        text.WriteLine($"         nvrtc {CudaText.Found(cuda.NvrtcVersion, cuda.Nvrtc)}");
+        text.WriteLine($"         kernels for {cuda.ImageTargets}; cache {CudaText.Cache(cuda)}");
     }
 
     private static string Names(System.Collections.Generic.IEnumerable<CpuTarget> targets) =>

@@ -45,22 +45,23 @@ internal static class RunVerb
             AttentionFamily family = FamilyRegistry.Require(given);
             using SafetensorsReader reader = SafetensorsReader.Open(parsed.GetValue(input)!);
             FamilyInputs inputs = family.FindInputs(given, reader);
-            using AttentionDevice opened = device.Open(parsed, output);
             string path = parsed.GetValue(result)!;
             switch (cast ?? inputs.Q.Dtype)
             {
                 case TensorDtype.F16:
-                    Run<Half>(inputs, opened, path, output);
+                    Run<Half>(inputs, Open, path, output);
                     break;
                 case TensorDtype.BF16:
-                    Run<BFloat16>(inputs, opened, path, output);
+                    Run<BFloat16>(inputs, Open, path, output);
                     break;
                 default:
-                    Run<float>(inputs, opened, path, output);
+                    Run<float>(inputs, Open, path, output);
                     break;
             }
 
             return ExitCode.Success;
+
+            AttentionDevice Open(Func<CudaDevice, string?> whyNotOn) => device.Open(parsed, output, whyNotOn);
         });
         return command;
     }
@@ -80,10 +81,12 @@ internal static class RunVerb
         return text.ToString();
     }
 
-    private static void Run<T>(FamilyInputs inputs, AttentionDevice device, string path, ToolOutput output)
+    private static void Run<T>(
+        FamilyInputs inputs, Func<Func<CudaDevice, string?>, AttentionDevice> open, string path, ToolOutput output)
         where T : unmanaged => output.ShowProgress(progress =>
     {
         using FamilyRun<T> run = inputs.MakeRun<T>();
+        using AttentionDevice device = open(run.WhyNotOn);
         IReadOnlyList<OutputTensor> results = run.Run(device, progress);
         progress($"writing {path}");
         SafetensorsWriter.Write(path, results);

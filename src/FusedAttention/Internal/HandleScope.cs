@@ -38,7 +38,7 @@ internal ref struct HandleScope
     [InlineArray(Capacity)]
     private struct Slots
     {
-        internal const int Capacity = 20;
+        internal const int Capacity = 24;
         private SafeHandle? _first;
     }
 }

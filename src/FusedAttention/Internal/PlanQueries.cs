@@ -20,6 +20,8 @@ internal static unsafe class PlanQueries
             BackwardKernel = NativeCall.Text(info.backward_kernel, 64),
             ForwardWorkspaceBytes = info.forward_workspace_bytes,
             BackwardWorkspaceBytes = info.backward_workspace_bytes,
+            ForwardDeviceWorkspaceBytes = info.forward_device_workspace_bytes,
+            BackwardDeviceWorkspaceBytes = info.backward_device_workspace_bytes,
             ForwardFlops = info.forward_flops,
             BackwardFlops = info.backward_flops,
         };
@@ -34,6 +36,26 @@ internal static unsafe class PlanQueries
             NativeMethods.fattn_plan_workspace(handle.Pointer, (fattn_pass)pass, maxThreads, &host, &device),
             "GetWorkspaceBytes");
         return host;
+    }
+
+    internal static ulong GetDeviceWorkspaceBytes(PlanHandle handle, AttentionPass pass)
+    {
+        using HandleScope scope = default;
+        scope.Add(handle);
+        ulong device;
+        NativeCall.Check(
+            NativeMethods.fattn_plan_workspace(handle.Pointer, (fattn_pass)pass, 0, null, &device),
+            "GetDeviceWorkspaceBytes");
+        return device;
+    }
+
+    internal static void Prepare(PlanHandle handle, AttentionPass pass, CudaStream stream)
+    {
+        using HandleScope scope = default;
+        scope.Add(handle);
+        scope.Add(stream.Handle);
+        NativeCall.Check(
+            NativeMethods.fattn_plan_prepare(handle.Pointer, (fattn_pass)pass, (void*)stream.Native), "Prepare");
     }
 
     internal static ScheduleStats GetScheduleStats(PlanHandle handle)

@@ -32,6 +32,17 @@ internal sealed class TensorSpec
         _needed = (Span(_lengths, _strides) + elementsPerByte - 1) / elementsPerByte;
     }
 
+    /// <summary>Bytes from the first to the last element.</summary>
+    internal long Bytes => checked(_needed * _element switch
+    {
+        ElementType.Float32 or ElementType.Int32 => 4,
+        ElementType.UInt8 => 1,
+        _ => 2,
+    });
+
+    /// <summary>Whether nothing lies between the elements.</summary>
+    internal bool IsContiguous => _isContiguous;
+
     /// <summary>Elements from the first to the last one of a tensor, ends included.</summary>
     internal static long Span(ReadOnlySpan<long> lengths, ReadOnlySpan<long> strides)
     {
@@ -74,6 +85,49 @@ internal sealed class TensorSpec
         if (!tensor.IsDefault)
         {
             Check(in tensor);
+        }
+    }
+
+    /// <summary>Throws unless the tensor is what the plan expects.</summary>
+    internal void Check<T>(in DeviceTensor<T> tensor)
+        where T : unmanaged => Check(tensor.Length, tensor.Element, default);
+
+    /// <summary>Throws unless the tensor, where one is given, is what the plan expects.</summary>
+    internal void CheckIfGiven<T>(in DeviceTensor<T> tensor)
+        where T : unmanaged
+    {
+        if (!tensor.IsDefault)
+        {
+            Check(in tensor);
+        }
+    }
+
+    /// <summary>Throws unless a tensor is right, or absent where no option announces it.</summary>
+    internal static void CheckAnnounced<T>(TensorSpec? spec, in DeviceTensor<T> tensor, string name, string option)
+        where T : unmanaged
+    {
+        if (spec is not null)
+        {
+            spec.Check(in tensor);
+        }
+        else if (!tensor.IsDefault)
+        {
+            ThrowUnannounced(name, option);
+        }
+    }
+
+    /// <summary>The same of a result, which may be left out.</summary>
+    internal static void CheckAnnouncedIfGiven<T>(
+        TensorSpec? spec, in DeviceTensor<T> tensor, string name, string option)
+        where T : unmanaged
+    {
+        if (spec is not null)
+        {
+            spec.CheckIfGiven(in tensor);
+        }
+        else if (!tensor.IsDefault)
+        {
+            ThrowUnannounced(name, option);
         }
     }
 

@@ -1,0 +1,81 @@
+// The fattn tool on a GPU: run computes there what it computes on the CPU, auto takes it, info tells of it.
+using System;
+using System.Collections.Generic;
+using System.Linq;
+using FusedAttention.Cli.Safetensors;
+using FusedAttention.Tests.Cli;
+using FusedAttention.Tests.Support;
+using NUnit.Framework;
+
+namespace FusedAttention.Tests.Gpu;
+
+[TestFixture]
+internal sealed class ToolOnGpuTests : GpuTest
+{
+    private const string Problem = """{"family":"dense","causal":true,"backward":true}""";
+
+    [Test]
+    public void Run_computes_on_the_gpu_what_it_computes_on_the_cpu([Values("f32", "f16")] string dtype)
+    {
+        using ToolRun tool = new();
+        Dictionary<string, float[]> expected = tool.RunProblem(Problem, Tensors(), "--device", "cpu", "--dtype", dtype);
+        Dictionary<string, float[]> found = tool.RunProblem(Problem, Tensors(), "--device", "cuda", "--dtype", dtype);
+        Assert.That(tool.ExitCode, Is.Zero, tool.Remarks);
+        Assert.That(found.Keys, Is.EquivalentTo(expected.Keys));
+        foreach (string name in expected.Keys)
+        {
+            Expect.Near(
+                name, Numbers.ToDouble<float>(found[name]), Numbers.ToDouble<float>(expected[name]),
+                dtype == "f32" ? 2e-5 : 8e-3);
+        }
+    }
+
+    [Test]
+    public void Auto_takes_the_gpu_for_what_it_supports_and_says_so()
+    {
+        using ToolRun tool = new();
+        _ = tool.RunProblem("""{"family":"dense"}""", Tensors()[..3]);
+        Assert.That(tool.Remarks, Does.StartWith("device: cuda:0, ").And.Contain("it supports the problem"));
+        _ = tool.RunProblem("""{"family":"s2","block_size":4,"local_blocks":1,"vertical_stride":2}""", Tensors()[..3]);
+        Assert.That(
+            tool.Remarks, Does.StartWith("device: cpu, ").And.Contain("this family has no CUDA kernel in this version"));
+    }
+
+    [Test]
+    public void What_is_not_there_or_not_supported_ends_with_3()
+    {
+        using ToolRun tool = new();
+        _ = tool.RunProblem(Problem, Tensors(), "--device", "cuda:99");
+        Assert.That(tool.ExitCode, Is.EqualTo(3));
+        Assert.That(tool.Remarks, Does.Contain("device cuda:99 cannot be used: CUDA device 99 was asked for"));
+        _ = tool.RunProblem(
+            """{"family":"s2","block_size":4,"local_blocks":1,"vertical_stride":2}""", Tensors()[..3], "--device", "cuda");
+        Assert.That(tool.ExitCode, Is.EqualTo(3));
+        Assert.That(tool.Remarks, Does.Contain("S2 attention has no CUDA kernel"));
+    }
+
+    [Test]
+    public void Info_shows_driver_compiler_and_devices()
+    {
+        using ToolRun tool = new();
+        tool.Run("info");
+        Assert.That(tool.ExitCode, Is.Zero);
+        Assert.That(
+            tool.Results,
+            Does.Match(@"device:  cuda:0, .*, compute capability \d+\.\d, \d+ multiprocessors, \d+ MiB")
+                .And.Match(@"cuda:    driver \d+\.\d, ").And.Contain("kernels for "));
+    }
+
+    private static OutputTensor[] Tensors()
+    {
+        var random = new Random(3);
+        return
+        [
+            Tensor("q", 2, 12), Tensor("k", 2, 12), Tensor("v", 2, 12), Tensor("do", 2, 12),
+        ];
+
+        OutputTensor Tensor(string name, long heads, long tokens) => ToolRun.Floats(
+            name, [1, heads, tokens, 32],
+            [.. Enumerable.Range(0, (int)(heads * tokens * 32)).Select(_ => random.NextSingle() - 0.5f)]);
+    }
+}
