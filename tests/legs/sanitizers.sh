@@ -10,7 +10,7 @@ fixed_addresses=(setarch "$(uname -m)" -R)
 "${fixed_addresses[@]}" true 2> /dev/null || fixed_addresses=()
 
 # Without memory the library says so, as it does with the plain allocator.
-export ASAN_OPTIONS=allocator_may_return_null=1:quarantine_size_mb=16 UBSAN_OPTIONS=print_stacktrace=1
+export ASAN_OPTIONS=allocator_may_return_null=1:quarantine_size_mb=4:malloc_context_size=4 UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=allocator_may_return_null=1:halt_on_error=1:die_after_fork=0
 # Left out: results that are wrong on purpose, which comparers judge, and what threads change, which is the next variant's.
 # And NVRTC's compilation of every kernel and long problems on the virtual GPU: minutes of work that is not the library's.

@@ -60,7 +60,10 @@ class CudaDenseKernel final : public DenseKernel {
   public:
     CudaDenseKernel(const DenseProblem& problem, std::shared_ptr<const Device> device,
                     WorkspacePool* pool)
-        : problem_(problem), device_(std::move(device)), pool_(pool) {}
+        : problem_(problem),
+          device_(std::move(device)),
+          pool_(pool),
+          num_splits_(forward_splits(problem, device_->properties().num_multiprocessors)) {}
 
     Status load(KernelStore* store) {
         const ForwardKey general = general_key(problem_);
@@ -68,11 +71,16 @@ class CudaDenseKernel final : public DenseKernel {
         // The key that a run with the best of pointers chooses.
         const ForwardKey best = dense_forward_launch(problem_, DenseForwardArgs{}).key;
         if (best != general) FATTN_CUDA_RETURN_IF_ERROR(load_key(best, store, &lean_));
+        if (num_splits_ > 1) {
+            FATTN_CUDA_RETURN_IF_ERROR(
+                store->function(kMergeSplitsUnit, kMergeSplitsKernel, &merge_splits_));
+        }
         return problem_.backward ? load_backward(store) : Status();
     }
 
     WorkspaceSize workspace(Pass pass, int) const override {
-        return {.host = 0, .device = lengths_offset(pass) + lengths_workspace(problem_)};
+        return {.host = 0,
+                .device = lengths_offset(device_bytes(pass)) + lengths_workspace(problem_)};
     }
 
     Status prepare(Pass pass, void* stream) const override {
@@ -94,17 +102,11 @@ class CudaDenseKernel final : public DenseKernel {
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kForward, stream, run, &workspace, &args));
         FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
+        if (num_splits_ > 1 && run.workspace != nullptr) {
+            return forward_in_parts(args, stream, workspace);
+        }
         ForwardLaunch launch_of_run = dense_forward_launch(problem_, args);
-        if (launch_of_run.num_blocks == 0) return {};
-
-        const bool lean = launch_of_run.key == lean_.key && lean_.function.handle() != nullptr;
-        const ForwardTile tile = launch_of_run.key.tile();
-        const LaunchConfig config{
-            .grid = {launch_of_run.num_blocks, 1, 1},
-            .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
-            .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())};
-        void* arguments[] = {&launch_of_run.params};
-        return launch(lean ? lean_.function : general_.function, config, stream, arguments);
+        return launch_forward(launch_of_run, stream);
     }
 
     Status backward(const DenseBackwardArgs& given, const RunOptions& run) const override {
@@ -131,23 +133,49 @@ class CudaDenseKernel final : public DenseKernel {
     }
 
   private:
-    /// Where the lengths of a run lie in its workspace, behind what its kernels use.
-    uint64 lengths_offset(Pass pass) const {
-        if (pass == Pass::kForward) return 0;
-        const uint64 bytes = dense_backward_workspace(problem_);
+    uint64 device_bytes(Pass pass) const {
+        return pass == Pass::kForward ? dense_forward_workspace(problem_, num_splits_)
+                                      : dense_backward_workspace(problem_);
+    }
+
+    /// Where the lengths of a run lie in its workspace, behind the bytes that its kernels use.
+    uint64 lengths_offset(uint64 bytes) const {
         return lengths_workspace(problem_) == 0 ? bytes : ceil_div<uint64>(bytes, 64) * 64;
     }
 
-    /// Finds the workspace of a run, and puts lengths that lie in host memory there.
+    /// Finds the workspace of a run, and puts lengths that lie in host memory there. A forward run
+    /// that brings none does not split, whatever its stream was prepared for: its bits depend on
+    /// what the caller says alone.
     template <class Args>
     Status begin(Pass pass, const Stream& stream, const RunOptions& run, void** workspace,
                  Args* args) const {
-        const uint64 offset = lengths_offset(pass);
+        const bool needs_none = pass == Pass::kForward && run.workspace == nullptr;
+        const uint64 bytes = needs_none ? 0 : device_bytes(pass);
         const uint64 lengths = run.lengths_on_host ? lengths_workspace(problem_) : 0;
+        const uint64 offset = lengths == 0 ? bytes : lengths_offset(bytes);
         FATTN_CUDA_RETURN_IF_ERROR(
             find_workspace(stream, *pool_, run, offset + lengths, workspace));
         if (lengths == 0) return {};
         return upload_lengths(stream, problem_, static_cast<char*>(*workspace) + offset, args);
+    }
+
+    Status forward_in_parts(const DenseForwardArgs& args, const Stream& stream,
+                            void* workspace) const {
+        SplitLaunch split = dense_split_launch(problem_, args, num_splits_, workspace);
+        FATTN_CUDA_RETURN_IF_ERROR(launch_forward(split.parts, stream));
+        return launch_small(merge_splits_, split.num_merge_blocks, stream, &split.merge);
+    }
+
+    Status launch_forward(ForwardLaunch& launch_of_run, const Stream& stream) const {
+        if (launch_of_run.num_blocks == 0) return {};
+        const bool lean = launch_of_run.key == lean_.key && lean_.function.handle() != nullptr;
+        const ForwardTile tile = launch_of_run.key.tile();
+        const LaunchConfig config{
+            .grid = {launch_of_run.num_blocks, 1, 1},
+            .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
+            .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())};
+        void* arguments[] = {&launch_of_run.params};
+        return launch(lean ? lean_.function : general_.function, config, stream, arguments);
     }
 
     Status load_backward(KernelStore* store) {
@@ -240,6 +268,8 @@ class CudaDenseKernel final : public DenseKernel {
     const DenseProblem problem_;
     const std::shared_ptr<const Device> device_;
     WorkspacePool* const pool_;
+    const int32 num_splits_;  // of the keys of forward runs that bring a workspace
+    Function merge_splits_;
     LoadedKey general_{};
     LoadedKey lean_{};
     BackwardFunctions backward_{};

@@ -23,7 +23,7 @@ typedef struct fattn_run {
     void* stream;
     /** Memory of at least the plan's workspace size, 64-byte aligned, or NULL for the device's own
      * pool (CUDA: the stream's, which fattn_plan_prepare has sized; never while the stream is being
-     * captured). */
+     * captured). A forward run on CUDA that brings none does not split the keys of few queries. */
     void* workspace;
     /** Size of workspace in bytes. */
     uint64_t workspace_bytes;
