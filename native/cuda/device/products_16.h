@@ -71,11 +71,15 @@ struct Products16 {
         }
     }
 
-    /// r_o += P V with the weights P in r_p, in the places of the scores.
+    /// r_o += P V with the weights P in r_p, in the places of the scores. find(j) is called before
+    /// the weights of the j-th 16 keys are taken, which it may bring there: what it computes stands
+    /// between the products of the keys before.
+    template <class Find>
     __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
-                           const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
+                           const float (&r_p)[kRowBlocks][kKeyBlocks][4], const Find& find) const {
 #pragma unroll
         for (int j = 0; j < kTileKv / 16; ++j) {
+            find(j);
             uint32 r_a[kRowBlocks][4];
 #pragma unroll
             for (int m = 0; m < kRowBlocks; ++m) {
@@ -96,6 +100,10 @@ struct Products16 {
                 }
             }
         }
+    }
+    __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
+                           const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
+        values(r_o, r_p, [](int) {});
     }
 };
 
