@@ -6,6 +6,7 @@
 // are applied the next tile's keys do. (native/notes/0035-cuda-forward.md)
 #pragma once
 
+#include "core/epilogue.h"
 #include "core/modifier.h"
 #include "core/predicate.h"
 #include "core/problem.h"
@@ -15,13 +16,11 @@
 #include "cuda/device/block_record.h"
 #include "cuda/device/element_parts.h"
 #include "cuda/device/finite_tile.h"
-#include "cuda/device/lane_place.h"
 #include "cuda/device/pair_features.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/score_blocks.h"
 #include "cuda/device/softmax_forward_params.h"
-#include "cuda/device/softmax_rows.h"
 #include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
@@ -42,7 +41,7 @@ class ForwardBlock {
           s_q_(prim::shared_memory()),
           s_k_(s_q_ + kTile.q_bytes()),
           s_v_(s_k_ + kTile.kv_bytes()),
-          s_bounds_(s_k_ + kTile.stages * kTile.stage_bytes()),
+          s_bounds_(s_v_ + kTile.kv_bytes()),
           record_(s_bounds_ + kTile.tile_q * 8) {}
 
     __device__ void run() {
@@ -66,10 +65,13 @@ class ForwardBlock {
         begin_rows(place, predicate);
         prim::sync_block();
         load_queries(place);
-        load_keys(0);
-        if constexpr (kTile.stages > 1) load_values(0);
+        if (span.num_tiles() > 0) load_keys(span.tile(0));
         prim::commit_copies();
-        for (int32 n = 0; n < record_.span().num_tiles(); ++n) take_tile(n);
+        int32 n = 0;
+        if constexpr (kLean) {
+            while (n < record_.span().num_tiles() && take_tile<true>(n)) ++n;
+        }
+        for (; n < record_.span().num_tiles(); ++n) take_tile<false>(n);
         // A block without keys has not waited for its queries, whose place the output takes.
         prim::wait_copies<0>();
         prim::sync_block();
@@ -86,66 +88,56 @@ class ForwardBlock {
     /// A row block's rows in a lane: g and g + 8.
     static constexpr int kHalves = 2;
 
-    /// Blocks of eight keys whose weights lean kernels find in front of their products: a few, so
-    /// that exponentials stand between products, or all where three blocks' warps fill both units.
-    static constexpr int kWeighed = kTile.min_blocks > 2 ? kKeyBlocks : 2;
+    /// Which elements of a tile are a lane's. Found again where it is needed.
+    struct LanePlace {
+        uint32 lane;
+        uint32 warp_row;  // first row of the warp
 
-    using LanePlace = cuda::LanePlace<kRowBlocks>;
+        __device__ LanePlace() {
+            const uint32 thread = prim::thread_idx();
+            lane = thread % prim::kWarpSize;
+            warp_row = thread / prim::kWarpSize * (16 * kRowBlocks);
+        }
+        /// Row of the query tile, and key of the tile.
+        __device__ int32 row(int m, int half) const {
+            return narrow<int32>(warp_row + lane / 4) + 16 * m + 8 * half;
+        }
+        __device__ int32 key(int n, int e) const {
+            return 8 * n + narrow<int32>(lane % 4) * 2 + e % 2;
+        }
+    };
 
-    __device__ static uint32 stage(int32 n) {
-        return static_cast<uint32>(n % kTile.stages * kTile.stage_bytes());
-    }
-    /// Of the n-th tile.
-    __device__ Products products(int32 n) const {
+    __device__ Products products() const {
         const LanePlace at;
-        return Products(s_q_, s_k_ + stage(n), s_v_ + stage(n), at.warp_row, at.lane);
+        return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
     }
 
-    /// Folds the n-th tile into the rows.
-    __device__ void take_tile(int32 n) {
-        bool non_finite = false;
-        // The tile's keys are there, with two stages its values too, and nobody needs the tile
-        // before, whose place the next copies take.
+    /// Folds the n-th tile into the rows. With kFinite false is returned where a hidden pair has an
+    /// infinity, and another loop goes on with the tile: what it needs then, which is rare, takes
+    /// no registers of this one, and no branch keeps the compiler from mixing weights and products.
+    template <bool kFinite>
+    __device__ bool take_tile(int32 n) {
+        // The tile's keys are there, and nobody needs the values of the last one.
         prim::wait_copies<0>();
-        if constexpr (kTile.stages > 1) {
-            non_finite = sync_values(n);
-            load_keys(n + 1);
-            load_values(n + 1);
-            prim::commit_copies();
-            find_scores(n);
-        } else {
-            prim::sync_block();
-            load_values(n);
-            prim::commit_copies();
-            find_scores(n);
-            // The tile's values are there, and nobody needs its keys.
-            prim::wait_copies<0>();
-            non_finite = sync_values(n);
-            load_keys(n + 1);
-            prim::commit_copies();
-        }
-        if constexpr (kLean) {
-            if (!non_finite) {
-                // No branch between weights and products: the compiler may mix them.
-                raise_maxima(state_, r_s_, r_o_, score_factor());
-                products(n).values(r_o_, r_s_, [this](int j) {
-                    if (j * 2 % kWeighed == 0) weigh_keys(j * 2, j * 2 + kWeighed);
-                });
-                return;
-            }
-        }
-        weigh_scores(n);
-        if (non_finite) {
-            take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
-                                                                               s_v_ + stage(n));
-        }
-        products(n).values(r_o_, r_s_);
-    }
-
-    __device__ void find_scores(int32 n) {
-        products(n).scores(r_s_);
+        prim::sync_block();
+        load_values(record_.span().tile(n));
+        prim::commit_copies();
+        products().scores(r_s_);
         if constexpr (!kLean) modify_scores(n);
         if (n >= record_.span().num_full()) hide_scores(n);
+        // The tile's values are there, and nobody needs its keys.
+        prim::wait_copies<0>();
+        const bool non_finite = sync_values(n);
+        if (kFinite && non_finite) return false;
+        const TileSpan span = record_.span();
+        if (n + 1 < span.num_tiles()) load_keys(span.tile(n + 1));
+        prim::commit_copies();
+        weigh_scores(n);
+        if (!kFinite && non_finite) {
+            take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_, s_v_);
+        }
+        products().values(r_o_, r_s_);
+        return true;
     }
 
     using Pairs = PairFeatures<DenseForwardArgs>;
@@ -158,7 +150,7 @@ class ForwardBlock {
         const LanePlace at;
         const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
         for_each_in_blocks(r_s_, [&](float& s, int m, int n, int e) {
-            visit(pairs, s, place.first_row + at.row(m, e / 2), first_key + at.column(n, e));
+            visit(pairs, s, place.first_row + at.row(m, e / 2), first_key + at.key(n, e));
         });
     }
 
@@ -194,23 +186,18 @@ class ForwardBlock {
         load<kTile.tile_q>(s_q_, rows, place.first_row(kTile.tile_q), [] { return HeadPages{}; });
     }
 
-    /// Start the copies of the n-th tile, if there is one.
-    __device__ void load_keys(int32 n) const {
-        const TileSpan span = record_.span();
-        if (n >= span.num_tiles()) return;
+    __device__ void load_keys(int32 tile) const {
         const HeadRows rows{record_.k_rows(), params_.token_bytes.k, record_.kv_len(),
                             row_bytes(problem_.head_dim), params_.wide.k};
-        load<kTile.tile_kv>(s_k_ + stage(n), rows, span.tile(n) * kTile.tile_kv, [this] {
+        load<kTile.tile_kv>(s_k_, rows, tile * kTile.tile_kv, [this] {
             return pages(problem_.k, params_.args.k, problem_.k_head(record_.score_place().head));
         });
     }
 
-    __device__ void load_values(int32 n) const {
-        const TileSpan span = record_.span();
-        if (n >= span.num_tiles()) return;
+    __device__ void load_values(int32 tile) const {
         const HeadRows rows{record_.v_rows(), params_.token_bytes.v, record_.kv_len(),
                             row_bytes(problem_.head_dim_v), params_.wide.v};
-        load<kTile.tile_kv>(s_v_ + stage(n), rows, span.tile(n) * kTile.tile_kv, [this] {
+        load<kTile.tile_kv>(s_v_, rows, tile * kTile.tile_kv, [this] {
             return pages(problem_.v, params_.args.v, problem_.v_head(record_.score_place().head));
         });
     }
@@ -229,8 +216,7 @@ class ForwardBlock {
     /// of two parts would make NaN of an infinity, everywhere.
     __device__ bool sync_values(int32 n_tile) const {
         if (sizeof(Element) == 4 || n_tile >= record_.span().num_full()) {
-            return sync_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(
-                s_v_ + stage(n_tile));
+            return sync_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(s_v_);
         }
         prim::sync_block();
         return false;
@@ -309,8 +295,8 @@ class ForwardBlock {
                 if (query >= place.q_len) continue;
                 const Stored* g_bias =
                     static_cast<const Stored*>(params_.args.bias) +
-                    pair_at(place, problem_.bias, query, first_key + at.column(0, 0));
-                const int32 num_keys = place.kv_len - first_key - at.column(0, 0);
+                    pair_at(place, problem_.bias, query, first_key + at.key(0, 0));
+                const int32 num_keys = place.kv_len - first_key - at.key(0, 0);
 #pragma unroll
                 for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
@@ -344,8 +330,7 @@ class ForwardBlock {
                 for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
                     for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                        if (at.column(n, e) < begin || at.column(n, e) >= end)
-                            r_s_[m][n][e] = -kInfinity;
+                        if (at.key(n, e) < begin || at.key(n, e) >= end) r_s_[m][n][e] = -kInfinity;
                     }
                 }
             }
@@ -363,8 +348,12 @@ class ForwardBlock {
                 s = plain(sigmoid(fma(Value(s), Value(kLn2), Value(problem_.sigmoid_bias))));
             });
         } else {
-            raise_maxima(state_, r_s_, r_o_, score_factor());
-            weigh_keys(0, kKeyBlocks);
+            raise_maxima();
+#pragma unroll
+            for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+                for (int half = 0; half < kHalves; ++half) weigh_row(m, half);
+            }
         }
         if (!kLean && problem_.dropout_p > 0.0F) {
             for_each_score(n_tile, [&](const Pairs& pairs, float& weight, int32 query, int32 key) {
@@ -380,17 +369,62 @@ class ForwardBlock {
         return Value(kLean ? scale_of(problem_.scale).factor : 1.0F);
     }
 
-    /// Scores of blocks [first, end) of eight keys.
-    __device__ void weigh_keys(int first, int end) {
+    /// A lane's largest score of a row.
+    __device__ float largest_score(int m, int half) const {
+        float largest = -kInfinity;
+#pragma unroll
+        for (int n = 0; n < kKeyBlocks; ++n) {
+            largest = prim::max_number(largest, r_s_[m][n][2 * half]);
+            largest = prim::max_number(largest, r_s_[m][n][2 * half + 1]);
+        }
+        return largest;
+    }
+
+    /// Brings states and outputs to new maxima, but only when a row's has grown so much that its
+    /// weights would leave the range in which they are kept: a maximum that is a little too small
+    /// changes no result, since the sum has it too.
+    __device__ void raise_maxima() {
+        constexpr float kSlack = 8.0F;  // weights up to 2^8
+        float largest[kRowBlocks][kHalves];
+        bool grown = false;
 #pragma unroll
         for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
             for (int half = 0; half < kHalves; ++half) {
-                weigh_row(&state_[m][half], r_s_[m], half, first, end,
-                          [this](Value score, Value shift) {
-                              return kLean ? exp2(fma(score, score_factor(), Value(0.0F) - shift))
+                largest[m][half] = plain(Value(largest_score(m, half)) * score_factor());
+                grown = grown || largest[m][half] > plain(state_[m][half].max) + kSlack;
+            }
+        }
+        if (!prim::any_lane(grown)) return;
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+            for (int half = 0; half < kHalves; ++half) {
+                float most = largest[m][half];
+                most = prim::max_number(most, prim::shuffle_xor(most, 1));
+                most = prim::max_number(most, prim::shuffle_xor(most, 2));
+                const float factor = plain(raise_max(&state_[m][half], Value(most)));
+#pragma unroll
+                for (int d = 0; d < kDimBlocks; ++d) {
+                    r_o_[m][d][2 * half] *= factor;
+                    r_o_[m][d][2 * half + 1] *= factor;
+                }
+            }
+        }
+    }
+
+    __device__ void weigh_row(int m, int half) {
+        SoftmaxState<Value>& state = state_[m][half];
+        const Value shift = guarded(state.max);
+#pragma unroll
+        for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+            for (int e = 2 * half; e < 2 * half + 2; ++e) {
+                const Value score(r_s_[m][n][e]);
+                const Value weight = kLean ? exp2(fma(score, score_factor(), Value(0.0F) - shift))
                                            : weight_of(score, shift);
-                          });
+                state.sum = state.sum + weight;
+                r_s_[m][n][e] = plain(weight);
             }
         }
     }
@@ -415,7 +449,11 @@ class ForwardBlock {
         for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
             for (int half = 0; half < kHalves; ++half) {
-                const RowEnd<float> end = finish_row(state_[m][half]);
+                float sum = plain(state_[m][half].sum);
+                sum += prim::shuffle_xor(sum, 1);
+                sum += prim::shuffle_xor(sum, 2);
+                const RowEnd<float> end =
+                    finish(SoftmaxState<float>{plain(state_[m][half].max), sum});
                 const float factor = softmax ? end.o_factor : 1.0F;
 #pragma unroll
                 for (int d = 0; d < kDimBlocks; ++d) {

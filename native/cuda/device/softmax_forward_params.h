@@ -28,16 +28,14 @@ struct ForwardTile {
     int32 num_warps;
     int32 element_bytes;
     int32 min_blocks;  // that should share a multiprocessor, which bounds registers
-    int32 stages = 1;  // tiles of keys, and of values, that shared memory holds
 
     FATTN_HD constexpr int32 num_threads() const { return num_warps * 32; }
     FATTN_HD constexpr int32 q_bytes() const { return tile_q * head_dim * element_bytes; }
     FATTN_HD constexpr int32 kv_bytes() const { return tile_kv * head_dim * element_bytes; }
-    FATTN_HD constexpr int32 stage_bytes() const { return 2 * kv_bytes(); }
     /// Queries, whose place the output takes, keys, values, the keys that each query sees, and what
     /// the block's threads look up again and again.
     FATTN_HD constexpr int32 shared_bytes() const {
-        return q_bytes() + stages * stage_bytes() + tile_q * 8 + kBlockRecordBytes;
+        return q_bytes() + 2 * kv_bytes() + tile_q * 8 + kBlockRecordBytes;
     }
 };
 
@@ -50,8 +48,7 @@ FATTN_HD constexpr ForwardTile forward_tile(int32 element_bytes, int32 head_dim,
     }
     if (features == Features::kGeneral) return {head_dim, 64, head_dim > 192 ? 32 : 64, 4, 2, 1};
     if (head_dim > 128) return {head_dim, 64, 64, 4, 2, 2};
-    if (head_dim > 64) return {head_dim, 128, 64, 4, 2, 2, 2};
-    return {head_dim, 128, 64, 4, 2, 3};
+    return {head_dim, 128, 64, 4, 2, head_dim > 64 ? 2 : 3};
 }
 
 /// Rows of a tensor that start at multiples of 16 bytes and can be moved 16 bytes at a time.

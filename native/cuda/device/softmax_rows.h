@@ -60,14 +60,13 @@ __device__ inline void raise_maxima(SoftmaxState<Value> (&state)[kRowBlocks][2],
     }
 }
 
-/// Scores of a row become weights, weigh(score, shift), and its state takes them: blocks of eight
-/// keys [first, end), which are constants.
+/// Scores of a row become weights, weigh(score, shift), and its state takes them.
 template <class Value, int kKeyBlocks, class Weigh>
 __device__ inline void weigh_row(SoftmaxState<Value>* state, float (&r_s)[kKeyBlocks][4], int half,
-                                 int first, int end, const Weigh& weigh) {
+                                 const Weigh& weigh) {
     const Value shift = guarded(state->max);
 #pragma unroll
-    for (int n = first; n < end; ++n) {
+    for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; ++e) {
             const Value weight = weigh(Value(r_s[n][e]), shift);
@@ -75,13 +74,6 @@ __device__ inline void weigh_row(SoftmaxState<Value>* state, float (&r_s)[kKeyBl
             r_s[n][e] = plain(weight);
         }
     }
-}
-
-/// The same for all blocks.
-template <class Value, int kKeyBlocks, class Weigh>
-__device__ inline void weigh_row(SoftmaxState<Value>* state, float (&r_s)[kKeyBlocks][4], int half,
-                                 const Weigh& weigh) {
-    weigh_row(state, r_s, half, 0, kKeyBlocks, weigh);
 }
 
 /// Sums of the four lanes of a row meet; what the row's output is multiplied by, and its LSE.
