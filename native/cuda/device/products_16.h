@@ -71,15 +71,13 @@ struct Products16 {
         }
     }
 
-    /// r_o += P V with the weights P in r_p, in the places of the scores. find(j) is called before
-    /// the weights of the j-th 16 keys are taken, which it may bring there: what it computes stands
-    /// between the products of the keys before.
-    template <class Find>
+    /// r_o += P V with the weights P in r_p, in the places of the scores. Values are asked for one
+    /// step before their products: the compiler does not always see to that.
     __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
-                           const float (&r_p)[kRowBlocks][kKeyBlocks][4], const Find& find) const {
+                           const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
+        prim::Blocks r_next = prim::load_blocks_transposed(v.at(0, 0));
 #pragma unroll
         for (int j = 0; j < kTileKv / 16; ++j) {
-            find(j);
             uint32 r_a[kRowBlocks][4];
 #pragma unroll
             for (int m = 0; m < kRowBlocks; ++m) {
@@ -92,7 +90,12 @@ struct Products16 {
             }
 #pragma unroll
             for (int d = 0; d < kDimBlocks; d += 2) {
-                const prim::Blocks r_v = prim::load_blocks_transposed(v.at(d / 2, 16 * j));
+                const prim::Blocks r_v = r_next;
+                const int next = j * kDimBlocks + d + 2;
+                if (next < kTileKv / 16 * kDimBlocks) {
+                    r_next = prim::load_blocks_transposed(
+                        v.at(next % kDimBlocks / 2, 16 * (next / kDimBlocks)));
+                }
 #pragma unroll
                 for (int m = 0; m < kRowBlocks; ++m) {
                     prim::multiply_add(Element{}, r_o[m][d], r_a[m], r_v.x[0], r_v.x[1]);
@@ -100,10 +103,6 @@ struct Products16 {
                 }
             }
         }
-    }
-    __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
-                           const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
-        values(r_o, r_p, [](int) {});
     }
 };
 

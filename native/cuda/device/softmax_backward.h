@@ -255,10 +255,8 @@ class BackwardBlock {
         }
     }
 
-    /// Pairs are weighed 16 columns at a time in front of the first product that needs them: what
-    /// that takes stands between the products of the columns before.
+    /// No branch stands between weights and products, so that the compiler may mix them.
     __device__ void add_full_tile(int32 n) {
-        const auto weigh = [&](int j) { weigh_simple(n, 2 * j, 2 * j + 2); };
         const bool wants_first = !kKeys || kTile.num_sums == 2 || wants_k();
         if (wants_first) {
             second(n).scores(r_g_);
@@ -266,13 +264,12 @@ class BackwardBlock {
             for_each_number(r_g_, [](float& g) { g = 0.0F; });
         }
         first(n).scores(r_s_);
-        if constexpr (kKeys && kTile.num_sums == 2) {
-            second(n).values(r_sum_[kSecondSum], r_s_, weigh);
+        weigh_simple(n);
+        if constexpr (kKeys && kTile.num_sums == 2) second(n).values(r_sum_[kSecondSum], r_s_);
+        if (wants_first) {
             first(n).values(r_sum_[kFirstSum], r_g_);
-        } else if (wants_first) {
-            first(n).values(r_sum_[kFirstSum], r_g_, weigh);
         } else {
-            second(n).values(r_sum_[kSecondSum], r_s_, weigh);
+            second(n).values(r_sum_[kSecondSum], r_s_);
         }
     }
 
@@ -280,7 +277,7 @@ class BackwardBlock {
         second(n).scores(r_g_);
         first(n).scores(r_s_);
         if (params_.simple) {
-            weigh_simple(n, 0, kColumnBlocks);
+            weigh_simple(n);
             if (n >= record_.span().num_full()) {
                 hide_columns(record_.span().tile(n) * kTile.columns);
             }
@@ -459,9 +456,9 @@ class BackwardBlock {
 
     // --- Weights and gradients of scores ---------------------------------------------------------
 
-    /// Blocks [first, end) of eight columns of the n-th tile.
-    __device__ void weigh_simple(int32 n, int first, int end) {
-        weigh_pairs<kKeys, Value>(r_s_, r_g_, first, end, kKeys ? column_terms(n) : s_terms_,
+    /// Pairs of the n-th tile.
+    __device__ void weigh_simple(int32 n) {
+        weigh_pairs<kKeys, Value>(r_s_, r_g_, kKeys ? column_terms(n) : s_terms_,
                                   scale_of(problem_.scale).factor);
     }
 

@@ -68,7 +68,7 @@ class ForwardBlock {
         if (span.num_tiles() > 0) load_keys(span.tile(0));
         prim::commit_copies();
         int32 n = 0;
-        if constexpr (kLean) {
+        if constexpr (kFiniteLoop) {
             while (n < record_.span().num_tiles() && take_tile<true>(n)) ++n;
         }
         for (; n < record_.span().num_tiles(); ++n) take_tile<false>(n);
@@ -111,6 +111,10 @@ class ForwardBlock {
         const LanePlace at;
         return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
     }
+
+    /// Whether a loop of its own takes finite tiles: where the compiler mixes weights and products,
+    /// which takes registers that larger accumulators do not leave.
+    static constexpr bool kFiniteLoop = kLean && kRowBlocks * (kKeyBlocks + kDimBlocks) <= 40;
 
     /// Folds the n-th tile into the rows. With kFinite false is returned where a hidden pair has an
     /// infinity, and another loop goes on with the tile: what it needs then, which is rare, takes

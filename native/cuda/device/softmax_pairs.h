@@ -15,13 +15,12 @@ __device__ inline RowTerms terms_of(uint32 shift, uint32 delta) {
     return {float_of_bits(shift), float_of_bits(delta)};
 }
 
-/// r_s: products to weights; r_g: gradients of weights to those of scores; blocks [first, end) of
-/// eight columns, which are constants. s_terms: of the queries, which are columns with kKeys and
-/// rows without. score_factor: from products to scores in base 2.
+/// r_s: products to weights; r_g: gradients of weights to those of scores. s_terms: of the queries,
+/// which are columns with kKeys and rows without. score_factor: from products to scores in base 2.
 template <bool kKeys, class Value, int kRowBlocks, int kColumnBlocks>
 __device__ inline void weigh_pairs(float (&r_s)[kRowBlocks][kColumnBlocks][4],
-                                   float (&r_g)[kRowBlocks][kColumnBlocks][4], int first, int end,
-                                   uint32 s_terms, float score_factor) {
+                                   float (&r_g)[kRowBlocks][kColumnBlocks][4], uint32 s_terms,
+                                   float score_factor) {
     const LanePlace<kRowBlocks> at;
     const Value factor(score_factor);
     const auto weigh = [&](float& s, float& g, const RowTerms& terms) {
@@ -31,7 +30,7 @@ __device__ inline void weigh_pairs(float (&r_s)[kRowBlocks][kColumnBlocks][4],
     };
     if constexpr (kKeys) {
 #pragma unroll
-        for (int n = first; n < end; ++n) {
+        for (int n = 0; n < kColumnBlocks; ++n) {
             const prim::Words x =
                 prim::load_shared_16(s_terms + static_cast<uint32>(at.column(n, 0)) * 8);
             const RowTerms terms[2] = {terms_of(x.x, x.y), terms_of(x.z, x.w)};
@@ -50,21 +49,13 @@ __device__ inline void weigh_pairs(float (&r_s)[kRowBlocks][kColumnBlocks][4],
                     prim::load_shared_8(s_terms + static_cast<uint32>(at.row(m, half)) * 8);
                 const RowTerms terms = terms_of(x.x, x.y);
 #pragma unroll
-                for (int n = first; n < end; ++n) {
+                for (int n = 0; n < kColumnBlocks; ++n) {
                     weigh(r_s[m][n][2 * half], r_g[m][n][2 * half], terms);
                     weigh(r_s[m][n][2 * half + 1], r_g[m][n][2 * half + 1], terms);
                 }
             }
         }
     }
-}
-
-/// The same for all blocks.
-template <bool kKeys, class Value, int kRowBlocks, int kColumnBlocks>
-__device__ inline void weigh_pairs(float (&r_s)[kRowBlocks][kColumnBlocks][4],
-                                   float (&r_g)[kRowBlocks][kColumnBlocks][4], uint32 s_terms,
-                                   float score_factor) {
-    weigh_pairs<kKeys, Value>(r_s, r_g, 0, kColumnBlocks, s_terms, score_factor);
 }
 
 }  // namespace fattn::cuda
