@@ -34,7 +34,7 @@ namespace fattn::cuda {
 template <class Element, int kHeadDim, Side kSide>
 class BackwardBlock {
   public:
-    static constexpr BackwardTile kTile = backward_tile(sizeof(Element), kHeadDim, kSide);
+    static constexpr BackwardTile kTile = dense_backward_tile(sizeof(Element), kHeadDim, kSide);
     static constexpr bool kKeys = kSide == Side::kKeys;
     static constexpr int kColumnBlocks = kTile.columns / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
@@ -345,7 +345,8 @@ class BackwardBlock {
         const int32 first_row = tile * kTile.rows;
         const RangeSchedule schedule{predicate, num_rows, kTile.rows, kTile.columns,
                                      problem_.has_mask};
-        // Nobody needs the last head any more.
+        // Nobody needs the last head any more, and without tiles nobody waited for its rows.
+        prim::wait_copies<0>();
         prim::sync_block();
         if (prim::thread_idx() == 0) {
             const TileSpan all =

@@ -46,13 +46,22 @@ struct BackwardTile {
     }
 };
 
-/// All fit the 99 KB that a block may have on every GPU from sm_80 on.
+/// Tiles with 16 rows a warp and one stage. All fit the 99 KB that a block may have on every GPU
+/// from sm_80 on.
 FATTN_HD constexpr BackwardTile backward_tile(int32 element_bytes, int32 head_dim, Side side) {
     if (element_bytes == 4) {
         if (head_dim > 128) return {head_dim, 32, 16, 4, 1, 1};
         return {head_dim, 64, 32, 4, 1, 1};
     }
     if (head_dim > 128) return {head_dim, 64, 32, 2, 1, 1};
+    return {head_dim, 64, 64, 2, side == Side::kKeys ? 2 : 1, 2};
+}
+
+/// The tile of a dense key: two stages, and 32 rows a warp where registers hold them, which halves
+/// what is read from shared memory. They fit as well.
+FATTN_HD constexpr BackwardTile dense_backward_tile(int32 element_bytes, int32 head_dim,
+                                                    Side side) {
+    if (element_bytes == 4 || head_dim > 128) return backward_tile(element_bytes, head_dim, side);
     if (side == Side::kQueries) return {head_dim, 128, head_dim > 64 ? 32 : 64, 2, 1, 2, 2, 2};
     if (head_dim > 64) return {head_dim, 64, 64, 2, 2, 2, 1, 2};
     return {head_dim, 128, 32, 2, 2, 2, 2, 2};
