@@ -23,8 +23,9 @@ struct InstructionCase {
 
 inline constexpr uint32_t kCaseInputs = 2048;
 
-const std::vector<InstructionCase>& instruction_cases();  // with recordings of an H100
-const std::vector<InstructionCase>& further_cases();      // every width and type; no recordings
+// Both have recordings of an H100.
+const std::vector<InstructionCase>& instruction_cases();
+const std::vector<InstructionCase>& further_cases();  // every width and type
 
 // A text with one entry, `run(in, out)`: thread i reads 8-byte slots i, n + i and 2 n + i of in, n
 // = kCaseInputs, and writes slot i of out.

@@ -302,6 +302,10 @@ void Table::conversions() {
     for (const Integer& from : kIntegers) {
         for (const Integer& to : kIntegers) {
             for (const bool saturates : {false, true}) {
+                // ptxas takes .sat only where there is something to clamp.
+                const bool holds_all =
+                    to.lowest() <= from.lowest() && to.highest() >= from.highest();
+                if (saturates && holds_all) continue;
                 const std::string form =
                     std::string(saturates ? "cvt.sat." : "cvt.") + to.name + "." + from.name;
                 add(form, form + " %d, %a;", std::string{to.letter, from.letter, '-', '-'},
@@ -416,7 +420,8 @@ void Table::doubles() {
         {"infinite", [](float v) { return std::isinf(v); }},
         {"number", [](float v) { return !std::isnan(v); }},
         {"notanumber", [](float v) { return std::isnan(v); }},
-        {"normal", [](float v) { return std::isnormal(v); }},
+        // Zeros are normal.
+        {"normal", [](float v) { return std::isnormal(v) || v == 0; }},
         {"subnormal", [](float v) { return v != 0 && std::isfinite(v) && !std::isnormal(v); }}};
     for (const auto& [name, holds] : properties) {
         add(std::string("testp.") + name,

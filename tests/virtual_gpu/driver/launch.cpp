@@ -172,6 +172,11 @@ double run(Driver& state, Context& context, const Grid& grid) {
     launch.options.checks = settings.checks;
     launch.options.asynchrony = settings.order;
     launch.options.mma_round_to_nearest = settings.mma_round_to_nearest;
+    std::optional<Trace> trace = settings.trace;
+    if (trace) {
+        trace->write = [](const std::string& text) { std::fputs(text.c_str(), stderr); };
+        launch.options.trace = &*trace;
+    }
     const std::string& name = grid.function->entry->name;
     // Each launch of a kernel draws its own schedule.
     launch.options.seed = settings.seed * 0x9e3779b97f4a7c15 + state.num_launches[name]++;

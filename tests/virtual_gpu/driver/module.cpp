@@ -182,7 +182,12 @@ std::shared_ptr<Function> function_of(Driver& state, const std::shared_ptr<Loade
                                       const char* name) {
     const auto known = module->functions.find(std::string_view(name));
     if (known != module->functions.end()) return state.functions.require(known->second);
-    const EntryInfo* const entry = module->code->find_entry(name);
+    const EntryInfo* entry = nullptr;
+    try {
+        entry = module->code->find_entry(name);
+    } catch (const LoadError& error) {
+        throw Failure{.code = code_of(error.reason), .text = error.what()};
+    }
     if (entry == nullptr) {
         std::string names;
         for (const EntryInfo& other : module->code->entries()) {

@@ -13,8 +13,8 @@ namespace {
 
 using cuda::CUDA_ERROR_INVALID_VALUE;
 
-constexpr const char* kKeys[] = {"models", "memory", "driver", "seed",      "order",
-                                 "checks", "mma",    "report", "statistics"};
+constexpr const char* kKeys[] = {"models", "memory", "driver", "seed",  "order",
+                                 "checks", "mma",    "report", "trace", "statistics"};
 
 [[noreturn]] void refuse(std::string_view key, std::string_view value, const char* allowed) {
     fail(CUDA_ERROR_INVALID_VALUE, "the virtual GPU's setting %.*s is \"%.*s\"; it may be %s",
@@ -113,12 +113,19 @@ void set(Settings& settings, std::string_view key, std::string_view value, bool 
         } else {
             refuse(key, value, "none, faults or all");
         }
+    } else if (key == "trace") {
+        try {
+            settings.trace.reset();
+            if (!value.empty()) settings.trace = parse_trace(std::string(value));
+        } catch (const std::invalid_argument& error) {
+            refuse(key, value, error.what());
+        }
     } else if (key == "statistics") {
         settings.statistics_file = value;
     } else {
         fail(CUDA_ERROR_INVALID_VALUE,
              "the virtual GPU has no setting %.*s; it has models, memory, driver, seed, order, "
-             "checks, mma, report and statistics",
+             "checks, mma, report, trace and statistics",
              static_cast<int>(key.size()), key.data());
     }
 }

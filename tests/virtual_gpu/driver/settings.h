@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,8 @@ namespace fattn::vgpu::driver {
 //   mma         cut: tensor cores cut their sums as hardware does; nearest: they round        (cut)
 //   report      what is written to standard error: none; faults, with calls that are not
 //               offered and leaks; all, with every call that fails (faults)
+//   trace       what one warp executes goes to standard error: words as in gpu/trace.h, as
+//               "warp 2,lines 100-120"; empty: nothing                                          ()
 //   statistics  a file to whose end each launch adds a line of JSON; empty: none ()
 struct Settings {
     std::vector<const DeviceModel*> models = {&kSm80};
@@ -34,6 +37,7 @@ struct Settings {
     Checks checks;
     bool mma_round_to_nearest = false;
     enum class Report { kNone, kFaults, kAll } report = Report::kFaults;
+    std::optional<Trace> trace;
     std::string statistics_file;
 };
 

@@ -9,6 +9,7 @@
 #include "exec/grid.h"
 #include "exec/half.h"
 #include "exec/lanes.h"
+#include "exec/rmw.h"
 
 namespace fattn::vgpu {
 namespace {
@@ -16,84 +17,6 @@ namespace {
 using ptx::Operand;
 using ptx::Space;
 using ptx::Type;
-
-enum class Rmw : uint8_t { kAdd, kMin, kMax, kAnd, kOr, kXor, kExch, kCas, kInc, kDec };
-
-template <class T>
-T integer(Rmw what, T old, T b, T c) {
-    using U = std::make_unsigned_t<T>;
-    switch (what) {
-        case Rmw::kAdd:
-            return static_cast<T>(static_cast<U>(old) + static_cast<U>(b));
-        case Rmw::kMin:
-            return std::min(old, b);
-        case Rmw::kMax:
-            return std::max(old, b);
-        case Rmw::kAnd:
-            return static_cast<T>(old & b);
-        case Rmw::kOr:
-            return static_cast<T>(old | b);
-        case Rmw::kXor:
-            return static_cast<T>(old ^ b);
-        case Rmw::kExch:
-            return b;
-        case Rmw::kCas:
-            return old == b ? c : old;
-        case Rmw::kInc:
-            return old >= b ? T{0} : static_cast<T>(old + 1);
-        case Rmw::kDec:
-            return old == 0 || old > b ? b : static_cast<T>(old - 1);
-    }
-    return old;
-}
-
-template <class T>
-uint64_t as_integer(Rmw what, uint64_t old, uint64_t b, uint64_t c) {
-    return static_cast<uint64_t>(static_cast<std::make_unsigned_t<T>>(
-        integer<T>(what, static_cast<T>(old), static_cast<T>(b), static_cast<T>(c))));
-}
-
-uint16_t half_result(Rmw what, uint16_t a, uint16_t b, bool brain) {
-    const double x = brain ? bf16_value(a) : f16_value(a), y = brain ? bf16_value(b) : f16_value(b);
-    double made = x + y;
-    if (what == Rmw::kMin) made = std::isnan(x) ? y : std::isnan(y) ? x : std::min(x, y);
-    if (what == Rmw::kMax) made = std::isnan(x) ? y : std::isnan(y) ? x : std::max(x, y);
-    return brain ? to_bf16(made) : to_f16(made);
-}
-
-uint64_t compute(Type type, Rmw what, uint64_t old, uint64_t b, uint64_t c) {
-    switch (type) {
-        case Type::kB16:
-            return as_integer<uint16_t>(what, old, b, c);
-        case Type::kB32:
-        case Type::kU32:
-            return as_integer<uint32_t>(what, old, b, c);
-        case Type::kS32:
-            return as_integer<int32_t>(what, old, b, c);
-        case Type::kB64:
-        case Type::kU64:
-            return as_integer<uint64_t>(what, old, b, c);
-        case Type::kS64:
-            return as_integer<int64_t>(what, old, b, c);
-        case Type::kF32:
-            return std::bit_cast<uint32_t>(
-                flush(flush(std::bit_cast<float>(static_cast<uint32_t>(old))) +
-                      flush(std::bit_cast<float>(static_cast<uint32_t>(b)))));
-        case Type::kF64:
-            return std::bit_cast<uint64_t>(std::bit_cast<double>(old) + std::bit_cast<double>(b));
-        case Type::kF16:
-        case Type::kBf16:
-            return half_result(what, static_cast<uint16_t>(old), static_cast<uint16_t>(b),
-                               type == Type::kBf16);
-        default: {
-            const bool brain = type == Type::kBf16x2;
-            return half_result(what, static_cast<uint16_t>(old), static_cast<uint16_t>(b), brain) |
-                   uint32_t{half_result(what, static_cast<uint16_t>(old >> 16),
-                                        static_cast<uint16_t>(b >> 16), brain)}
-                       << 16;
-        }
-    }
-}
 
 // aux: bits 0-7 type, 8-15 operation, 16-23 space, 24-31 elements, 32 acquires, 33 releases, 40-47
 // scope.
@@ -144,8 +67,8 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
                 w.fault(op, lane, FaultKind::kUninitialised,
                         "an atomic reads memory that was never written", {}, addresses[lane]);
             }
-            const uint64_t made = compute(type, what, old, value(1 + k, lane),
-                                          what == Rmw::kCas ? value(2, lane) : 0);
+            const uint64_t made = compute_rmw(type, what, old, value(1 + k, lane),
+                                              what == Rmw::kCas ? value(2, lane) : 0);
             std::memcpy(data, &made, bytes);
             // Who polls with an atomic changes nothing.
             if (std::memcmp(&made, &old, bytes) != 0) w.grid.made_progress();
@@ -170,6 +93,7 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
 
 void decode_atomic(Decoding& d) {
     const bool returns = d.in.opcode == "atom";
+    if (!returns && d.take("async")) return decode_store_async(d);
     const auto order = d.take_one({"relaxed", "acquire", "release", "acq_rel"});
     const Scope scope = take_scope(d);
     const auto where = d.take_one({"global", "shared", "shared::cta", "shared::cluster"});

@@ -2,13 +2,39 @@
 #include "exec/bulk.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "exec/cta.h"
 #include "exec/grid.h"
-#include "exec/lanes.h"
 
 namespace fattn::vgpu {
+namespace {
+
+// Element after element; what was undefined on either side is so afterwards.
+void reduce(const BulkCopy::Reduction& how, std::byte* to, uint8_t* to_defined,
+            const std::byte* from, const uint8_t* from_defined, uint32_t bytes) {
+    const uint32_t size = bytes_of(how.type);
+    for (uint32_t i = 0; i < bytes; i += size) {
+        uint64_t old = 0, operand = 0;
+        std::memcpy(&old, to + i, size);
+        std::memcpy(&operand, from + i, size);
+        const uint64_t made = compute_rmw(how.type, how.what, old, operand, 0);
+        std::memcpy(to + i, &made, size);
+    }
+    if (!to_defined) return;
+    for (uint32_t i = 0; i < bytes; ++i) to_defined[i] &= from_defined[i];
+}
+
+void put(const BulkCopy& copy, uint32_t at, uint32_t bytes, std::byte* to, uint8_t* to_defined) {
+    const std::byte* data = copy.data.data() + at;
+    const uint8_t* defined = copy.defined.data() + at;
+    if (copy.reduction) return reduce(*copy.reduction, to, to_defined, data, defined, bytes);
+    std::memcpy(to, data, bytes);
+    if (to_defined) std::memcpy(to_defined, defined, bytes);
+}
+
+}  // namespace
 
 void read_source(Grid& grid, BulkCopy& copy) {
     if (copy.has_read) return;
@@ -21,10 +47,13 @@ void read_source(Grid& grid, BulkCopy& copy) {
         std::memcpy(copy.defined.data(), shared.defined.data() + copy.from.at, copy.bytes);
         return;
     }
-    const MemoryBlock& block = *grid.block_of(copy.from.at, copy.bytes);
-    const uint64_t offset = copy.from.at - block.base;
-    std::memcpy(copy.data.data(), block.data + offset, copy.bytes);
-    if (block.initialised) std::memcpy(copy.defined.data(), block.initialised + offset, copy.bytes);
+    for (const BulkCopy::Run& run : copy.runs) {
+        const MemoryBlock& block = *grid.block_of(run.address, run.bytes);
+        const uint64_t offset = run.address - block.base;
+        std::memcpy(copy.data.data() + run.at, block.data + offset, run.bytes);
+        if (block.initialised)
+            std::memcpy(copy.defined.data() + run.at, block.initialised + offset, run.bytes);
+    }
 }
 
 void write_target(Grid& grid, BulkCopy& copy) {
@@ -32,21 +61,30 @@ void write_target(Grid& grid, BulkCopy& copy) {
     if (copy.has_written) return;
     copy.has_written = true;
     grid.made_progress();
-    if (!copy.to.cta) {
-        const MemoryBlock& block = *grid.block_of(copy.to.at, copy.bytes);
-        const uint64_t offset = copy.to.at - block.base;
-        std::memcpy(block.data + offset, copy.data.data(), copy.bytes);
-        if (block.initialised)
-            std::memcpy(block.initialised + offset, copy.defined.data(), copy.bytes);
+    if (copy.to.cta) {
+        SharedMemory& shared = copy.to.cta->shared;
+        put(copy, 0, copy.bytes, shared.bytes.data() + copy.to.at,
+            shared.defined.data() + copy.to.at);
         return;
     }
-    SharedMemory& shared = copy.to.cta->shared;
-    std::memcpy(shared.bytes.data() + copy.to.at, copy.data.data(), copy.bytes);
-    std::memcpy(shared.defined.data() + copy.to.at, copy.defined.data(), copy.bytes);
+    for (const BulkCopy::Run& run : copy.runs) {
+        const MemoryBlock& block = *grid.block_of(run.address, run.bytes);
+        const uint64_t offset = run.address - block.base;
+        put(copy, run.at, run.bytes, block.data + offset,
+            block.initialised ? block.initialised + offset : nullptr);
+    }
+}
+
+void signal_end(Grid& grid, BulkCopy& copy) {
+    write_target(grid, copy);
+    if (copy.has_signalled) return;
+    copy.has_signalled = true;
+    if (!copy.barrier_cta) return;
+    grid.made_progress();
     Mbarrier* barrier = copy.barrier_cta->mbarriers.find(copy.barrier);
     // Its mbarrier has been invalidated: nobody can wait for these bytes any more.
     if (!barrier) return;
-    barrier->arriving.push_back({&shared, static_cast<uint32_t>(copy.to.at), copy.bytes, copy.pc});
+    barrier->arriving.push_back({&copy.to.cta->shared, copy.to.at, copy.bytes, copy.pc});
     barrier->transactions -= copy.bytes;
     if (settle_phase(*barrier)) {
         for (const auto& cta : copy.barrier_cta->cluster.ctas) cta->wake();
@@ -57,36 +95,55 @@ bool advance_copies(Grid& grid, Cluster& cluster, bool idle) {
     bool moved = false;
     const bool late = grid.options.asynchrony == Asynchrony::kLate;
     for (const auto& copy : cluster.copies) {
-        if (copy->has_written) continue;
+        if (copy->has_signalled) continue;
         if (late ? idle && !moved : idle || grid.random.coin()) {
-            // The two halves of a copy may be far apart.
-            if (!late && !idle && !copy->has_read) {
-                read_source(grid, *copy);
-            } else {
+            // The stages of a copy may be far apart.
+            if (late || idle || copy->has_written) {
+                signal_end(grid, *copy);
+            } else if (copy->has_read) {
                 write_target(grid, *copy);
+            } else {
+                read_source(grid, *copy);
             }
             moved = true;
         }
     }
     std::erase_if(cluster.copies, [](const auto& copy) {
-        return copy->has_written && copy->barrier_cta != nullptr;
+        return copy->has_signalled && copy->barrier_cta != nullptr;
     });
     return moved;
 }
 
 void finish_copies(Grid& grid, Cluster& cluster) {
-    for (const auto& copy : cluster.copies) write_target(grid, *copy);
+    for (const auto& copy : cluster.copies) signal_end(grid, *copy);
     cluster.copies.clear();
 }
 
-void need_sources_read(Warp& warp, const Op& op, uint32_t mask) {
+void need_copies_ended(Warp& warp, const Op& op, uint32_t mask) {
     for (const auto& copy : warp.cta.cluster.copies) {
         if (copy->issuer != &warp || !(mask >> copy->lane & 1) || !copy->from.cta) continue;
-        if (copy->source_is_free) continue;
+        if (copy->source_is_free || copy->barrier_cta) continue;
         warp.fault(op, copy->lane, FaultKind::kInFlight,
                    "the thread ends while a bulk copy may still read its block's shared memory; "
                    "cp.async.bulk.wait_group.read waits for that",
                    "issued with " + warp.describe_op(copy->pc), copy->from.at);
+    }
+    if (warp.cta.live_warps() > 1 || (warp.alive() & ~mask) != 0) return;
+    const auto unseen = [&](uint32_t pc, uint32_t at) {
+        warp.fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kInFlight,
+                   "the block ends while a bulk copy into its shared memory at byte " +
+                       std::to_string(at) + " has not been waited for",
+                   "issued with " + warp.describe_op(pc), at);
+    };
+    for (const auto& copy : warp.cta.cluster.copies) {
+        if (copy->to.cta == &warp.cta) unseen(copy->pc, copy->to.at);
+    }
+    for (const auto& [offset, barrier] : warp.cta.mbarriers.all()) {
+        for (const auto* list : {&barrier.arriving, &barrier.arrived}) {
+            for (const Arrived& one : *list) {
+                if (one.shared == &warp.cta.shared) unseen(one.pc, one.offset);
+            }
+        }
     }
 }
 

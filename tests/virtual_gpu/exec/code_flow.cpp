@@ -1,6 +1,7 @@
 // Postdominators and live ranges of a decoded body.
 #include <algorithm>
 #include <bit>
+#include <unordered_set>
 #include <vector>
 
 #include "exec/decoder.h"
@@ -114,6 +115,16 @@ void find_joins(Program& program) {
     }
 }
 
+void find_wgmma_users(Program& program) {
+    const std::vector<Row>& rows = program.wgmma_rows;
+    if (rows.empty()) return;
+    const std::unordered_set<Row> kept(rows.begin(), rows.end());
+    for (Op& op : program.ops) {
+        for (uint32_t i = 0; i < uint32_t{op.num_dst} + op.num_src; ++i)
+            op.touches_wgmma |= !op.is_wgmma && kept.contains(op.rows[i]);
+    }
+}
+
 uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes, uint32_t& peak) {
     const Flow flow(program);
     const auto num_registers = static_cast<uint32_t>(bytes.size());
@@ -180,6 +191,18 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
             if (op.guard != kNoRow) touch(op.guard, i);
         }
     }
+    // What lives at once, before rows are kept for longer than that.
+    std::vector<int64_t> change(program.num_ops() + 2, 0);
+    for (uint32_t r = 0; r < num_registers; ++r) {
+        if (intervals[r].begin == ~0u) continue;
+        const auto size = static_cast<int64_t>(std::max(1u, bytes[r] / 4));
+        change[intervals[r].begin] += size;
+        change[std::min(intervals[r].end, program.num_ops() + 1)] -= size;
+    }
+    int64_t living = 0, most = 0;
+    for (const int64_t by : change) most = std::max(most, living += by);
+    peak = static_cast<uint32_t>(most);
+    for (const Row row : program.wgmma_rows) intervals[row] = {0, program.num_ops() + 1};
     // What a warp fills when it starts stays.
     for (const SpecialRow& special : program.specials)
         intervals[special.row] = {0, program.num_ops() + 1};
@@ -196,8 +219,7 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
     // two: lanes that run apart would overwrite each other's, so predicates (0) have rows of their
     // own.
     std::vector<std::vector<Row>> free_rows(9);
-    uint32_t units = 0, live = 0;
-    peak = 0;
+    uint32_t units = 0;
     const auto units_of = [&](uint32_t reg) { return std::max(1u, bytes[reg] * 32 / kUnitBytes); };
     const auto free_of = [&](uint32_t reg) -> std::vector<Row>& {
         return free_rows[bytes[reg] == 1 ? 0 : units_of(reg)];
@@ -209,7 +231,6 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
                 continue;
             }
             free_of(active[i].second).push_back(place[active[i].second]);
-            live -= std::max(1u, bytes[active[i].second] / 4);
             active[i] = active.back();
             active.pop_back();
         }
@@ -222,8 +243,6 @@ uint32_t renumber_registers(Program& program, const std::vector<uint32_t>& bytes
             free.pop_back();
         }
         active.push_back({intervals[reg].end, reg});
-        live += std::max(1u, bytes[reg] / 4);
-        peak = std::max(peak, live);
     }
     for (Row& row : program.rows) {
         if (!(row & kConstantBit)) row = place[row];

@@ -43,7 +43,10 @@ void decode_bra(Decoding& d) {
 }
 
 Step end(Warp& w, const Op& op, uint32_t mask) {
-    if (!w.cta.cluster.copies.empty()) need_sources_read(w, op, mask);
+    if (w.grid.options.checks.races) {
+        need_copies_ended(w, op, mask);
+        need_wgmma_ended(w, op, mask);
+    }
     ++w.current().pc;
     w.end_lanes(mask);
     return Step::kEnded;
@@ -188,8 +191,10 @@ Step fence(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
-Step proxy_fence(Warp& w, const Op&, uint32_t mask) {
-    w.knowledge.fence_proxy(mask, w.whole(mask), w.cta.cluster.next_epoch());
+// aux: bit 0 shared memory, 1 device memory.
+Step proxy_fence(Warp& w, const Op& op, uint32_t mask) {
+    w.knowledge.fence_proxy(mask, w.whole(mask), w.cta.cluster.next_epoch(),
+                            {(op.aux & 1) != 0, (op.aux & 2) != 0});
     return Step::kNext;
 }
 
@@ -204,24 +209,19 @@ void decode_fence(Decoding& d) {
     }
     if (d.take("proxy")) {
         if (d.take("async")) {
-            d.take_hints({"global", "shared::cta", "shared::cluster", "shared"});
+            const auto space = d.take_one({"global", "shared::cta", "shared::cluster"});
+            d.op.aux = space.empty() ? 3 : space == "global" ? 2 : 1;
             return d.finish(proxy_fence, "fence");
         }
         if (d.take("alias")) return d.finish(control_nothing, "fence");
-        if (d.take_one({"tensormap::generic"}).empty())
+        if (!d.take("tensormap::generic"))
             d.fail("one of .async .alias .tensormap::generic is missing");
-        if (d.take_one({"release", "acquire"}).empty())
-            d.fail("one of .release .acquire is missing");
-        if (!d.has_one({"cta", "cluster", "gpu", "sys"})) d.fail("a scope is missing");
-        d.op.aux = static_cast<uint64_t>(take_scope(d));
-        for (const Operand& operand : d.in.operands) {
-            if (operand.kind == Operand::Kind::kMemory) d.address(operand);
-        }
-        return d.finish(fence, "fence");
+        return decode_tensor_map_fence(d);
     }
     if (d.take("mbarrier_init")) {
         d.take_hints({"release"});
         d.take_hints({"cluster"});
+        d.op.aux = 1;
         return d.finish(proxy_fence, "fence");
     }
     d.take_hints({"sc", "acq_rel"});
@@ -238,18 +238,6 @@ void decode_griddepcontrol(Decoding& d) {
     d.finish(control_nothing, "hint");
 }
 
-// setmaxnreg moves registers between warps; the pool is not counted here.
-void decode_setmaxnreg(Decoding& d) {
-    if (d.take_one({"inc", "dec"}).empty() || !d.take("sync") || !d.take("aligned") ||
-        !d.take("u32"))
-        d.fail("the form is setmaxnreg.inc.sync.aligned.u32 or .dec");
-    const uint64_t count =
-        d.constant(d.operand(0, "a number of registers"), "the number of registers");
-    if (count < 24 || count > 256 || count % 8 != 0)
-        d.fail("the number of registers is a multiple of 8 from 24 to 256");
-    d.finish(control_nothing, "hint");
-}
-
 }  // namespace
 
 void add_control_opcodes(OpcodeTable& table) {
@@ -260,7 +248,6 @@ void add_control_opcodes(OpcodeTable& table) {
     table["bar"] = table["barrier"] = decode_barrier;
     table["membar"] = table["fence"] = decode_fence;
     table["griddepcontrol"] = decode_griddepcontrol;
-    table["setmaxnreg"] = decode_setmaxnreg;
 }
 
 }  // namespace fattn::vgpu

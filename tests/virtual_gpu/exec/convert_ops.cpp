@@ -312,6 +312,13 @@ void decode_cvt(Decoding& d) {
     if (c.to == Type::kTf32 && (c.from != Type::kF32 || mode != "rna") && mode != "rn" &&
         mode != "rz")
         d.fail("tf32 is made from f32 by .rna, .rn or .rz");
+    if (c.sat && !is_float(c.to) && !is_float(c.from)) {
+        const uint32_t to_bits = 8 * bytes_of(c.to), from_bits = 8 * bytes_of(c.from);
+        const bool holds_all = is_signed(c.to) == is_signed(c.from)
+                                   ? to_bits >= from_bits
+                                   : is_signed(c.to) && to_bits > from_bits;
+        if (holds_all) d.fail(".sat comes where the destination cannot hold every source");
+    }
     if (is_float(c.from) && !is_float(c.to) && !c.to_integral)
         d.fail("a direction .rni .rzi .rmi .rpi is missing");
     d.need_count(2, 2);

@@ -193,9 +193,11 @@ Step arrive_when_copied(Warp& w, const Op& op, uint32_t mask) {
 }
 
 void decode_copy(Decoding& d) {
-    if (!d.take("async")) d.fail("the form is cp.async");
+    const bool reduces = d.take("reduce");
+    if (!d.take("async")) d.fail("the forms are cp.async and cp.reduce.async.bulk");
     d.op.propagates = false;
-    if (d.take("bulk")) return decode_bulk_copy(d);
+    if (d.take("bulk")) return decode_bulk_copy(d, reduces);
+    if (reduces) d.fail("only bulk copies reduce");
     if (d.take("commit_group")) {
         d.need_count(0, 0);
         return d.finish(copy_commit, "cp.async");

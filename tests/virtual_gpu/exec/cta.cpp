@@ -1,6 +1,7 @@
 // A block's warps and its named barriers.
 #include "exec/cta.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "exec/grid.h"
@@ -29,6 +30,11 @@ Cta::Cta(Grid& of, Cluster& in, Dim3 at, uint32_t cluster_rank)
         warps.push_back(std::make_unique<Warp>(*this, i, std::min(32u, num_threads_ - i * 32)));
         warps.back()->knowledge.start((rank * num_warps + i) * 32, cluster.now);
     }
+    warpgroups.resize((num_warps + kWarpsPerGroup - 1) / kWarpsPerGroup);
+    // What the block's threads do not have when they start is there for setmaxnreg.
+    const uint64_t given = uint64_t{grid.starting_registers} * num_warps * 32;
+    const uint64_t all = grid.launch.module->model().registers_per_sm;
+    free_registers = all - std::min(all, given);
     for (NamedBarrier& barrier : barriers_) barrier.arrived.assign(num_warps, 0);
 }
 

@@ -12,6 +12,7 @@
 #include "exec/mbarrier.h"
 #include "exec/shadow.h"
 #include "exec/warp.h"
+#include "exec/wgmma.h"
 #include "gpu/fault.h"
 
 namespace fattn::vgpu {
@@ -89,6 +90,8 @@ class Cta {
     std::vector<std::byte> local;  // of thread t from t * local_bytes
     std::vector<uint8_t> local_defined;
     std::vector<std::unique_ptr<Warp>> warps;
+    std::vector<Warpgroup> warpgroups;  // of four warps each; the last may have fewer
+    uint64_t free_registers = 0;        // of the block's pool
 
   private:
     bool complete(uint32_t id);

@@ -32,7 +32,8 @@ const OpcodeTable& opcodes() {
              {add_integer_opcodes, add_bit_opcodes, add_float_opcodes, add_compare_opcodes,
               add_move_opcodes, add_convert_opcodes, add_memory_opcodes, add_atomic_opcodes,
               add_control_opcodes, add_warp_opcodes, add_matrix_opcodes, add_mma_opcodes,
-              add_copy_opcodes, add_mbarrier_opcodes}) {
+              add_copy_opcodes, add_mbarrier_opcodes, add_tensor_map_opcodes, add_wgmma_opcodes,
+              add_register_opcodes}) {
             add(made);
         }
         return made;
@@ -110,6 +111,7 @@ Row Decoder::constant_row(uint64_t bits, uint32_t bytes) {
     } else {
         for (uint32_t lane = 0; lane < 32; ++lane) std::memcpy(to + lane * bytes, &bits, bytes);
     }
+    constant_bytes_[unit | kConstantBit] = bytes;
     return constants_[key] = unit | kConstantBit;
 }
 
@@ -141,6 +143,7 @@ Row Decoder::address_row(const Operand& operand, uint32_t bytes, const ptx::Inst
             const auto unit = static_cast<uint32_t>(program_->constants.size() / 8);
             program_->constants.resize(program_->constants.size() + 32);
             program_->constant_defined.resize(program_->constant_defined.size() + 4, ~0u);
+            constant_bytes_[unit | kConstantBit] = 8;
             program_->addresses.push_back(
                 {unit, static_cast<uint32_t>(device_variables_[operand.index]), operand.value});
             return constants_[key] = unit | kConstantBit;
@@ -222,9 +225,16 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
     std::string_view number = module_.target;
     number.remove_prefix(std::min<size_t>(3, number.size()));
     std::from_chars(number.data(), number.data() + number.size(), target_sm_);
+    uint32_t major = 0, minor = 0;
+    const std::string& version = module_.version;
+    const auto dot = std::from_chars(version.data(), version.data() + version.size(), major).ptr;
+    std::from_chars(std::min(dot + 1, version.data() + version.size()),
+                    version.data() + version.size(), minor);
+    ptx_version_ = 10 * major + minor;
     program_ = std::make_unique<Program>();
     program_->source_files = module_.source_files;
     constants_.clear();
+    constant_bytes_.clear();
     specials_.clear();
     shared_offsets_.clear();
     local_offsets_.clear();
@@ -241,6 +251,7 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
     decode(end);
     find_joins(*program_);
     assign_rows();
+    find_wgmma_users(*program_);
 
     const uint64_t from_max =
         entry.max_threads.x ? entry.max_threads.count() : model_.max_threads_per_block;
@@ -254,7 +265,14 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
     std::vector<uint32_t> bytes;
     for (const ptx::Register& reg : flat_.registers) bytes.push_back(bytes_of(reg.type));
     program_->register_units = renumber_registers(*program_, bytes, peak);
-    info.registers = std::clamp(align_up(peak + 8, 8), 16u, 255u);
+    // The compiler keeps to what the bounds of the launch leave to a thread.
+    uint32_t most = 255;
+    if (entry.max_threads.x || entry.required_threads.x) {
+        const uint32_t threads = align_up(std::max(info.max_threads, 1u), 32);
+        most = std::min(most, model_.registers_per_sm / threads /
+                                  std::max(1u, entry.min_blocks_per_sm) / 8 * 8);
+    }
+    info.registers = std::min(std::clamp(align_up(peak + 8, 8), 16u, 255u), std::max(most, 16u));
     return std::move(program_);
 }
 
@@ -278,6 +296,13 @@ void Decoder::decode(const ptx::Instruction& instruction) {
     op.num_src = static_cast<uint8_t>(d.sources().size());
     program_->rows.insert(program_->rows.end(), d.destinations().begin(), d.destinations().end());
     program_->rows.insert(program_->rows.end(), d.sources().begin(), d.sources().end());
+    for (const auto* rows : {&d.destinations(), &d.sources()}) {
+        for (const Row row : *rows) {
+            program_->row_bytes.push_back(
+                static_cast<uint8_t>(row & kConstantBit ? constant_bytes_.at(row)
+                                                        : bytes_of(flat_.registers[row].type)));
+        }
+    }
     if (op.is_branch) {
         op.target = instruction.operands[0].index;
         op.back_edge = op.target <= program_->ops.size();

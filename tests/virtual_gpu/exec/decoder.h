@@ -43,8 +43,10 @@ class Decoder {
     bool is_entry_parameter(const ptx::Operand& operand) const {
         return operand.function_local && operand.index < flat_.num_parameters;
     }
+    void keep_for_wgmma(Row reg) { program_->wgmma_rows.push_back(reg); }
     const DeviceModel& model() const { return model_; }
     uint32_t target_sm() const { return target_sm_; }
+    uint32_t ptx_version() const { return ptx_version_; }
 
   private:
     void lay_out(EntryInfo& info);
@@ -60,9 +62,11 @@ class Decoder {
     const std::string& file_;
     std::string_view text_;
     uint32_t target_sm_ = 0;
+    uint32_t ptx_version_ = 0;
     FlatFunction flat_;
     std::unique_ptr<Program> program_;
     std::map<std::pair<uint64_t, uint32_t>, Row> constants_;
+    std::map<Row, uint32_t> constant_bytes_;
     std::map<std::pair<uint32_t, uint32_t>, Row> specials_;
     std::map<uint32_t, uint32_t>
         shared_offsets_;  // by index; function-local ones with the top bit set
@@ -74,6 +78,9 @@ class Decoder {
 // --- code_flow.cpp
 // Fills Op::join: where the lanes that a branch parts meet again.
 void find_joins(Program& program);
+
+// Fills Op::touches_wgmma, while rows are still registers.
+void find_wgmma_users(Program& program);
 
 // Gives registers that never live at once the same rows. `bytes` of each register; returns the
 // units used and rewrites every row; `peak` becomes the most 4-byte values that live at once.

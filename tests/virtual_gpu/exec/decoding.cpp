@@ -151,6 +151,10 @@ void Decoding::src(const Operand& operand, Type type) {
     }
 }
 
+void Decoding::keep_for_wgmma(const Operand& operand) {
+    if (operand.kind == Operand::Kind::kRegister) decoder_.keep_for_wgmma(operand.index);
+}
+
 void Decoding::predicate(const Operand& operand) {
     const size_t index = srcs_.size();
     if (operand.kind == Operand::Kind::kNegated) {
@@ -240,5 +244,6 @@ void Decoding::check_all_taken() const {
 
 const DeviceModel& Decoding::model() const { return decoder_.model(); }
 uint32_t Decoding::target_sm() const { return decoder_.target_sm(); }
+uint32_t Decoding::ptx_version() const { return decoder_.ptx_version(); }
 
 }  // namespace fattn::vgpu

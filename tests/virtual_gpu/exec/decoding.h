@@ -66,6 +66,7 @@ class Decoding {
     const std::vector<Row>& sources() const { return srcs_; }
     void add_source(Row row) { srcs_.push_back(row); }
     void add_destination(Row row) { dsts_.push_back(row); }
+    void keep_for_wgmma(const ptx::Operand& operand);  // its register has a row of its own
 
     [[noreturn]] void fail(const std::string& message) const;         // no such spelling
     [[noreturn]] void unsupported(const std::string& message) const;  // legal, but not offered
@@ -73,6 +74,7 @@ class Decoding {
     void check_all_taken() const;
     const DeviceModel& model() const;
     uint32_t target_sm() const;
+    uint32_t ptx_version() const;  // 84 of .version 8.4
 
     const ptx::Instruction& in;
 
@@ -101,6 +103,9 @@ void add_matrix_opcodes(OpcodeTable& table);
 void add_mma_opcodes(OpcodeTable& table);
 void add_copy_opcodes(OpcodeTable& table);
 void add_mbarrier_opcodes(OpcodeTable& table);
+void add_tensor_map_opcodes(OpcodeTable& table);
+void add_wgmma_opcodes(OpcodeTable& table);
+void add_register_opcodes(OpcodeTable& table);
 
 // Arithmetic opcodes that integers and floating point share look at their type and call one of
 // these.
@@ -111,7 +116,12 @@ void decode_half(Decoding& d, ptx::Type type);
 // bar.warp.sync and barrier.cluster, behind the modifiers that tell them from other barriers.
 void decode_warp_sync(Decoding& d);
 void decode_cluster_barrier(Decoding& d);
-// cp.async.bulk and what belongs to it.
-void decode_bulk_copy(Decoding& d);
+// cp.async.bulk, cp.reduce.async.bulk and what belongs to them; of tensors.
+void decode_bulk_copy(Decoding& d, bool reduces);
+void decode_tensor_copy(Decoding& d, bool reduces);
+// fence.proxy.tensormap::generic.
+void decode_tensor_map_fence(Decoding& d);
+// st.async and red.async.
+void decode_store_async(Decoding& d);
 
 }  // namespace fattn::vgpu

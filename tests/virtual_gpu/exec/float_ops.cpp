@@ -246,7 +246,8 @@ Step test_property(Warp& w, const Op& op, uint32_t mask) {
                             case 3:
                                 return std::isnan(a[i]);
                             case 4:
-                                return std::isnormal(a[i]);
+                                // Zeros count as normal.
+                                return std::isnormal(a[i]) || a[i] == 0;
                             default:
                                 return std::fpclassify(a[i]) == FP_SUBNORMAL;
                         }

@@ -27,6 +27,7 @@ GlobalWord* GlobalShadow::words_of(const MemoryBlock& block) {
 }
 
 bool GlobalShadow::ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const {
+    if (earlier.epoch == ShadowCell::kPending) return false;
     if (earlier.cluster == warp.cta.cluster.id)
         return warp.knowledge.ordered(lane, earlier.agent, earlier.epoch);
     return warp.knowledge.ordered_across(lane, earlier.cluster, earlier.agent, earlier.epoch);
@@ -37,6 +38,12 @@ void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t ad
     char place[32];
     std::snprintf(place, sizeof place, "0x%llx", static_cast<unsigned long long>(address));
     const bool other_cluster = earlier.cluster != warp.cta.cluster.id;
+    if (earlier.epoch == ShadowCell::kPending) {
+        warp.fault(op, lane, FaultKind::kInFlight,
+                   std::string(writes ? "writes" : "reads") + " device memory at " + place +
+                       " while a bulk copy that was not waited for still writes it",
+                   "issued with " + warp.describe_op(earlier.pc), address);
+    }
     warp.fault(op, lane, FaultKind::kRace,
                std::string(writes ? "writes" : "reads") + " device memory at " + place +
                    ", which a thread of " + (other_cluster ? "another block" : "this block") +
@@ -61,7 +68,7 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
                     "a non-coherent load (.nc, __ldg) reads what was written in the same grid",
                     "the earlier access is " + warp.describe_op(at.write.pc), address);
             }
-            const bool both_strong = (flags & kStrong) && at.write.strong;
+            const bool both_strong = (flags & kStrong) && (at.write.how & GlobalCell::kStrongBit);
             if (!both_strong && !ordered(warp, lane, at.write))
                 conflict(warp, op, lane, address, at.write, false, true);
         }
@@ -97,7 +104,7 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
         if (at.write.cluster != 0 && (at.write.bytes & touched) != 0) {
             const bool same = data && at.write.pc == pc && !warp.grid.options.checks.strict &&
                               std::memcmp(block.data + low, data + (low - begin), high - low) == 0;
-            const bool both_strong = (flags & kStrong) && at.write.strong;
+            const bool both_strong = (flags & kStrong) && (at.write.how & GlobalCell::kStrongBit);
             if (!both_strong && !same && !ordered(warp, lane, at.write))
                 conflict(warp, op, lane, address, at.write, true, true);
         }
@@ -113,10 +120,62 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
         at.write = {warp.cta.cluster.id,
                     warp.knowledge.epoch(),
                     static_cast<uint16_t>(warp.knowledge.first_agent() + lane),
-                    static_cast<uint8_t>((flags & kStrong) != 0),
+                    (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0},
                     static_cast<uint8_t>(adds ? at.write.bytes | touched : touched),
                     pc};
         at.read = {};
+    }
+}
+
+void GlobalShadow::need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
+                              uint64_t address, uint32_t bytes) {
+    GlobalWord* words = words_of(block);
+    const uint64_t begin = address - block.base;
+    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
+        const GlobalCell& at = words[word].write;
+        if (at.cluster == 0 || (at.how & GlobalCell::kAsyncBit) || !ordered(warp, lane, at))
+            continue;
+        const bool fenced =
+            at.cluster == warp.cta.cluster.id
+                ? warp.knowledge.ordered_async_global(lane, at.agent, at.epoch)
+                : warp.knowledge.ordered_async_across(lane, at.cluster, at.agent, at.epoch);
+        if (fenced) continue;
+        warp.fault(op, lane, FaultKind::kMissingProxyFence,
+                   "a bulk copy touches device memory that was written through the generic proxy "
+                   "in this grid; fence.proxy.async must stand between them",
+                   "the earlier access is " + warp.describe_op(at.pc), block.base + word * 4);
+    }
+}
+
+void GlobalShadow::read_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
+                              uint64_t address, uint32_t bytes) {
+    read(warp, op, lane, block, address, bytes, kPlain, false);
+    need_async(warp, op, lane, block, address, bytes);
+}
+
+void GlobalShadow::owe(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
+                       uint64_t address, uint32_t bytes, bool reduces) {
+    need_async(warp, op, lane, block, address, bytes);
+    write(warp, op, lane, block, address, bytes, reduces ? kStrong : kPlain, nullptr);
+    GlobalWord* words = words_of(block);
+    const uint64_t begin = address - block.base;
+    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
+        words[word].write.epoch = ShadowCell::kPending;
+        words[word].write.how |= GlobalCell::kAsyncBit;
+    }
+}
+
+void GlobalShadow::settle(Warp& warp, uint32_t lane, const MemoryBlock& block, uint64_t address,
+                          uint32_t bytes) {
+    GlobalWord* words = words_of(block);
+    const uint64_t begin = address - block.base;
+    const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
+    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
+        GlobalCell& at = words[word].write;
+        // A later write may have come over a reduction.
+        if (at.cluster == warp.cta.cluster.id && at.agent == agent &&
+            at.epoch == ShadowCell::kPending)
+            at.epoch = warp.knowledge.epoch();
     }
 }
 

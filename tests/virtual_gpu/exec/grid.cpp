@@ -5,6 +5,7 @@
 #include <bit>
 #include <numeric>
 
+#include "exec/register_pool.h"
 #include "exec/specials.h"
 #include "exec/warp.h"
 
@@ -20,6 +21,8 @@ Grid::Grid(const Launch& what, DeviceMemory& device_memory)
       options(what.options),
       program(what.module->program(*what.entry)),
       memory(device_memory),
+      starting_registers(
+          fattn::vgpu::starting_registers(program, *what.entry, what.module->model())),
       executed(program.num_ops() + 1, 0),
       executed_lanes(program.num_ops() + 1, 0),
       random(what.options.seed) {

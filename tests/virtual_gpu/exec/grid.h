@@ -9,6 +9,7 @@
 #include "exec/cta.h"
 #include "exec/global_shadow.h"
 #include "exec/random.h"
+#include "exec/tensor_maps.h"
 #include "gpu/launch.h"
 
 namespace fattn::vgpu {
@@ -39,11 +40,13 @@ class Grid {
     const LaunchOptions& options;
     const Program& program;
     DeviceMemory& memory;
+    const uint32_t starting_registers;  // of a thread
     Statistics statistics;
     std::vector<uint64_t> executed;        // warp instructions, by op
     std::vector<uint64_t> executed_lanes;  // thread instructions, by op
     GlobalShadow global_shadow;
     PublishedTable published;
+    TensorMapFences tensor_map_fences;
     Random random;
     uint64_t time = 0;  // virtual, in warp instructions
 

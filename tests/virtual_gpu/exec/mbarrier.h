@@ -51,6 +51,7 @@ class MbarrierTable {
         }
         return false;
     }
+    const std::unordered_map<uint32_t, Mbarrier>& all() const { return table_; }
     std::string describe() const;  // one line for each
 
   private:

@@ -158,6 +158,7 @@ void take_cache_hints(Decoding& d) {
 
 void decode_access(Decoding& d) {
     const bool stores = d.in.opcode == "st";
+    if (stores && d.take("async")) return decode_store_async(d);
     Form form{};
     const bool is_volatile = d.take("volatile");
     const bool weak = d.take("weak");

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "exec/decoding.h"
+#include "exec/fragments.h"
 #include "exec/grid.h"
-#include "exec/half.h"
 #include "exec/lanes.h"
 #include "exec/tensor_sum.h"
 
@@ -37,35 +37,8 @@ struct Shape {
 };
 
 template <Type type>
-float element(uint32_t word, uint32_t i) {
-    if constexpr (type == Type::kF16) return f16_value(static_cast<uint16_t>(word >> (16 * i)));
-    if constexpr (type == Type::kBf16) return bf16_value(static_cast<uint16_t>(word >> (16 * i)));
-    if constexpr (type == Type::kTf32) return std::bit_cast<float>(word & 0xffffe000u);
-    if constexpr (type == Type::kE4m3) return e4m3_value(static_cast<uint8_t>(word >> (8 * i)));
-    if constexpr (type == Type::kE5m2) return e5m2_value(static_cast<uint8_t>(word >> (8 * i)));
-    if constexpr (type == Type::kU8) return static_cast<uint8_t>(word >> (8 * i));
-    return static_cast<float>(static_cast<int8_t>(word >> (8 * i)));
-}
-
-template <Type type>
-void gather_a(Warp& w, const Op& op, const Shape& shape, float (*a)[32]) {
-    constexpr uint32_t kPer = type == Type::kTf32                         ? 1
-                              : type == Type::kF16 || type == Type::kBf16 ? 2
-                                                                          : 4;
-    for (uint32_t r = 0; r < shape.a_registers(); ++r) {
-        const uint32_t* from = w.src<uint32_t>(op, r);
-        for (uint32_t lane = 0; lane < 32; ++lane) {
-            float* to = &a[lane / 4 + 8 * (r & 1)][kPer * (lane % 4) + 4 * kPer * (r >> 1)];
-            for (uint32_t i = 0; i < kPer; ++i) to[i] = element<type>(from[lane], i);
-        }
-    }
-}
-
-template <Type type>
 void gather_b(Warp& w, const Op& op, const Shape& shape, float (*b)[8]) {
-    constexpr uint32_t kPer = type == Type::kTf32                         ? 1
-                              : type == Type::kF16 || type == Type::kBf16 ? 2
-                                                                          : 4;
+    constexpr uint32_t kPer = kElementsOf<type>;
     for (uint32_t r = 0; r < shape.b_registers(); ++r) {
         const uint32_t* from = w.src<uint32_t>(op, shape.a_registers() + r);
         for (uint32_t lane = 0; lane < 32; ++lane) {
@@ -127,7 +100,7 @@ Step multiply(Warp& w, const Op& op, uint32_t mask) {
     alignas(64) float a[16][32];
     alignas(64) float b[32][8];
     alignas(64) float c[16][8];
-    gather_a<a_type>(w, op, shape, a);
+    gather_a<a_type>(w, op, 0, shape.a_registers(), a);
     gather_b<b_type>(w, op, shape, b);
     const uint32_t first_c = shape.a_registers() + shape.b_registers();
     const bool half_c = shape.c == Type::kF16, half_d = shape.d == Type::kF16;
@@ -166,7 +139,7 @@ Step multiply_integers(Warp& w, const Op& op, uint32_t mask) {
     w.need_converged(op, mask);
     const Shape shape = Shape::unpack(op.aux);
     float a[16][32], b[32][8];
-    gather_a<a_type>(w, op, shape, a);
+    gather_a<a_type>(w, op, 0, shape.a_registers(), a);
     gather_b<b_type>(w, op, shape, b);
     const uint32_t first_c = shape.a_registers() + shape.b_registers();
     int32_t made[4][32];

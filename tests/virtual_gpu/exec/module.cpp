@@ -1,4 +1,4 @@
-// Module::load: parse, place variables, decode every entry.
+// Module::load: parse, place variables, decode entries, at once or when they are asked for.
 #include "gpu/module.h"
 
 #include <charconv>
@@ -6,12 +6,26 @@
 
 #include "exec/decoder.h"
 #include "exec/program.h"
+#include "ptx/bodies.h"
 #include "ptx/lexer.h"
 #include "ptx/parser.h"
 
 namespace fattn::vgpu {
 
 using ptx::Space;
+
+namespace {
+
+void fill_addresses(Program& program, const std::vector<uint64_t>& addresses) {
+    for (const Program::AddressConstant& constant : program.addresses) {
+        for (size_t lane = 0; lane < 32; ++lane) {
+            program.constants[size_t{constant.unit} * 8 + lane] =
+                addresses[constant.variable] + constant.addend;
+        }
+    }
+}
+
+}  // namespace
 
 Module::Module(const std::string& file, const DeviceModel& model) : file_(file), model_(model) {}
 Module::~Module() = default;
@@ -22,20 +36,55 @@ class ModuleBuilder {
         : text_(text), module_(new Module(file, model)) {}
 
     std::unique_ptr<Module> run() {
+        const std::vector<ptx::Body> bodies =
+            text_.size() > kWholeBytes ? ptx::entry_bodies(text_) : std::vector<ptx::Body>();
+        const bool outlined = !bodies.empty();
+        const std::string outline =
+            outlined ? ptx::with_one_body(text_, bodies, bodies.size()) : std::string();
+        if (outlined) {
+            module_->text_ = text_;
+            text_ = outline;
+        }
         parsed_ = ptx::parse(text_, module_->file_);
         check_target();
         make_variables();
-        Decoder decoder(parsed_, indices_, module_->model_, module_->file_, text_);
         for (const ptx::Function& function : parsed_.functions) {
             if (!function.entry || !function.defined) continue;
             EntryInfo info{};
-            module_->programs_.push_back(decoder.run(function, info));
+            info.name = function.name;
+            module_->programs_.push_back(outlined ? nullptr : decode(function, info));
             module_->entries_.push_back(std::move(info));
         }
         return std::move(module_);
     }
 
+    // Number `index` of the entries, from the module's text.
+    static void read(Module& module, size_t index) {
+        const std::string name = module.entries_[index].name;
+        const std::vector<ptx::Body> bodies = ptx::entry_bodies(module.text_);
+        size_t kept = 0;
+        while (kept < bodies.size() && bodies[kept].name != name) ++kept;
+        const std::string text = ptx::with_one_body(module.text_, bodies, kept);
+        ModuleBuilder builder(text, module.file_, module.model_);
+        builder.parsed_ = ptx::parse(text, module.file_);
+        builder.make_variables();
+        for (const ptx::Function& function : builder.parsed_.functions) {
+            if (!function.entry || !function.defined || function.name != name) continue;
+            EntryInfo made{};
+            module.programs_[index] = builder.decode(function, made);
+            module.entries_[index] = std::move(made);
+        }
+    }
+
   private:
+    // Texts up to this size are read at once.
+    static constexpr size_t kWholeBytes = 1 << 18;
+
+    std::unique_ptr<Program> decode(const ptx::Function& function, EntryInfo& info) {
+        return Decoder(parsed_, indices_, module_->model_, module_->file_, text_)
+            .run(function, info);
+    }
+
     [[noreturn]] void fail(uint32_t line, const std::string& message,
                            LoadError::Reason reason) const {
         throw LoadError(reason, ptx::describe_line(module_->file_, text_, line, message), line);
@@ -126,11 +175,23 @@ std::unique_ptr<Module> Module::load(std::string_view ptx, const std::string& fi
     return ModuleBuilder(ptx, file, model).run();
 }
 
-const EntryInfo* Module::find_entry(std::string_view name) const {
-    for (const EntryInfo& entry : entries_) {
-        if (entry.name == name) return &entry;
+const EntryInfo* Module::find_entry(std::string_view name) {
+    for (size_t i = 0; i < entries_.size(); ++i) {
+        if (entries_[i].name != name) continue;
+        read(i);
+        return &entries_[i];
     }
     return nullptr;
+}
+
+void Module::read_all() {
+    for (size_t i = 0; i < entries_.size(); ++i) read(i);
+}
+
+void Module::read(size_t entry) {
+    if (programs_[entry]) return;
+    ModuleBuilder::read(*this, entry);
+    fill_addresses(*programs_[entry], addresses_);
 }
 
 const Program& Module::program(const EntryInfo& entry) const {
@@ -140,12 +201,7 @@ const Program& Module::program(const EntryInfo& entry) const {
 void Module::place_variables(std::span<const uint64_t> addresses) {
     addresses_.assign(addresses.begin(), addresses.end());
     for (const auto& program : programs_) {
-        for (const Program::AddressConstant& constant : program->addresses) {
-            for (size_t lane = 0; lane < 32; ++lane) {
-                program->constants[size_t{constant.unit} * 8 + lane] =
-                    addresses_[constant.variable] + constant.addend;
-            }
-        }
+        if (program) fill_addresses(*program, addresses_);
     }
 }
 

@@ -41,41 +41,62 @@ struct Clock {
 };
 
 // What a thread knows: everything ordered before it, and the part that is ordered for the async
-// proxy too.
+// proxy too, which is fenced for shared and device memory by themselves.
 struct Knowledge {
     struct OfCluster {
         uint32_t cluster;
         Clock generic;
+        Clock async_global;
     };
 
     Clock generic;
-    Clock async;
+    Clock async;  // of shared memory
+    Clock async_global;
     std::vector<OfCluster> others;  // of other clusters, once something has been acquired from them
 
     // Both belong to threads of one cluster.
     void join(const Knowledge& other) {
         generic.join(other.generic);
-        async.join(other.async);
+        join_async(other);
         join_others(other);
     }
+    void join_async(const Knowledge& other) {
+        async.join(other.async);
+        async_global.join(other.async_global);
+    }
     void join_others(const Knowledge& other) {
-        for (const OfCluster& one : other.others) of_cluster(one.cluster).join(one.generic);
+        for (const OfCluster& one : other.others) {
+            OfCluster& mine = of_cluster(one.cluster);
+            mine.generic.join(one.generic);
+            mine.async_global.join(one.async_global);
+        }
     }
 
     // This is a thread's of the cluster `own`, the other one's of the cluster `from`.
     void join_across(uint32_t own, const Knowledge& other, uint32_t from) {
         if (own == from) return join(other);
-        of_cluster(from).join(other.generic);
-        for (const OfCluster& one : other.others)
-            (one.cluster == own ? generic : of_cluster(one.cluster)).join(one.generic);
+        OfCluster& theirs = of_cluster(from);
+        theirs.generic.join(other.generic);
+        theirs.async_global.join(other.async_global);
+        for (const OfCluster& one : other.others) {
+            const bool mine = one.cluster == own;
+            (mine ? generic : of_cluster(one.cluster).generic).join(one.generic);
+            (mine ? async_global : of_cluster(one.cluster).async_global).join(one.async_global);
+        }
     }
 
-    Clock& of_cluster(uint32_t cluster) {
+    OfCluster& of_cluster(uint32_t cluster) {
         for (OfCluster& one : others) {
-            if (one.cluster == cluster) return one.generic;
+            if (one.cluster == cluster) return one;
         }
-        return others.emplace_back(OfCluster{cluster, {}}).generic;
+        return others.emplace_back(OfCluster{cluster, {}, {}});
     }
+};
+
+// Which memory a proxy fence is for.
+struct ProxySpaces {
+    bool shared;
+    bool global;
 };
 
 // What the 32 threads of a warp know. They share one Knowledge until some of them learn more than
@@ -86,6 +107,7 @@ class WarpKnowledge {
         first_agent_ = first_agent;
         base_.generic.set_floor(epoch - 1);
         base_.async.set_floor(epoch - 1);
+        base_.async_global.set_floor(epoch - 1);
         for (auto& one : own_) one.reset();
         private_lanes_ = 0;
         own_floor_ = epoch - 1;
@@ -108,12 +130,20 @@ class WarpKnowledge {
         return of(lane).async.of(agent) >= epoch;
     }
 
+    // The same of device memory.
+    bool ordered_async_global(uint32_t lane, uint32_t agent, uint32_t epoch) const {
+        return of(lane).async_global.of(agent) >= epoch;
+    }
+
     // The same for what `agent` of another cluster did.
     bool ordered_across(uint32_t lane, uint32_t cluster, uint32_t agent, uint32_t epoch) const {
-        for (const Knowledge::OfCluster& one : of(lane).others) {
-            if (one.cluster == cluster) return one.generic.of(agent) >= epoch;
-        }
-        return false;
+        const Knowledge::OfCluster* const one = others_of(lane, cluster);
+        return one && one->generic.of(agent) >= epoch;
+    }
+    bool ordered_async_across(uint32_t lane, uint32_t cluster, uint32_t agent,
+                              uint32_t epoch) const {
+        const Knowledge::OfCluster* const one = others_of(lane, cluster);
+        return one && one->async_global.of(agent) >= epoch;
     }
 
     // All that one lane knows and did until now; `advance` ends the epoch that it speaks of.
@@ -181,7 +211,7 @@ class WarpKnowledge {
     // async proxy and of other clusters, what `from` says.
     void raise_floor(uint32_t epoch, uint32_t next_epoch, const Knowledge& from) {
         base_.generic.set_floor(epoch);
-        base_.async.join(from.async);
+        base_.join_async(from);
         base_.join_others(from);
         for (auto& one : own_) one.reset();
         private_lanes_ = 0;
@@ -190,13 +220,19 @@ class WarpKnowledge {
     }
 
     // fence.proxy.async: what is ordered for the generic proxy becomes ordered for the async proxy.
-    void fence_proxy(uint32_t mask, bool whole, uint32_t next_epoch) {
+    void fence_proxy(uint32_t mask, bool whole, uint32_t next_epoch, ProxySpaces spaces) {
         const auto fence = [&](Knowledge& knowledge, uint32_t lanes) {
-            knowledge.async.join(knowledge.generic);
-            for (uint32_t lane = 0; lane < 32; ++lane) {
-                if (lanes >> lane & 1) knowledge.async.learn(first_agent_ + lane, epoch_);
-                knowledge.async.learn(first_agent_ + lane, own_floor_);
-            }
+            const auto raise = [&](Clock& clock) {
+                clock.join(knowledge.generic);
+                for (uint32_t lane = 0; lane < 32; ++lane) {
+                    if (lanes >> lane & 1) clock.learn(first_agent_ + lane, epoch_);
+                    clock.learn(first_agent_ + lane, own_floor_);
+                }
+            };
+            if (spaces.shared) raise(knowledge.async);
+            if (!spaces.global) return;
+            raise(knowledge.async_global);
+            for (Knowledge::OfCluster& one : knowledge.others) one.async_global.join(one.generic);
         };
         if (whole) {
             for (uint32_t lane = 0; lane < 32; ++lane) {
@@ -214,6 +250,12 @@ class WarpKnowledge {
     const Knowledge& of(uint32_t lane) const { return own_[lane] ? *own_[lane] : base_; }
 
   private:
+    const Knowledge::OfCluster* others_of(uint32_t lane, uint32_t cluster) const {
+        for (const Knowledge::OfCluster& one : of(lane).others) {
+            if (one.cluster == cluster) return &one;
+        }
+        return nullptr;
+    }
     Knowledge& private_of(uint32_t lane) {
         if (!own_[lane]) own_[lane] = std::make_unique<Knowledge>(base_);
         private_lanes_ |= 1u << lane;

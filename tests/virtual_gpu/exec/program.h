@@ -42,8 +42,10 @@ struct Op {
     bool is_branch = false;
     bool ends_path = false;  // exit, trap: control does not go on behind it, unless guarded
     bool kills = true;  // an unguarded execution gives every lane of every destination a new value
-    bool back_edge = false;  // a branch whose target does not lie behind it
-    uint32_t first_row = 0;  // of rows, in Program::rows
+    bool is_wgmma = false;
+    bool touches_wgmma = false;  // has registers that some wgmma has, and is none
+    bool back_edge = false;      // a branch whose target does not lie behind it
+    uint32_t first_row = 0;      // of rows, in Program::rows
     Row guard = kNoRow;
     uint32_t target = 0;
     uint32_t join =
@@ -125,10 +127,12 @@ struct Program {
     std::vector<Op> ops;
     std::vector<OpInfo> infos;  // one for each op
     std::vector<Row> rows;
+    std::vector<uint8_t> row_bytes;          // of a lane, for each of them; 1 is a predicate
     std::vector<uint64_t> constants;         // units of 8 words
     std::vector<uint32_t> constant_defined;  // all ones, one for each unit
     std::vector<AddressConstant> addresses;  // constants that Module::place_variables fills
     std::vector<SpecialRow> specials;
+    std::vector<Row> wgmma_rows;  // registers of wgmma, which share their rows with no others
     std::vector<std::string> source_files;
     uint32_t register_units = 0;
     uint32_t static_shared_bytes = 0;

@@ -182,7 +182,7 @@ void SharedMemory::need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t 
             knowledge.ordered_async(lane, cell.agent, cell.epoch))
             return;
         warp.fault(op, lane, FaultKind::kMissingProxyFence,
-                   "a bulk copy touches shared memory at byte " +
+                   "an asynchronous operation touches shared memory at byte " +
                        std::to_string(index * (&layer == &words_ ? 4 : 1)) +
                        ", which was written through the generic proxy; fence.proxy.async must "
                        "stand between them",
@@ -197,34 +197,85 @@ void SharedMemory::need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t 
     }
 }
 
-void SharedMemory::need_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+void SharedMemory::need_free(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
                              uint32_t size) {
-    for (const Reading& reading : readings_) {
-        if (offset >= reading.offset + reading.size || reading.offset >= offset + size) continue;
+    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
+        if (held_[word].count == 0) continue;
         warp.fault(op, lane, FaultKind::kInFlight,
-                   "writes shared memory at byte " + std::to_string(offset) +
-                       " while a bulk copy that was not waited for still reads it",
-                   "issued with " + warp.describe_op(reading.pc), offset);
+                   "writes shared memory at byte " + std::to_string(std::max(offset, word * 4)) +
+                       " while an asynchronous operation that was not waited for still reads it",
+                   "issued with " + warp.describe_op(held_[word].pc), offset);
+    }
+}
+
+void SharedMemory::hold(uint32_t offset, uint32_t size, uint32_t pc) {
+    if (held_.empty()) held_.resize((bytes.size() + 3) / 4);
+    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
+        ++held_[word].count;
+        held_[word].pc = pc;
+    }
+}
+
+void SharedMemory::unhold(uint32_t offset, uint32_t size) {
+    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) --held_[word].count;
+}
+
+void SharedMemory::note_read(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch,
+                             uint32_t pc) {
+    if (!words_.size) return;
+    const auto note = [&](ShadowLayer& layer, uint32_t index) {
+        ShadowLayer::Reader& reader = layer.reader(agent / 32, index);
+        if (reader.epoch != epoch) reader = {epoch, 0, pc};
+        reader.lanes |= 1u << (agent % 32);
+        layer.cells[index].last_read = std::max(layer.cells[index].last_read, epoch);
+    };
+    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
+        if (!words_.cells[word].split) {
+            note(words_, word);
+            continue;
+        }
+        for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) note(bytes_, byte);
     }
 }
 
 void SharedMemory::read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                              uint32_t size, bool held) {
+                              uint32_t size) {
     if (!words_.size) return;
     read(warp, op, lane, offset, size, kPlain);
     need_async(warp, op, lane, offset, size);
-    if (held) readings_.push_back({offset, size, warp.program.index_of(op)});
 }
 
-void SharedMemory::end_async_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                                  uint32_t size) {
-    const uint32_t pc = warp.program.index_of(op);
-    const auto found = std::find_if(readings_.begin(), readings_.end(), [&](const Reading& one) {
-        return one.offset == offset && one.size == size && one.pc == pc;
-    });
-    if (found != readings_.end()) readings_.erase(found);
-    // From here on it is as if the lane had read it now.
-    read(warp, op, lane, offset, size, kPlain);
+void SharedMemory::need_readable(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                                 uint32_t size) {
+    if (!words_.size) return;
+    const WarpKnowledge& knowledge = warp.knowledge;
+    const auto check = [&](const ShadowLayer& layer, uint32_t index) {
+        const ShadowCell& cell = layer.cells[index];
+        if (cell.epoch <= knowledge.floor()) return;
+        const bool pending = cell.epoch == ShadowCell::kPending;
+        if (pending || !knowledge.ordered(lane, cell.agent, cell.epoch))
+            race(warp, op, lane, layer, index, false, true, cell.agent, cell.pc, pending);
+    };
+    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
+        if (!words_.cells[word].split) {
+            check(words_, word);
+            continue;
+        }
+        for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) check(bytes_, byte);
+    }
+    need_async(warp, op, lane, offset, size);
+}
+
+void SharedMemory::owe_reduction(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
+                                 uint32_t size, bool async_proxy) {
+    if (!words_.size) return;
+    if (async_proxy) need_async(warp, op, lane, offset, size);
+    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
+        ShadowCell& cell = words_.cells[word];
+        if (!cell.split && cell.epoch == ShadowCell::kPending && cell.strong) continue;
+        write(warp, op, lane, word * 4, 4, kStrong, nullptr);
+        cell.epoch = ShadowCell::kPending;
+    }
 }
 
 void SharedMemory::owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
@@ -263,7 +314,7 @@ void SharedMemory::race(Warp& warp, const Op& op, uint32_t lane, const ShadowLay
     const uint32_t in_block = agent % (num_warps * 32);
     const Dim3 thread = thread_position(warp.grid.launch.block, in_block);
     const std::string who = agent >= warp.cta.cluster.num_threads
-                                ? std::string("an asynchronous copy")
+                                ? std::string("an asynchronous operation")
                                 : "thread (" + std::to_string(thread.x) + "," +
                                       std::to_string(thread.y) + "," + std::to_string(thread.z) +
                                       ")";
@@ -271,7 +322,7 @@ void SharedMemory::race(Warp& warp, const Op& op, uint32_t lane, const ShadowLay
     if (pending) {
         warp.fault(op, lane, FaultKind::kInFlight,
                    std::string(writes ? "writes " : "reads ") + where +
-                       " while an asynchronous copy that was not waited for still writes it",
+                       " while an asynchronous operation that was not waited for still writes it",
                    "issued by " + who + " with " + warp.describe_op(pc), offset);
     }
     warp.fault(op, lane, FaultKind::kRace,

@@ -62,7 +62,7 @@ class SharedMemory {
     void write(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
                AccessFlags flags, const std::byte* data) {
         if (!words_.size) return;
-        if (!readings_.empty()) need_read(warp, op, lane, offset, size);
+        if (!held_.empty()) need_free(warp, op, lane, offset, size);
         for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
             write_word(warp, op, lane, word, offset, size, flags, data);
         }
@@ -71,11 +71,19 @@ class SharedMemory {
     // `settle`.
     void owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     // A bulk copy issued by this lane will read or write here: what was written before must be
-    // ordered for the async proxy; when `held`, nobody may write here until the read has ended.
-    void read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
-                    bool held);
-    void end_async_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    // ordered for the async proxy.
+    void read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    // The same without a trace: who reads is noted when the read has ended.
+    void need_readable(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     void owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    // Of either proxy's reduction, which does not mind other reductions.
+    void owe_reduction(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
+                       bool async_proxy);
+    // Nobody may write here from `hold` to `unhold`: an asynchronous operation reads. Whole words.
+    void hold(uint32_t offset, uint32_t size, uint32_t pc);
+    void unhold(uint32_t offset, uint32_t size);
+    // `agent`, which need not be a thread, has read here in `epoch`.
+    void note_read(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch, uint32_t pc);
     // It has, and the writes count as the lane's own of this moment (or of `agent` in `epoch`).
     void settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch, uint32_t pc);
 
@@ -93,20 +101,21 @@ class SharedMemory {
     void write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
                     AccessFlags flags, bool same_value);
     void split(uint32_t word);
-    void need_read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    void need_free(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     void need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     [[noreturn]] void race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer,
                            uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent,
                            uint32_t pc, bool pending);
 
-    // What bulk copies read until their issuers have waited.
-    struct Reading {
-        uint32_t offset, size, pc;
+    // Of a word, how many asynchronous operations read it until somebody has waited for them.
+    struct Held {
+        uint32_t count = 0;
+        uint32_t pc = 0;
     };
 
     ShadowLayer words_;
     ShadowLayer bytes_;
-    std::vector<Reading> readings_;
+    std::vector<Held> held_;  // empty before the first
 };
 
 }  // namespace fattn::vgpu

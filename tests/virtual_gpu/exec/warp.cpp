@@ -30,6 +30,9 @@ Warp::Warp(Cta& of, uint32_t at, uint32_t num_lanes)
     // Registers begin as a signalling pattern, so that a check that is off still shows.
     for (size_t i = 0; i < bytes; i += 4) std::memcpy(base_[0] + i, "\xa5\xff\xa5\x7f", 4);
     paths_.push_back({.mask = initial_});
+    registers = grid.starting_registers;
+    const Trace* const trace = grid.options.trace;
+    is_traced_ = trace && trace->block == cta.block && trace->warp == index;
     fill_specials(*this);
 }
 
@@ -116,8 +119,10 @@ void Warp::run_path(uint64_t& budget) {
         executed_lanes[pc] += static_cast<uint32_t>(std::popcount(mask));
         Step step = Step::kNext;
         if (mask != 0) {
+            if (op.touches_wgmma) touch_wgmma_registers(*this, op, mask);
             step = op.run(*this, op, mask);
             if (op.propagates && step == Step::kNext) propagate(op, mask);
+            if (is_traced_ && step != Step::kWait) trace_instruction(*this, op, mask);
         }
         switch (step) {
             case Step::kNext:
@@ -304,6 +309,7 @@ bool Warp::merge_waiting() {
         paths_[i].state = Path::State::kRunnable;
         op.run(*this, op, here);
         if (op.propagates) propagate(op, here);
+        if (is_traced_) trace_instruction(*this, op, here);
         ++grid.executed[pc];
         grid.executed_lanes[pc] += static_cast<uint32_t>(std::popcount(here));
         paths_[i] = saved;

@@ -9,6 +9,7 @@
 #include "exec/fences.h"
 #include "exec/order.h"
 #include "exec/program.h"
+#include "exec/wgmma.h"
 #include "gpu/fault.h"
 
 namespace fattn::vgpu {
@@ -137,6 +138,10 @@ class Warp {
     std::vector<PendingCopy> copies;
     uint32_t committed_groups[32] = {};
     uint32_t committed_bulk_groups[32] = {};
+    WgmmaState wgmma;
+    uint32_t registers = 0;                // of a thread, as setmaxnreg counts them
+    uint32_t register_changes = 0;         // setmaxnreg executed
+    uint64_t traced = 0;                   // instructions written down
     uint32_t cluster_generation[32] = {};  // arrivals at barrier.cluster
 
     uint32_t thread_of(uint32_t lane) const { return index * 32 + lane; }
@@ -159,6 +164,10 @@ class Warp {
     uint32_t initial_;
     uint32_t alive_;
     bool parted_ = false;
+    bool is_traced_ = false;
 };
+
+// The warp's launch asks for a trace of it, and it has just executed this.
+void trace_instruction(Warp& w, const Op& op, uint32_t mask);
 
 }  // namespace fattn::vgpu

@@ -12,6 +12,7 @@
 #include "gpu/fault.h"
 #include "gpu/memory.h"
 #include "gpu/module.h"
+#include "gpu/trace.h"
 
 namespace fattn::vgpu {
 
@@ -41,6 +42,7 @@ struct LaunchOptions {
     bool mma_round_to_nearest = false;  // instead of cutting like tensor cores do
     bool statistics = true;  // traffic and bank conflicts; instruction counts are always there
     uint64_t livelock_instructions = 1'000'000;  // so many without progress are a livelock
+    const Trace* trace = nullptr;                // what one warp executes is written down
 };
 
 struct Launch {

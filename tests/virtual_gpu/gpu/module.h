@@ -70,15 +70,19 @@ struct Program;  // decoded code of one entry; known to the interpreter alone
 
 class Module {
   public:
-    // `file` is the name that messages and faults use for the text. Throws LoadError.
+    // `file` is the name that messages and faults use for the text. Throws LoadError. Entries of
+    // large texts are read when they are asked for first: until then nobody has looked into them.
     static std::unique_ptr<Module> load(std::string_view ptx, const std::string& file,
                                         const DeviceModel& model);
     ~Module();
     Module(const Module&) = delete;
     Module& operator=(const Module&) = delete;
 
+    // Of an entry that was not read yet, the name alone.
     std::span<const EntryInfo> entries() const { return entries_; }
-    const EntryInfo* find_entry(std::string_view name) const;
+    // Reads the entry; null when there is none. Throws LoadError.
+    const EntryInfo* find_entry(std::string_view name);
+    void read_all();
     std::span<const VariableInfo> variables() const { return variables_; }
 
     // addresses[i] is the place of variables()[i]; the driver has copied `initial`, relocated, to
@@ -86,18 +90,20 @@ class Module {
     void place_variables(std::span<const uint64_t> addresses);
     std::span<const uint64_t> variable_addresses() const { return addresses_; }
 
-    const Program& program(const EntryInfo& entry) const;
+    const Program& program(const EntryInfo& entry) const;  // which was read
     const DeviceModel& model() const { return model_; }
     const std::string& file() const { return file_; }
 
   private:
     friend class ModuleBuilder;
+    void read(size_t entry);
     Module(const std::string& file, const DeviceModel& model);
 
     std::string file_;
     DeviceModel model_;
+    std::string text_;  // while there are entries to be read
     std::vector<EntryInfo> entries_;
-    std::vector<std::unique_ptr<Program>> programs_;  // one for each entry
+    std::vector<std::unique_ptr<Program>> programs_;  // one for each entry; null: not read yet
     std::vector<VariableInfo> variables_;
     std::vector<uint64_t> addresses_;
 };

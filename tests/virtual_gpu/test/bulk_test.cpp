@@ -6,12 +6,12 @@
 namespace fattn::vgpu::test {
 namespace {
 
-// A row of 128 words comes in, is changed, and goes out behind it, twice; the second row takes the
-// place of the first.
+// A row of 64 words comes in, is changed, and goes out to two rows behind it, one after the other,
+// from the same place.
 TEST(BulkCopies, RowsComeInOnAnMbarrierAndGoOutInAGroup) {
     check({"rows in and out",
            "sm_90",
-           ".shared .align 16 .b8 row[512]; .shared .align 8 .b64 full;",
+           ".shared .align 16 .b8 row[256]; .shared .align 8 .b64 full;",
            R"(
     mov.u32 %r1, row; mov.u32 %r2, full; shl.b32 %r3, %t, 2; add.u32 %r3, %r3, %r1;
     setp.ne.u32 %p1, %t, 0;
@@ -24,8 +24,8 @@ READY:
     mov.u32 %i, 0;
 ROUND:
     @%p1 bra WAIT;
-    mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 512;
-    cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%g], 512, [%r2];
+    mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 256;
+    cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%g], 256, [%r2];
 WAIT:
     mbarrier.test_wait.parity.shared.b64 %p2, [%r2], %i; @!%p2 bra WAIT;
     ld.shared.b32 %r5, [%r3]; add.u32 %d, %d, %r5;
@@ -33,8 +33,8 @@ WAIT:
     fence.proxy.async.shared::cta;
     bar.sync 1;
     @%p1 bra NEXT;
-    add.u64 %u2, %g, 512;
-    cp.async.bulk.global.shared::cta.bulk_group [%u2], [%r1], 512;
+    add.u32 %r8, %i, 1; mul.wide.u32 %u2, %r8, 256; add.u64 %u2, %u2, %g;
+    cp.async.bulk.global.shared::cta.bulk_group [%u2], [%r1], 256;
     cp.async.bulk.commit_group;
     cp.async.bulk.wait_group.read 0;
 NEXT:
@@ -47,10 +47,11 @@ LAST:
     ld.global.b32 %r7, [%u1+512]; add.u32 %d, %d, %r7;
 )",
            {1},
-           {128},
+           {64},
            [](uint32_t, uint32_t t) { return t + 1; },
            // Of the wait all goes: a test that finds the copy done is a wait.
-           {{"mbarrier.test_wait.parity.shared.b64 %p2, [%r2], %i; @!%p2 bra WAIT;",
+           {{"mul.wide.u32 %u2, %r8, 256;=>mul.wide.u32 %u2, 1, 256;", {Kind::kInFlight}},
+            {"mbarrier.test_wait.parity.shared.b64 %p2, [%r2], %i; @!%p2 bra WAIT;",
              {Kind::kInFlight, Kind::kRace, Kind::kUninitialised}},
             {"fence.proxy.async.shared::cta;", {Kind::kMissingProxyFence}},
             {"bar.sync 1;", {Kind::kRace, Kind::kMissingProxyFence}},
@@ -59,7 +60,7 @@ LAST:
             {"fence.mbarrier_init.release.cluster;\nREADY:\n    bar.sync 0;=>READY:",
              {Kind::kRace, Kind::kBarrier, Kind::kMissingProxyFence}},
             {"fence.mbarrier_init.release.cluster;", {Kind::kMissingProxyFence}},
-            {"bar.sync 3;", {Kind::kRace}}}});
+            {"bar.sync 3;", {Kind::kRace, Kind::kInFlight}}}});
 }
 
 TEST(BulkCopies, BytesThatAreNotThoseExpectedAreADeadlock) {
@@ -132,6 +133,72 @@ WAIT:
         const auto got = memory.download<uint32_t>(out);
         for (uint32_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], 1000 + i % 64);
     }
+}
+
+// Each thread sends two words to the other block of its cluster.
+TEST(BulkCopies, AsynchronousStoresArriveInAnotherBlock) {
+    check({"stores into another block",
+           "sm_90",
+           ".shared .align 16 .b8 row[256]; .shared .align 8 .b64 full;",
+           R"(
+    mov.u32 %r1, row; mov.u32 %r2, full; setp.ne.u32 %p1, %t, 0;
+    mov.u32 %r3, %cluster_ctarank; xor.b32 %r3, %r3, 1;
+    mapa.shared::cluster.u32 %r4, %r1, %r3; mapa.shared::cluster.u32 %r5, %r2, %r3;
+    @%p1 bra READY;
+    mbarrier.init.shared.b64 [%r2], 1;
+    mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 256;
+READY:
+    barrier.cluster.arrive; barrier.cluster.wait;
+    shl.b32 %r6, %t, 3; add.u32 %r4, %r4, %r6; add.u32 %r7, %t, %c; add.u32 %r8, %r7, 100;
+    st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%r4], {%r7, %r8}, [%r5];
+WAIT:
+    mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p2, [%r2], 0; @!%p2 bra WAIT;
+    add.u32 %r6, %r6, %r1; ld.shared.v2.b32 {%r9, %r10}, [%r6]; add.u32 %d, %r9, %r10;
+    barrier.cluster.arrive; barrier.cluster.wait;
+)",
+           {2},
+           {32},
+           [](uint32_t c, uint32_t t) { return 2 * (t + (c ^ 1)) + 100; },
+           {{"mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p2, [%r2], 0; @!%p2 bra "
+             "WAIT;",
+             {Kind::kInFlight, Kind::kUninitialised, Kind::kRace}},
+            {"READY:\n    barrier.cluster.arrive; barrier.cluster.wait;=>READY:",
+             {Kind::kRace, Kind::kBarrier}},
+            {"[%r4], {%r7, %r8}, [%r5];=>[%r4], {%r7, %r8}, [%r2];", {Kind::kIllegal}},
+            {"[%r2], 256;=>[%r2], 248;", {Kind::kDeadlock, Kind::kLivelock, Kind::kInFlight}}},
+           {2}});
+}
+
+// Every thread of a cluster adds to one counter of each block.
+TEST(BulkCopies, AsynchronousReductionsMeet) {
+    check({"reductions into blocks",
+           "sm_90",
+           ".shared .align 16 .b8 sum[16]; .shared .align 8 .b64 full;",
+           R"(
+    mov.u32 %r1, sum; mov.u32 %r2, full; setp.ne.u32 %p1, %t, 0; mov.u32 %i, 0;
+    @%p1 bra READY;
+    st.shared.b32 [%r1], %i;
+    mbarrier.init.shared.b64 [%r2], 1;
+    mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 256;
+READY:
+    barrier.cluster.arrive; barrier.cluster.wait;
+SEND:
+    mapa.shared::cluster.u32 %r4, %r1, %i; mapa.shared::cluster.u32 %r5, %r2, %i;
+    red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [%r4], %t, [%r5];
+    add.u32 %i, %i, 1; setp.lt.u32 %p3, %i, 2; @%p3 bra SEND;
+WAIT:
+    mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p2, [%r2], 0; @!%p2 bra WAIT;
+    ld.shared.b32 %d, [%r1];
+    barrier.cluster.arrive; barrier.cluster.wait;
+)",
+           {2},
+           {32},
+           [](uint32_t, uint32_t) { return 2u * 31 * 16; },
+           {{"mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p2, [%r2], 0; @!%p2 bra "
+             "WAIT;",
+             {Kind::kInFlight, Kind::kRace}},
+            {"_, [%r2], 256;=>_, [%r2], 260;", {Kind::kDeadlock, Kind::kLivelock}}},
+           {2}});
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ struct Pattern {
     Dim3 grid, block;
     uint32_t (*expected)(uint32_t block, uint32_t thread);
     std::vector<Removal> removals;
+    Dim3 cluster = {};
 };
 
 inline std::string text_of(const Pattern& pattern, const std::string& body) {
@@ -48,8 +49,9 @@ inline std::optional<Fault> run(const Pattern& pattern, const std::string& body,
     Kernel kernel(memory, text_of(pattern, body));
     const uint64_t out = memory.allocate(pattern.grid.count() * pattern.block.count() * 4);
     const uint64_t array = memory.upload(std::vector<uint32_t>(kArrayWords, 0));
-    const LaunchResult result = kernel.run(memory, pattern.grid, pattern.block,
-                                           Arguments().add(array).add(out), 0, options);
+    const LaunchResult result =
+        kernel.run(memory, pattern.grid, pattern.block, Arguments().add(array).add(out), 0, options,
+                   pattern.cluster);
     if (result.fault || !compare) return result.fault;
     const auto got = memory.download<uint32_t>(out);
     for (uint32_t i = 0; i < got.size(); ++i) {

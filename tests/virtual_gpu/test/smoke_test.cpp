@@ -1,6 +1,8 @@
 // Programs of a few lines that use most of the machine at once.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "test/device.h"
 
 namespace fattn::vgpu::test {
@@ -45,6 +47,63 @@ $done:
     for (size_t i = 0; i < 100; ++i) EXPECT_EQ(sums[i], static_cast<float>(i) + 0.5f);
     EXPECT_EQ(result.statistics.divergent_branches, 1u);
     EXPECT_EQ(result.statistics.global_load_bytes, 800u);
+}
+
+// Entries of a text of many lines are read one by one, and keep their lines.
+TEST(Smoke, LargeTextsAreReadEntryByEntry) {
+    std::string text = std::string(kHead) + ".global .b32 word = 7;\n";
+    const auto entry = [](const char* name, const std::string& body) {
+        return std::string(".visible .entry ") + name + "(.param .u64 out) // }\n{\n" +
+               "    .reg .b32 %r<4>; .reg .b64 %a<4>;\n" + body + "    ret;\n}\n";
+    };
+    std::string filler;
+    while (filler.size() < 1 << 18) filler += "    mov.u32 %r1, 5; /* { */ add.u32 %r2, %r1, 1;\n";
+    text += entry("first", filler);
+    text += entry("second",
+                  "    ld.param.u64 %a1, [out]; mov.u64 %a2, word;\n"
+                  "    ld.global.u32 %r1, [%a2]; st.global.u32 [%a1], %r1;\n");
+    const auto line_of = [&](size_t at) {
+        return static_cast<uint32_t>(
+            1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n'));
+    };
+    text += entry("third", "    unheard.of %r1;\n");
+    Memory memory;
+    Kernel kernel(memory, text);
+    Module& module = kernel.module();
+    ASSERT_EQ(module.entries().size(), 3u);
+    EXPECT_EQ(module.entries()[1].name, "second");
+    const EntryInfo* second = module.find_entry("second");
+    ASSERT_NE(second, nullptr);
+    EXPECT_EQ(second->parameter_bytes, 8u);
+    const uint64_t out = memory.allocate(4);
+    Launch launch;
+    launch.module = &module;
+    launch.entry = second;
+    const Arguments arguments = Arguments().add(out);
+    launch.parameters = arguments.bytes();
+    const LaunchResult result = run_grid(launch, memory);
+    ASSERT_FALSE(result.fault) << result.fault->text();
+    EXPECT_EQ(memory.download<uint32_t>(out)[0], 7u);
+    try {
+        module.find_entry("third");
+        ADD_FAILURE() << "unheard.of was taken";
+    } catch (const LoadError& error) {
+        EXPECT_EQ(error.line, line_of(text.find("unheard")));
+    }
+    EXPECT_EQ(module.find_entry("fourth"), nullptr);
+}
+
+// ptxas refuses .sat where the destination holds every source.
+TEST(Smoke, ConversionsThatNeedNoClampingTakeNone) {
+    const auto load = [](const char* spelling) {
+        return Module::load(std::string(kHead) + ".visible .entry run() { .reg .b32 %a, %b; " +
+                                spelling + " %a, %b; ret; }",
+                            "test.ptx", kSm80);
+    };
+    for (const char* spelling : {"cvt.sat.u32.u16", "cvt.sat.s32.u16", "cvt.sat.s32.s32"})
+        EXPECT_THROW(load(spelling), LoadError) << spelling;
+    for (const char* spelling : {"cvt.sat.s16.u16", "cvt.sat.u32.s16", "cvt.sat.u16.u32"})
+        EXPECT_NO_THROW(load(spelling)) << spelling;
 }
 
 }  // namespace

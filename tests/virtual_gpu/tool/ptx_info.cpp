@@ -17,6 +17,7 @@ int main(int count, char** arguments) {
         try {
             const auto begin = std::chrono::steady_clock::now();
             const auto module = fattn::vgpu::Module::load(ptx, arguments[i], fattn::vgpu::kSm90a);
+            module->read_all();
             const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
             std::printf("%s: loaded in %.3f s\n", arguments[i], took.count());
             for (const auto& entry : module->entries()) {
