@@ -71,9 +71,11 @@ struct Products16 {
         }
     }
 
-    /// r_o += P V with the weights P in r_p, in the places of the scores.
+    /// r_o += P V with the weights P in r_p, in the places of the scores. Values are asked for one
+    /// step before their products: the compiler does not always see to that.
     __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
                            const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
+        prim::Blocks r_next = prim::load_blocks_transposed(v.at(0, 0));
 #pragma unroll
         for (int j = 0; j < kTileKv / 16; ++j) {
             uint32 r_a[kRowBlocks][4];
@@ -88,7 +90,12 @@ struct Products16 {
             }
 #pragma unroll
             for (int d = 0; d < kDimBlocks; d += 2) {
-                const prim::Blocks r_v = prim::load_blocks_transposed(v.at(d / 2, 16 * j));
+                const prim::Blocks r_v = r_next;
+                const int next = j * kDimBlocks + d + 2;
+                if (next < kTileKv / 16 * kDimBlocks) {
+                    r_next = prim::load_blocks_transposed(
+                        v.at(next % kDimBlocks / 2, 16 * (next / kDimBlocks)));
+                }
 #pragma unroll
                 for (int m = 0; m < kRowBlocks; ++m) {
                     prim::multiply_add(Element{}, r_o[m][d], r_a[m], r_v.x[0], r_v.x[1]);

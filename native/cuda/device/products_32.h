@@ -14,17 +14,20 @@
 
 namespace fattn::cuda {
 
-/// Numbers as high + low, each with 11 bits; what is lost is below 2^-22 of the number.
+/// Numbers as high + low, each with 11 bits; what is lost is below 2^-22 of the number. Tensor
+/// cores ignore the last 13 bits of what they multiply, which are cleared in high alone.
 template <int kCount>
 struct SplitNumbers {
     uint32 high[kCount];
     uint32 low[kCount];
 
     __device__ void set(int n, float x) {
-        high[n] = prim::to_tf32(x);
-        // Of an infinity or NaN the high part alone counts: the difference would turn both to NaN.
+        // Nearest, ties away from 0, as cvt.rna.tf32, which is more than twice as many
+        // instructions.
+        high[n] = (bits_of_float(x) + 0x1000u) & 0xFFFFE000u;
         const float rest = x - float_of_bits(high[n]);
-        low[n] = fattn::abs(x) < kInfinity ? prim::to_tf32(rest) : 0u;
+        // The rest of an infinity would be NaN; that of a NaN is, whatever became of its high part.
+        low[n] = fattn::abs(x) == kInfinity ? 0u : bits_of_float(rest);
     }
 };
 

@@ -25,6 +25,19 @@ __device__ inline void rotate_blocks(float (&r)[kRows][kBlocks][4]) {
     }
 }
 
+/// Calls visit(number) for all numbers.
+template <int kRows, int kBlocks, class Visit>
+__device__ inline void for_each_number(float (&r)[kRows][kBlocks][4], const Visit& visit) {
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+        for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) visit(r[m][n][e]);
+        }
+    }
+}
+
 /// Calls visit(number, m, n, e) for the e-th number of every block; n is no constant.
 template <int kRows, int kBlocks, class Visit>
 __device__ inline void for_each_in_blocks(float (&r)[kRows][kBlocks][4], const Visit& visit) {

@@ -5,8 +5,8 @@
 // Both sides are one text. Rows are queries (first tensor Q, second dO) or keys (K and V), columns
 // the other ones. Scores are first x first, gradients of weights second x second; sums are products
 // of score gradients with the columns' first tensor, and on the key side of weights with their
-// second. Every warp owns 16 rows; nothing is added by two blocks, so that runs repeat to the bit.
-// (native/notes/0036-cuda-backward.md)
+// second. Every warp owns 16 or 32 rows; nothing is added by two blocks, so that runs repeat to the
+// bit. (native/notes/0036-cuda-backward.md)
 #pragma once
 
 #include "core/modifier.h"
@@ -18,12 +18,14 @@
 #include "cuda/device/block_record.h"
 #include "cuda/device/element_parts.h"
 #include "cuda/device/finite_tile.h"
+#include "cuda/device/lane_place.h"
 #include "cuda/device/pair_features.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/score_blocks.h"
 #include "cuda/device/softmax_backward_params.h"
 #include "cuda/device/softmax_backward_tensors.h"
+#include "cuda/device/softmax_pairs.h"
 #include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
@@ -32,10 +34,11 @@ namespace fattn::cuda {
 template <class Element, int kHeadDim, Side kSide>
 class BackwardBlock {
   public:
-    static constexpr BackwardTile kTile = backward_tile(sizeof(Element), kHeadDim, kSide);
+    static constexpr BackwardTile kTile = dense_backward_tile(sizeof(Element), kHeadDim, kSide);
     static constexpr bool kKeys = kSide == Side::kKeys;
     static constexpr int kColumnBlocks = kTile.columns / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
+    static constexpr int kRowBlocks = kTile.row_blocks;
     static_assert(kColumnBlocks <= kDimBlocks, "d_bias of a tile takes the place of the sums");
 
     __device__ explicit BackwardBlock(const SoftmaxBackwardParams& params)
@@ -45,7 +48,7 @@ class BackwardBlock {
           s_second_rows_(s_first_rows_ + kTile.row_tile_bytes()),
           s_first_(s_second_rows_ + kTile.row_tile_bytes()),
           s_second_(s_first_ + kTile.column_tile_bytes()),
-          s_bounds_(s_second_ + kTile.column_tile_bytes()),
+          s_bounds_(s_first_ + kTile.stages * kTile.stage_bytes()),
           s_terms_(s_bounds_ + kTile.rows * 8),
           record_(s_terms_ + kTile.num_terms() * 8),
           s_head_(s_terms_ + kTile.num_terms() * 8 + kBlockRecordBytes) {}
@@ -53,11 +56,7 @@ class BackwardBlock {
     __device__ void run() {
 #pragma unroll
         for (int k = 0; k < kTile.num_sums; ++k) {
-#pragma unroll
-            for (int d = 0; d < kDimBlocks; ++d) {
-#pragma unroll
-                for (int e = 0; e < 4; ++e) r_sum_[k][0][d][e] = 0.0F;
-            }
+            for_each_number(r_sum_[k], [](float& x) { x = 0.0F; });
         }
         if constexpr (kKeys) {
             run_keys();
@@ -69,7 +68,7 @@ class BackwardBlock {
     }
 
   private:
-    using Parts = ElementParts<Element, kHeadDim, 1, kTile.columns>;
+    using Parts = ElementParts<Element, kHeadDim, kRowBlocks, kTile.columns>;
     using Value = typename Parts::Value;
     using Products = typename Parts::Products;
     using Rows = RowTile<kHeadDim, sizeof(Element)>;
@@ -81,23 +80,7 @@ class BackwardBlock {
     static constexpr int kFirstSum = 0;
     static constexpr int kSecondSum = kTile.num_sums - 1;
 
-    /// Which elements of a tile are a lane's. Found again where it is needed.
-    struct LanePlace {
-        uint32 lane;
-        uint32 warp_row;  // first row of the warp
-
-        __device__ LanePlace() {
-            const uint32 thread = prim::thread_idx();
-            lane = thread % prim::kWarpSize;
-            warp_row = thread / prim::kWarpSize * 16;
-        }
-        __device__ int32 row(int half) const {
-            return narrow<int32>(warp_row + lane / 4) + 8 * half;
-        }
-        __device__ int32 column(int n, int e) const {
-            return 8 * n + narrow<int32>(lane % 4) * 2 + e % 2;
-        }
-    };
+    using LanePlace = cuda::LanePlace<kRowBlocks>;
 
     /// What a block of keys computes.
     struct KeyWork {
@@ -182,17 +165,20 @@ class BackwardBlock {
         prim::wait_copies<0>();
         const LanePlace at;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int64 query = int64{tile} * kTile.rows + at.row(half);
-            if (query >= problem_.q_len) continue;
-            float* g_row = params_.args.d_bias + layout.row(own_entry, own_head, query);
+        for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
-            for (int n = 0; n < kColumnBlocks; ++n) {
+            for (int half = 0; half < 2; ++half) {
+                const int64 query = int64{tile} * kTile.rows + at.row(m, half);
+                if (query >= problem_.q_len) continue;
+                float* g_row = params_.args.d_bias + layout.row(own_entry, own_head, query);
 #pragma unroll
-                for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                    const int64 key = int64{kv_tile} * kTile.columns + at.column(n, e);
-                    if (key < problem_.kv_len) {
-                        g_row[key * layout.strides[3]] = r_sum_[kFirstSum][0][n][e];
+                for (int n = 0; n < kColumnBlocks; ++n) {
+#pragma unroll
+                    for (int e = 2 * half; e < 2 * half + 2; ++e) {
+                        const int64 key = int64{kv_tile} * kTile.columns + at.column(n, e);
+                        if (key < problem_.kv_len) {
+                            g_row[key * layout.strides[3]] = r_sum_[kFirstSum][m][n][e];
+                        }
                     }
                 }
             }
@@ -207,12 +193,8 @@ class BackwardBlock {
     __device__ void store(int sum, float factor, void* data, const TensorLayout& layout,
                           int64 first_element, int64 rows_left, int64 head_dim, bool wide,
                           uint32 s_tile) {
-        float(&r_o)[1][kDimBlocks][4] = r_sum_[sum];
-#pragma unroll
-        for (int d = 0; d < kDimBlocks; ++d) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) r_o[0][d][e] *= factor;
-        }
+        float(&r_o)[kRowBlocks][kDimBlocks][4] = r_sum_[sum];
+        for_each_number(r_o, [&](float& x) { x *= factor; });
         const OutputRows rows{.base = data,
                               .first_element = first_element,
                               .row_elements = layout.strides[2],
@@ -235,67 +217,98 @@ class BackwardBlock {
     /// one tile of columns, or kEveryTile.
     __device__ void add_head(const Sequence& sequence, int32 head, int32 tile, int32 only_tile) {
         begin_head(sequence, head, tile, only_tile);
-        // Round -1 loads the first tiles alone.
-        for (int32 n = -1; n < record_.span().num_tiles(); ++n) {
-            bool takes_first = false, takes_second = false;
-            if (n >= 0) {
-                // The second tensor's tile is there.
-                prim::wait_copies<1>();
-                if constexpr (kKeys) {
-                    takes_second = sync_tile(s_second_, n);
-                } else {
-                    prim::sync_block();
-                }
-                second().scores(r_g_);
-                // So is the first one's. Queries need no more of the second.
-                prim::wait_copies<0>();
-                takes_first = sync_tile(s_first_, n);
-                if constexpr (kKeys) {
-                    find_weights(n);
-                    if (wants_v()) add_product(kSecondSum, second(), r_s_, s_second_, takes_second);
-                    prim::sync_block();
-                }
+        load_columns(0);
+        int32 n = 0;
+        if constexpr (sizeof(Element) == 2) {
+            if (params_.simple && (kTile.num_sums == 1 || params_.both_sums)) {
+                for (; n < record_.span().num_full(); ++n) take_tile<true>(n);
             }
-            load_second(n + 1);
-            if (n >= 0) {
-                if constexpr (!kKeys) find_weights(n);
-                if (!kKeys && params_.bias_gradient) {
-                    add_score_gradients();
-                } else if (!kKeys || wants_k()) {
-                    add_product(kFirstSum, first(), r_g_, s_first_, takes_first);
-                }
-                prim::sync_block();
-            }
-            load_first(n + 1);
+        }
+        for (; n < record_.span().num_tiles(); ++n) take_tile<false>(n);
+    }
+
+    __device__ static uint32 stage(int32 n) {
+        return static_cast<uint32>(n % kTile.stages * kTile.stage_bytes());
+    }
+
+    /// Adds the n-th tile; kFull: every row sees every column of it, and the problem is simple.
+    template <bool kFull>
+    __device__ void take_tile(int32 n) {
+        // The tile is there, and nobody needs the one before.
+        prim::wait_copies<0>();
+        bool takes_first = false, takes_second = false;
+        if constexpr (kFull) {
+            prim::sync_block();
+        } else {
+            takes_first = sync_tile(s_first_ + stage(n), n);
+            if constexpr (kKeys) takes_second = sync_tile(s_second_ + stage(n), n);
+        }
+        if constexpr (kTile.stages > 1) load_columns(n + 1);
+        if constexpr (kFull) {
+            add_full_tile(n);
+        } else {
+            add_any_tile(n, takes_first, takes_second);
+        }
+        if constexpr (kTile.stages == 1) {
+            prim::sync_block();
+            load_columns(n + 1);
         }
     }
 
-    /// Scores of the n-th tile become weights, and the gradients of weights in r_g_ those of
-    /// scores.
-    __device__ void find_weights(int32 n) {
-        first().scores(r_s_);
+    /// No branch stands between weights and products, so that the compiler may mix them.
+    __device__ void add_full_tile(int32 n) {
+        const bool wants_first = !kKeys || kTile.num_sums == 2 || wants_k();
+        if (wants_first) {
+            second(n).scores(r_g_);
+        } else {
+            for_each_number(r_g_, [](float& g) { g = 0.0F; });
+        }
+        first(n).scores(r_s_);
+        weigh_simple(n);
+        if constexpr (kKeys && kTile.num_sums == 2) second(n).values(r_sum_[kSecondSum], r_s_);
+        if (wants_first) {
+            first(n).values(r_sum_[kFirstSum], r_g_);
+        } else {
+            second(n).values(r_sum_[kSecondSum], r_s_);
+        }
+    }
+
+    __device__ void add_any_tile(int32 n, bool takes_first, bool takes_second) {
+        second(n).scores(r_g_);
+        first(n).scores(r_s_);
         if (params_.simple) {
-            weigh_simple();
+            weigh_simple(n);
             if (n >= record_.span().num_full()) {
                 hide_columns(record_.span().tile(n) * kTile.columns);
             }
         } else {
             weigh_any(n);
         }
+        if (kKeys && wants_v()) {
+            add_product(kSecondSum, second(n), r_s_, s_second_ + stage(n), takes_second);
+        }
+        if (!kKeys && params_.bias_gradient) {
+            add_score_gradients();
+        } else if (!kKeys || wants_k()) {
+            add_product(kFirstSum, first(n), r_g_, s_first_ + stage(n), takes_first);
+        }
     }
 
-    __device__ Products first() const {
+    /// Of the n-th tile of columns.
+    __device__ Products first(int32 n) const {
         const LanePlace at;
-        return Products(s_first_rows_, s_first_, s_first_, at.warp_row, at.lane);
+        const uint32 s_columns = s_first_ + stage(n);
+        return Products(s_first_rows_, s_columns, s_columns, at.warp_row, at.lane);
     }
-    __device__ Products second() const {
+    __device__ Products second(int32 n) const {
         const LanePlace at;
-        return Products(s_second_rows_, s_second_, s_second_, at.warp_row, at.lane);
+        const uint32 s_columns = s_second_ + stage(n);
+        return Products(s_second_rows_, s_columns, s_columns, at.warp_row, at.lane);
     }
 
     /// A tile's share of one of the sums.
     __device__ void add_product(int sum, const Products& products,
-                                float (&r_factor)[1][kColumnBlocks][4], uint32 s_tile,
+                                float (&r_factor)[kRowBlocks][kColumnBlocks][4], uint32 s_tile,
                                 bool non_finite) {
         if (non_finite) {
             take_non_finite<Element, Rows, kTile.columns, kTile.num_threads()>(r_sum_[sum],
@@ -306,9 +319,12 @@ class BackwardBlock {
 
     __device__ void add_score_gradients() {
 #pragma unroll
-        for (int n = 0; n < kColumnBlocks; ++n) {
+        for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
-            for (int e = 0; e < 4; ++e) r_sum_[kFirstSum][0][n][e] += r_g_[0][n][e];
+            for (int n = 0; n < kColumnBlocks; ++n) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) r_sum_[kFirstSum][m][n][e] += r_g_[m][n][e];
+            }
         }
     }
 
@@ -329,7 +345,8 @@ class BackwardBlock {
         const int32 first_row = tile * kTile.rows;
         const RangeSchedule schedule{predicate, num_rows, kTile.rows, kTile.columns,
                                      problem_.has_mask};
-        // Nobody needs the last head any more.
+        // Nobody needs the last head any more, and without tiles nobody waited for its rows.
+        prim::wait_copies<0>();
         prim::sync_block();
         if (prim::thread_idx() == 0) {
             const TileSpan all =
@@ -391,109 +408,79 @@ class BackwardBlock {
         } else {
             load<kTile.rows>(s_first_rows_, tensors.q(s, head), first_row);
             load<kTile.rows>(s_second_rows_, tensors.d_o(s, head), first_row);
-            load_terms<kTile.rows>(tensors.terms(s, head), narrow<int32>(s.q_len), first_row);
+            load_terms<kTile.rows>(s_terms_, tensors.terms(s, head), narrow<int32>(s.q_len),
+                                   first_row);
         }
     }
 
-    /// The n-th tile of columns' first tensor, if there is one, as a group of copies; on the key
-    /// side the queries' terms come along.
-    __device__ void load_first(int32 n) const {
+    /// The n-th tile of columns, if there is one, as a group of copies; on the key side the
+    /// queries' terms come along.
+    __device__ void load_columns(int32 n) const {
         const TileSpan span = record_.span();
         if (n < span.num_tiles()) {
             const Tensors tensors(params_);
             const ScorePlace place = record_.score_place();
             const int32 first = span.tile(n) * kTile.columns;
+            const uint32 s_first = s_first_ + stage(n);
+            const uint32 s_second = s_second_ + stage(n);
             if constexpr (kKeys) {
-                load<kTile.columns>(s_first_, tensors.q(record_.k_rows(), place.q_len), first);
+                load<kTile.columns>(s_first, tensors.q(record_.k_rows(), place.q_len), first);
+                load<kTile.columns>(s_second, tensors.d_o(record_.v_rows(), place.q_len), first);
                 const prim::WordPair terms = prim::load_shared_8(s_head_);
                 load_terms<kTile.columns>(
+                    column_terms(n),
                     reinterpret_cast<const RowTerms*>(terms.x | uint64{terms.y} << 32), place.q_len,
                     first);
             } else {
-                load<kTile.columns>(s_first_, tensors.k(record_.k_rows(), place.kv_len), first);
-            }
-        }
-        prim::commit_copies();
-    }
-    __device__ void load_second(int32 n) const {
-        const TileSpan span = record_.span();
-        if (n < span.num_tiles()) {
-            const Tensors tensors(params_);
-            const ScorePlace place = record_.score_place();
-            const int32 first = span.tile(n) * kTile.columns;
-            if constexpr (kKeys) {
-                load<kTile.columns>(s_second_, tensors.d_o(record_.v_rows(), place.q_len), first);
-            } else {
-                load<kTile.columns>(s_second_, tensors.v(record_.v_rows(), place.kv_len), first);
+                load<kTile.columns>(s_first, tensors.k(record_.k_rows(), place.kv_len), first);
+                load<kTile.columns>(s_second, tensors.v(record_.v_rows(), place.kv_len), first);
             }
         }
         prim::commit_copies();
     }
 
+    /// Where the terms of the n-th tile's columns are.
+    __device__ uint32 column_terms(int32 n) const {
+        return s_terms_ + static_cast<uint32>(n % kTile.stages * (kTile.columns * 8));
+    }
+
     template <int kCount>
-    __device__ void load_terms(const RowTerms* g_terms, int32 num_queries, int32 first) const {
+    __device__ void load_terms(uint32 s_terms, const RowTerms* g_terms, int32 num_queries,
+                               int32 first) const {
         if (g_terms == nullptr) return;
         for (uint32 n = prim::thread_idx(); n < kCount; n += kTile.num_threads()) {
             const int32 query = first + narrow<int32>(n);
             const bool exists = query < num_queries;
-            prim::copy_async_8(s_terms_ + n * 8, g_terms + (exists ? query : 0), exists ? 8 : 0);
+            prim::copy_async_8(s_terms + n * 8, g_terms + (exists ? query : 0), exists ? 8 : 0);
         }
     }
 
     // --- Weights and gradients of scores ---------------------------------------------------------
 
-    __device__ static RowTerms terms_of(uint32 shift, uint32 delta) {
-        return {float_of_bits(shift), float_of_bits(delta)};
-    }
-
-    /// r_s_: products to weights; r_g_: gradients of weights to those of scores.
-    __device__ void weigh_simple() {
-        const LanePlace at;
-        const Value factor(scale_of(problem_.scale).factor);
-        const auto weigh = [&](float& s, float& g, const RowTerms& terms) {
-            const Value weight = exp2(fma(Value(s), factor, Value(0.0F - terms.shift)));
-            s = plain(weight);
-            g = s * (g - terms.delta);
-        };
-        if constexpr (kKeys) {
-#pragma unroll
-            for (int n = 0; n < kColumnBlocks; ++n) {
-                const prim::Words x =
-                    prim::load_shared_16(s_terms_ + static_cast<uint32>(at.column(n, 0)) * 8);
-                const RowTerms terms[2] = {terms_of(x.x, x.y), terms_of(x.z, x.w)};
-#pragma unroll
-                for (int e = 0; e < 4; ++e) weigh(r_s_[0][n][e], r_g_[0][n][e], terms[e % 2]);
-            }
-        } else {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const prim::WordPair x =
-                    prim::load_shared_8(s_terms_ + static_cast<uint32>(at.row(half)) * 8);
-                const RowTerms terms = terms_of(x.x, x.y);
-#pragma unroll
-                for (int n = 0; n < kColumnBlocks; ++n) {
-                    weigh(r_s_[0][n][2 * half], r_g_[0][n][2 * half], terms);
-                    weigh(r_s_[0][n][2 * half + 1], r_g_[0][n][2 * half + 1], terms);
-                }
-            }
-        }
+    /// Pairs of the n-th tile.
+    __device__ void weigh_simple(int32 n) {
+        weigh_pairs<kKeys, Value>(r_s_, r_g_, kKeys ? column_terms(n) : s_terms_,
+                                  scale_of(problem_.scale).factor);
     }
 
     /// What the predicate hides becomes 0.
     __device__ void hide_columns(int32 first_column) {
         const LanePlace at;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const prim::WordPair seen =
-                prim::load_shared_8(s_bounds_ + static_cast<uint32>(at.row(half)) * 8);
-            const int32 begin = narrow<int32>(seen.x) - first_column;
-            const int32 end = narrow<int32>(seen.y) - first_column;
+        for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
-            for (int n = 0; n < kColumnBlocks; ++n) {
+            for (int half = 0; half < 2; ++half) {
+                const prim::WordPair seen =
+                    prim::load_shared_8(s_bounds_ + static_cast<uint32>(at.row(m, half)) * 8);
+                const int32 begin = narrow<int32>(seen.x) - first_column;
+                const int32 end = narrow<int32>(seen.y) - first_column;
 #pragma unroll
-                for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                    if (at.column(n, e) < begin || at.column(n, e) >= end) {
-                        r_s_[0][n][e] = r_g_[0][n][e] = 0.0F;
+                for (int n = 0; n < kColumnBlocks; ++n) {
+#pragma unroll
+                    for (int e = 2 * half; e < 2 * half + 2; ++e) {
+                        if (at.column(n, e) < begin || at.column(n, e) >= end) {
+                            r_s_[m][n][e] = r_g_[m][n][e] = 0.0F;
+                        }
                     }
                 }
             }
@@ -507,8 +494,8 @@ class BackwardBlock {
         const Pairs pairs(problem_, params_.args, place);
         const int32 first_column = record_.span().tile(n_tile) * kTile.columns;
         const bool softmax = problem_.weights == Weights::kSoftmax;
-        for_each_in_blocks(r_s_, r_g_, [&](float& s, float& g, int, int n, int e) {
-            const int32 row = at.row(e / 2);
+        for_each_in_blocks(r_s_, r_g_, [&](float& s, float& g, int m, int n, int e) {
+            const int32 row = at.row(m, e / 2);
             const int32 column = at.column(n, e);
             const int32 query = kKeys ? first_column + column : place.first_row + row;
             const int32 key = kKeys ? place.first_row + row : first_column + column;
@@ -536,7 +523,8 @@ class BackwardBlock {
                 const float d_weight = dropout == 0.0F ? 0.0F : g * dropout;
                 if (softmax) {
                     const prim::WordPair x = prim::load_shared_8(
-                        s_terms_ + static_cast<uint32>(kKeys ? column : row) * 8);
+                        kKeys ? column_terms(n_tile) + static_cast<uint32>(column) * 8
+                              : s_terms_ + static_cast<uint32>(row) * 8);
                     const RowTerms terms = terms_of(x.x, x.y);
                     weight = plain(weight_of(score, Value(terms.shift)));
                     // A row without weights has no gradients, whatever its tensors hold.
@@ -563,9 +551,9 @@ class BackwardBlock {
     const uint32 s_terms_;   // of the rows that are queries
     const BlockRecord record_;
     const uint32 s_head_;  // terms of the head, and what a block of keys computes
-    float r_s_[1][kColumnBlocks][4];
-    float r_g_[1][kColumnBlocks][4];
-    float r_sum_[kTile.num_sums][1][kDimBlocks][4];
+    float r_s_[kRowBlocks][kColumnBlocks][4];
+    float r_g_[kRowBlocks][kColumnBlocks][4];
+    float r_sum_[kTile.num_sums][kRowBlocks][kDimBlocks][4];
 };
 
 }  // namespace fattn::cuda

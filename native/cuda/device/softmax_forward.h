@@ -68,30 +68,11 @@ class ForwardBlock {
         load_queries(place);
         if (span.num_tiles() > 0) load_keys(span.tile(0));
         prim::commit_copies();
-        for (int32 n = 0; n < record_.span().num_tiles(); ++n) {
-            // The tile's keys are there, and nobody needs the values of the last one.
-            prim::wait_copies<0>();
-            prim::sync_block();
-            load_values(record_.span().tile(n));
-            prim::commit_copies();
-            if (has_rows()) {
-                products().scores(r_s_);
-                if constexpr (!kLean) modify_scores(n);
-                if (n >= record_.span().num_full()) hide_scores(n);
-            }
-            // The tile's values are there, and nobody needs its keys.
-            prim::wait_copies<0>();
-            const bool non_finite = sync_values(n);
-            const TileSpan span_again = record_.span();
-            if (n + 1 < span_again.num_tiles()) load_keys(span_again.tile(n + 1));
-            prim::commit_copies();
-            if (has_rows()) weigh_scores(n);
-            if (non_finite) {
-                take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
-                                                                                   s_v_);
-            }
-            if (has_rows()) products().values(r_o_, r_s_);
+        int32 n = 0;
+        if constexpr (kFiniteLoop) {
+            while (n < record_.span().num_tiles() && take_tile<true>(n)) ++n;
         }
+        for (; n < record_.span().num_tiles(); ++n) take_tile<false>(n);
         // A block without keys has not waited for its queries, whose place the output takes.
         prim::wait_copies<0>();
         prim::sync_block();
@@ -148,6 +129,40 @@ class ForwardBlock {
     __device__ Products products() const {
         const LanePlace at;
         return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
+    }
+
+    /// Whether a loop of its own takes finite tiles: where the compiler mixes weights and products,
+    /// which takes registers that larger accumulators do not leave.
+    static constexpr bool kFiniteLoop = kLean && kRowBlocks * (kKeyBlocks + kDimBlocks) <= 40;
+
+    /// Folds the n-th tile into the rows. With kFinite false is returned where a hidden pair has an
+    /// infinity, and another loop goes on with the tile: what it needs then, which is rare, takes
+    /// no registers of this one, and no branch keeps the compiler from mixing weights and products.
+    template <bool kFinite>
+    __device__ bool take_tile(int32 n) {
+        // The tile's keys are there, and nobody needs the values of the last one.
+        prim::wait_copies<0>();
+        prim::sync_block();
+        load_values(record_.span().tile(n));
+        prim::commit_copies();
+        if (has_rows()) {
+            products().scores(r_s_);
+            if constexpr (!kLean) modify_scores(n);
+            if (n >= record_.span().num_full()) hide_scores(n);
+        }
+        // The tile's values are there, and nobody needs its keys.
+        prim::wait_copies<0>();
+        const bool non_finite = sync_values(n);
+        if (kFinite && non_finite) return false;
+        const TileSpan span = record_.span();
+        if (n + 1 < span.num_tiles()) load_keys(span.tile(n + 1));
+        prim::commit_copies();
+        if (has_rows()) weigh_scores(n);
+        if (!kFinite && non_finite) {
+            take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_, s_v_);
+        }
+        if (has_rows()) products().values(r_o_, r_s_);
+        return true;
     }
 
     using Pairs = PairFeatures<DenseForwardArgs>;

@@ -51,7 +51,7 @@ uint32 blocks_of_rows(int64 rows) { return narrow<uint32>(ceil_div(rows, kRowsOf
 }  // namespace
 
 BackwardTile BackwardKey::tile() const {
-    return backward_tile(narrow<int32>(bytes_of(dtype)), head_dim, side);
+    return dense_backward_tile(narrow<int32>(bytes_of(dtype)), head_dim, side);
 }
 
 std::string BackwardKey::unit() const { return text("dense_backward_", dtype); }

@@ -48,11 +48,4 @@ __device__ inline float unpack(f16 x) {
     return y;
 }
 
-/// cvt.rna.tf32.f32: nearest float with 10 bits of fraction, ties away from 0.
-__device__ inline uint32 to_tf32(float x) {
-    uint32 y;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-    return y;
-}
-
 }  // namespace fattn::prim

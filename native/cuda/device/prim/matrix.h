@@ -56,7 +56,7 @@ __device__ inline void multiply_add(bf16, float (&c)[4], const uint32 (&a)[4], u
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// mma.m16n8k8 of tf32, sums in f32: c += a b. Operands are floats with 13 low bits 0.
+/// mma.m16n8k8 of tf32, sums in f32: c += a b. The 13 low bits of operands do not count.
 __device__ inline void multiply_add_tf32(float (&c)[4], const uint32 (&a)[4], uint32 b0,
                                          uint32 b1) {
     asm volatile(
