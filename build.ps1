@@ -21,25 +21,33 @@ function Invoke-Step([string] $Program, [string[]] $Arguments) {
     if ($LASTEXITCODE -ne 0) { exit $LASTEXITCODE }
 }
 
-function Build-Native([string[]] $Options = @()) {
+# The library file, into .build/native/out. Options that a verb does not name stay as the verb before left them.
+function Build-Library([string[]] $Options = @()) {
     Assert-Tool cmake, ninja
     Invoke-Step cmake (@("-S", ".", "-B", ".build/native/release", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-            "-DCMAKE_INSTALL_PREFIX=$PSScriptRoot/.build/native/out",
-            "-DFATTN_BUILD_TESTS=OFF", "-DFATTN_BUILD_BENCHMARKS=OFF") + $Options)
-    Invoke-Step cmake @("--build", ".build/native/release")
+            "-DCMAKE_INSTALL_PREFIX=$PSScriptRoot/.build/native/out", "-DFATTN_JOIN_SOURCES=ON") + $Options)
+    Build-Targets fused_attention
     Invoke-Step cmake @("--install", ".build/native/release")
+}
+
+# More of the release tree.
+function Build-Targets([string[]] $Targets) {
+    Invoke-Step cmake (@("--build", ".build/native/release", "--target") + $Targets)
 }
 
 switch ($Verb) {
     "run" {
         Assert-Tool dotnet
-        Build-Native
+        Build-Library
         Invoke-Step dotnet @("build", "src/FusedAttention.Cli", "-c", "Release", "-v", "quiet")
         Invoke-Step dotnet ($tool + "demo" + $Rest)
     }
     "test" {
         Assert-Tool dotnet
-        Build-Native @("-DFATTN_BUILD_TESTS=ON")
+        Build-Library @("-DFATTN_BUILD_TESTS=ON", "-DFATTN_BUILD_VIRTUAL_GPU=$(if ($IsLinux) { "ON" } else { "OFF" })", "-DFATTN_SANITIZED_VARIANTS=asan;tsan")
+        $targets = @("all")
+        if ($IsLinux -and -not ($Rest -match "^--quick")) { $targets += "tests_asan", "tests_tsan" }
+        Build-Targets $targets
         Invoke-Step dotnet @("build", "Interop.sln", "-c", "Release", "-v", "quiet")
         if (Get-Command bash -ErrorAction SilentlyContinue) {
             Invoke-Step bash (@("tests/legs/run.sh") + $Rest)
@@ -57,7 +65,8 @@ switch ($Verb) {
     }
     "bench" {
         Assert-Tool dotnet
-        Build-Native @("-DFATTN_BUILD_BENCHMARKS=ON")
+        Build-Library @("-DFATTN_BUILD_BENCHMARKS=ON")
+        Build-Targets benchmarks
         Invoke-Step dotnet @("build", "Interop.sln", "-c", "Release", "-v", "quiet")
         Get-ChildItem .build/native/release/bench/fattn_bench_* | ForEach-Object { Invoke-Step $_.FullName @() }
         Invoke-Step dotnet @("run", "--project", "tests/FusedAttention.Benchmarks", "-c", "Release", "--no-build", "--",
@@ -66,10 +75,10 @@ switch ($Verb) {
     }
     "pack" {
         Assert-Tool dotnet
-        Build-Native
+        Build-Library
         Invoke-Step dotnet @("pack", "src/FusedAttention", "-c", "Release", "-v", "quiet")
     }
-    "native" { Build-Native }
+    "native" { Build-Library }
     "cuda-toolkit" {
         Assert-Tool bash
         Invoke-Step bash @("cmake/cuda_toolkit.sh", ".build/cuda-toolkit")

@@ -20,26 +20,25 @@ usage() {
 TEXT
 }
 
-# configure_native <cmake option>...: one release tree serves run, test, bench and pack.
-configure_native() {
+# build_library <cmake option>...: the library file, into .build/native/out. One release tree serves every verb; options that a
+# verb does not name stay as the verb before left them, so that no verb throws another's programs away.
+build_library() {
     need g++=g++ cmake=cmake ninja=ninja-build
-    cmake -S . -B .build/native/release -G Ninja -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_BUILD_TESTS=OFF -DFATTN_BUILD_VIRTUAL_GPU=OFF \
-        -DFATTN_BUILD_BENCHMARKS=OFF -DFATTN_JOIN_SOURCES=ON "$@" \
-        > .build/native/configure.log || { cat .build/native/configure.log; return 1; }
-}
-
-build_native() {
     mkdir -p .build/native
-    configure_native "$@"
-    cmake --build .build/native/release
+    cmake -S . -B .build/native/release -G Ninja -DCMAKE_BUILD_TYPE=Release \
+        -DCMAKE_INSTALL_PREFIX="$PWD/.build/native/out" -DFATTN_JOIN_SOURCES=ON "$@" \
+        > .build/native/configure.log || { cat .build/native/configure.log; return 1; }
+    build_targets fused_attention
     cmake --install .build/native/release > /dev/null
 }
+
+# build_targets <target>...: more of the release tree.
+build_targets() { cmake --build .build/native/release --target "$@"; }
 
 case ${1:-} in
     run)
         need_dotnet
-        build_native
+        build_library
         dotnet build src/FusedAttention.Cli -c Release -v quiet
         "${tool[@]}" demo "${@:2}"
         ;;
@@ -49,15 +48,21 @@ case ${1:-} in
         # In full, every file is compiled by itself and without the precompiled header: both hide a missing include.
         quickly=ON
         [[ " ${*:2} " == *" --full "* ]] && quickly=OFF
-        build_native -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" \
+        sanitized=(tests_asan tests_tsan)
+        [[ " ${*:2} " =~ \ --(quick|leg=) && " ${*:2} " != *" --leg=sanitizers "* ]] && sanitized=()
+        build_library -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" \
             -DFATTN_PRECOMPILE_HEADERS=$quickly -DFATTN_JOIN_SOURCES=$quickly
-        dotnet build Interop.sln -c Release -v quiet
+        # Managed code needs the library file alone, and does not use every processor.
+        dotnet build Interop.sln -c Release -v quiet &
+        build_targets all "${sanitized[@]}"
+        wait "$!"
         exec bash tests/legs/run.sh "${@:2}"
         ;;
     bench)
         need_dotnet
         need /usr/include/benchmark/benchmark.h=libbenchmark-dev
-        build_native -DFATTN_BUILD_BENCHMARKS=ON
+        build_library -DFATTN_BUILD_BENCHMARKS=ON
+        build_targets benchmarks
         dotnet build Interop.sln -c Release -v quiet
         for program in .build/native/release/bench/fattn_bench_*; do "$program"; done
         dotnet run --project tests/FusedAttention.Benchmarks -c Release --no-build -- --filter '*'
@@ -65,12 +70,12 @@ case ${1:-} in
         ;;
     pack)
         need_dotnet
-        build_native
+        build_library
         dotnet pack src/FusedAttention -c Release -v quiet
         ls .build/pkg/*.nupkg
         ;;
     native)
-        build_native
+        build_library
         echo "built .build/native/out/lib/libfused_attention.so"
         ;;
     cuda-toolkit)

@@ -1,5 +1,6 @@
 # fattn_add_benchmark(<name> <source>...)
-# A Google Benchmark program, fattn_bench_<name>, against the library's object files. Lands in <build>/bench.
+# A Google Benchmark program, fattn_bench_<name>, against the library's object files. Lands in <build>/bench; the target
+# `benchmarks` builds all of them.
 function(fattn_add_benchmark name)
   set(target fattn_bench_${name})
   add_executable(${target} ${ARGN})
@@ -7,4 +8,8 @@ function(fattn_add_benchmark name)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests/native")
   target_link_libraries(${target} PRIVATE fattn_internal benchmark::benchmark)
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bench")
+  if(NOT TARGET benchmarks)
+    add_custom_target(benchmarks)
+  endif()
+  add_dependencies(benchmarks ${target})
 endfunction()

@@ -20,6 +20,11 @@ function(fattn_add_library)
   endforeach()
   list(FILTER sources EXCLUDE REGEX "/native/cpu/target_[a-z0-9_]+\\.cpp$")
 
+  # Sanitized copies are not optimised otherwise, and these go over every byte of the kernel images.
+  set_source_files_properties(
+    "${PROJECT_SOURCE_DIR}/native/cuda/runtime/compression.cpp" "${PROJECT_SOURCE_DIR}/native/cuda/runtime/sha256.cpp"
+    PROPERTIES COMPILE_OPTIONS $<$<CONFIG:Release>:-O2> SKIP_UNITY_BUILD_INCLUSION ON)
+
   set(copies fattn_objects)
   foreach(variant IN LISTS FATTN_SANITIZED_VARIANTS)
     list(APPEND copies fattn_${variant}_objects)

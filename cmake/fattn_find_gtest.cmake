@@ -6,6 +6,8 @@ macro(fattn_find_gtest)
     set(INSTALL_GTEST OFF)
     set(BUILD_GMOCK OFF)
     add_subdirectory("${FATTN_GTEST_SOURCE}" "${PROJECT_BINARY_DIR}/googletest" EXCLUDE_FROM_ALL)
+    # Compiling it takes longer than it ever runs.
+    target_compile_options(gtest PRIVATE -O1)
   else()
     find_package(GTest REQUIRED)
   endif()

@@ -46,6 +46,13 @@ struct TileSpan {
         if (t < begin || t >= end) return TileState::kSkipped;
         return t >= full_begin && t < full_end ? TileState::kFull : TileState::kPartial;
     }
+    /// One of `count` parts of nearly equal length that make up the span.
+    FATTN_HD constexpr TileSpan part(int32 idx, int32 count) const {
+        const auto cut = [&](int64 n) { return narrow<int32>(begin + num_tiles() * n / count); };
+        const int32 from = cut(idx);
+        const int32 to = cut(int64{idx} + 1);
+        return {from, clamp_to(full_begin, from, to), clamp_to(full_end, from, to), to};
+    }
 };
 
 /// Calls visit(kv_tile, is_full) for the tiles of a row, in visiting order.

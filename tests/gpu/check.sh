@@ -22,7 +22,7 @@ kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1
 
 interface() {
     # Devices beyond the first and models other than this GPU are the virtual GPU's alone.
-    FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*-*AnotherDevice*:*DescribesItself*' \
+    FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*-*AnotherDevice*:*AnotherModel*:*DescribesItself*' \
         --gtest_output="xml:$out/interface.xml" && grep -q 'testsuites tests="[1-9]' "$out/interface.xml"
 }
 
@@ -50,17 +50,17 @@ rebuild() {
         "$nvcc" -std=c++20 -I "$tree/native" -arch "sm_$arch" -cubin -o "$folder/rebuilt/$(basename "$source" .cu).sm_$arch.cubin" "$source" &
     done
     while (($(jobs -rp | wc -l))); do wait -n || failed=1; done
-    ((failed == 0)) && "$folder/dense_on_device" "$folder/rebuilt" "$out" check 10 1
+    ((failed == 0)) && "$folder/dense_on_device" "$folder/rebuilt" "$folder/rebuilt" check 10 1
 }
 
 sanitizer() {
     local tool probe
     tool=$(command -v compute-sanitizer || compgen -G '/usr/local/cuda*/bin/compute-sanitizer' | head -n 1)
     [[ -n $tool ]] || { echo "there is no compute-sanitizer"; return 1; }
-    probe=$("$tool" --tool memcheck "$folder/dense_on_device" "$folder/cubin" "$out" check 1 1 2>&1) || true
+    probe=$("$tool" --tool memcheck "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 1 1 2>&1) || true
     grep -q 'ERROR SUMMARY' <<< "$probe" || { echo "compute-sanitizer does not run here:"; head -n 5 <<< "$probe"; return 1; }
-    "$tool" --tool memcheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$out" check 15 1 &&
-        "$tool" --tool racecheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$out" check 15 1
+    "$tool" --tool memcheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 15 1 &&
+        "$tool" --tool racecheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 15 1
 }
 
 export -f kernels interface speed times recordings rebuild sanitizer

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # device_folder.sh TOOLKIT FOLDER [ARCHITECTURE...]: makes a folder to carry to a machine with a GPU, for check.sh there: the program
-# dense_on_device, the compiled keys (sm_80 and sm_90 unless told otherwise), and, from .build/native/release where `./build.sh test` made
-# them, the library, its CUDA tests and the recorder of the virtual GPU.
+# dense_on_device, the compiled keys (sm_80 and sm_90 unless told otherwise; those of .build/native/release where `./build.sh test` made them),
+# and from there the library, its CUDA tests and the recorder of the virtual GPU.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 home=${1:?usage: $0 TOOLKIT FOLDER [ARCHITECTURE...]}
@@ -9,11 +9,18 @@ folder=${2:?usage: $0 TOOLKIT FOLDER [ARCHITECTURE...]}
 shift 2
 (($#)) || set -- 80 90
 mkdir -p "$folder/cubin"
+built=.build/native/release
 for source in native/cuda/device/*.cu; do
     unit=$(basename "$source" .cu)
     for arch in "$@"; do
-        "$home/bin/nvcc" -std=c++20 -Werror all-warnings -I native -gencode "arch=compute_$arch,code=sm_$arch" -cubin \
-            -o "$folder/cubin/$unit.sm_$arch.cubin" "$source"
+        cubin=$folder/cubin/$unit.sm_$arch.cubin
+        # What the build compiled is what the library carries; its name says sm_90a for 90.
+        compiled=$(compgen -G "$built/cuda/$unit.sm_$arch*.cubin" | head -n 1 || true)
+        if [[ -n $compiled && $compiled -nt $source ]]; then
+            cp "$compiled" "$cubin"
+        else
+            "$home/bin/nvcc" -std=c++20 -Werror all-warnings -I native -gencode "arch=compute_$arch,code=sm_$arch" -cubin -o "$cubin" "$source"
+        fi
     done
 done
 # Linked with what other machines may lack: the C++ library and GoogleTest's.
@@ -28,7 +35,6 @@ for source in native/reference/{dense,head,numeric,philox}.cpp native/cuda/host/
     objects+=("$object")
 done
 g++ -static-libstdc++ -static-libgcc -s -o "$folder/dense_on_device" "${objects[@]}" -l:libgtest.a -lpthread -ldl
-built=.build/native/release
 for file in "$built/libfused_attention.so" "$built/tests/fattn_test_cuda" "$built/virtual_gpu/fattn_virtual_gpu_record"; do
     if [[ -f $file ]]; then strip -o "$folder/${file##*/}" "$file"; else echo "left out, not built: $file"; fi
 done

@@ -80,14 +80,20 @@ gtest() {
     echo "$name: $all_passed passed, $all_failed failed, $all_skipped skipped, $((SECONDS - started)) s"
 }
 
-# gtest_all <folder> <launcher>...: every GoogleTest program that the build tree has just been configured to leave there.
-gtest_all() {
-    local folder=$1 program
+# each_program <folder> <command>...: calls the command with each GoogleTest program that the build tree has there.
+each_program() {
+    local folder=$1 program programs=()
     shift
-    while read -r program; do
-        gtest "$@" "$folder/$program"
-    done < "$folder/programs.txt"
+    if ! mapfile -t programs 2> /dev/null < "$folder/programs.txt" || ((${#programs[@]} == 0)); then
+        echo "FAIL  there are no programs in $folder"
+        count 0 1
+        leg_failed=1
+    fi
+    for program in "${programs[@]}"; do "$@" "$folder/$program"; done
 }
+
+# gtest_all <folder> <launcher>...: runs each of them.
+gtest_all() { each_program "$1" gtest "${@:2}"; }
 
 # dotnet_tests <label> <command>...: runs the managed suite and counts its tests.
 dotnet_tests() {

@@ -5,19 +5,17 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# Two rows of legs run side by side: what uses every processor, and what mostly uses one (all that calls dotnet is in one row). The
-# package's leg configures the release tree anew, which the sanitizers build in, so it comes after both.
+# Two rows of legs run side by side: what uses every processor, and what mostly uses one (all that calls dotnet is in one row).
 heavy_legs=(native sanitizers neon)
-light_legs=(managed checks golden older_cpu aot fuzz cuda_core cuda_kernels virtual_gpu)
-last_legs=(package)
+light_legs=(managed package checks golden older_cpu aot fuzz cuda_core cuda_kernels virtual_gpu)
 strict=0
 export FATTN_TEST_MODE=sampled
 for option in "$@"; do
     case $option in
-        --quick) heavy_legs=(native) light_legs=(managed checks) last_legs=() ;;
+        --quick) heavy_legs=(native) light_legs=(managed checks) ;;
         --full) FATTN_TEST_MODE=full ;;
         --strict) strict=1 ;;
-        --leg=*) heavy_legs=("${option#--leg=}") light_legs=() last_legs=() ;;
+        --leg=*) heavy_legs=("${option#--leg=}") light_legs=() ;;
         *) echo "unknown option $option; test takes --quick, --full, --strict, --leg=NAME" >&2; exit 2 ;;
     esac
 done
@@ -43,11 +41,10 @@ run_legs "${light_legs[@]}" > .build/test/light_legs.log 2>&1 &
 run_legs "${heavy_legs[@]}"
 wait
 cat .build/test/light_legs.log
-run_legs "${last_legs[@]}"
 
 total_passed=0 total_failed=0 total_skipped=0 left_out=()
 table=""
-for leg in "${heavy_legs[@]}" "${light_legs[@]}" "${last_legs[@]}"; do
+for leg in "${heavy_legs[@]}" "${light_legs[@]}"; do
     read -r status seconds processor < ".build/test/$leg.end"
     read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' ".build/test/$leg.counts")
     if ((status == 77)); then

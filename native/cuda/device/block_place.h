@@ -35,9 +35,9 @@ struct BlockPlace {
 
 /// Blocks are numbered tile first, then head, then sequence: neighbours share keys in the cache.
 template <class Params>
-__device__ inline BlockPlace block_place(const Params& params, uint32 num_heads) {
+__device__ inline BlockPlace block_place(const Params& params, uint32 num_heads,
+                                         uint32 idx = prim::block_idx()) {
     const auto num_tiles = static_cast<uint32>(params.num_tiles);
-    const uint32 idx = prim::block_idx();
     const auto tile = narrow<int32>(idx % num_tiles);
     const uint32 rest = idx / num_tiles;
     return {bounded(params.problem,

@@ -1,8 +1,8 @@
 // The two matrix products of a tile for f32 on tensor cores: every factor is the sum of two tf32
 // numbers, and three of the four products are made; called by the softmax kernels.
 //
-// Tensor cores truncate where they add. So a tile's products of weights and values go to zeroed
-// sums first, which are then added to the output with one rounding each.
+// Tensor cores truncate where they add. So products of 16 dims (scores) and of 32 keys (output) go
+// to zeroed sums first, which are then added with one rounding each.
 #pragma once
 
 #include "core/float_ops.h"
@@ -54,7 +54,7 @@ class Products32 {
 
     /// r_s = Q K^T, the products of kGroup numbers of a row in sums of their own.
     __device__ void scores(float (&r_s)[kRowBlocks][kKeyBlocks][4]) const {
-        constexpr uint32 kGroup = 32;
+        constexpr uint32 kGroup = 16;
 #pragma unroll
         for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
@@ -86,6 +86,7 @@ class Products32 {
             a[j].set(2, r_p[0][j][1]);
             a[j].set(3, r_p[0][j][3]);
         }
+        constexpr uint32 kGroup = 4;  // blocks of keys whose products have a sum of their own
         const uint32 first = lane % 4 * 2;
 #pragma unroll
         for (uint32 d = 0; d < kDimBlocks; ++d) {
@@ -93,6 +94,13 @@ class Products32 {
             const uint32 column = d * 8 + lane / 4;
 #pragma unroll
             for (uint32 j = 0; j < kKeyBlocks; ++j) {
+                if (j > 0 && j % kGroup == 0) {
+#pragma unroll
+                    for (int e = 0; e < 4; ++e) {
+                        r_o[0][d][e] += sum[e];
+                        sum[e] = 0.0F;
+                    }
+                }
                 SplitNumbers<2> b;
 #pragma unroll
                 for (uint32 n = 0; n < 2; ++n) {

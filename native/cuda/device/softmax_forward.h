@@ -45,14 +45,15 @@ class ForwardBlock {
           record_(s_bounds_ + kTile.tile_q * 8) {}
 
     __device__ void run() {
-        const BlockPlace place = block_place(params_, narrow<uint32>(problem_.num_q_heads));
+        const BlockPlace place = place_of_block();
         if (place.first_row(kTile.tile_q) >= place.sequence.q_len) return;
         const RangePredicate predicate =
             range_predicate(problem_, place.sequence, params_.args.q_position_offset,
                             params_.args.k_position_offset);
         const TileSpan span =
             range_schedule(problem_, predicate, place.sequence.q_len, kTile.tile_q, kTile.tile_kv)
-                .row(place.head, place.tile);
+                .row(place.head, place.tile)
+                .part(split(), params_.num_splits);
         if (prim::thread_idx() == 0) {
             record_.write(span, key_value_rows(place),
                           {.q_len = narrow<int32>(place.sequence.q_len),
@@ -73,21 +74,23 @@ class ForwardBlock {
             prim::sync_block();
             load_values(record_.span().tile(n));
             prim::commit_copies();
-            products().scores(r_s_);
-            if constexpr (!kLean) modify_scores(n);
-            if (n >= record_.span().num_full()) hide_scores(n);
+            if (has_rows()) {
+                products().scores(r_s_);
+                if constexpr (!kLean) modify_scores(n);
+                if (n >= record_.span().num_full()) hide_scores(n);
+            }
             // The tile's values are there, and nobody needs its keys.
             prim::wait_copies<0>();
             const bool non_finite = sync_values(n);
             const TileSpan span_again = record_.span();
             if (n + 1 < span_again.num_tiles()) load_keys(span_again.tile(n + 1));
             prim::commit_copies();
-            weigh_scores(n);
+            if (has_rows()) weigh_scores(n);
             if (non_finite) {
                 take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
                                                                                    s_v_);
             }
-            products().values(r_o_, r_s_);
+            if (has_rows()) products().values(r_o_, r_s_);
         }
         // A block without keys has not waited for its queries, whose place the output takes.
         prim::wait_copies<0>();
@@ -123,6 +126,24 @@ class ForwardBlock {
             return 8 * n + narrow<int32>(lane % 4) * 2 + e % 2;
         }
     };
+
+    /// The part of a row's keys that the block takes.
+    __device__ int32 split() const {
+        return narrow<int32>(prim::block_idx() / params_.blocks_of_split);
+    }
+
+    __device__ BlockPlace place_of_block() const {
+        return block_place(params_, narrow<uint32>(problem_.num_q_heads),
+                           prim::block_idx() % params_.blocks_of_split);
+    }
+
+    /// Whether the warp has a row that exists. Few queries leave most warps of a general key
+    /// without; they load tiles and compute nothing.
+    __device__ bool has_rows() const {
+        if (kLean) return true;
+        const ScorePlace place = record_.score_place();
+        return place.first_row + narrow<int32>(LanePlace().warp_row) < place.q_len;
+    }
 
     __device__ Products products() const {
         const LanePlace at;
@@ -215,7 +236,7 @@ class ForwardBlock {
     /// lane's. The keys that each row sees go to shared memory, where partial tiles look.
     __device__ void begin_rows(const BlockPlace& place, const RangePredicate& predicate) {
         SoftmaxState<Value> state = empty_state<Value>();
-        if (problem_.has_sink) {
+        if (problem_.has_sink && split() == 0) {
             state = state_of_lse(Value(params_.args.sink_logits[place.head]));
             if (prim::thread_idx() % 4 != 0) state.sum = Value(0.0F);
         }
@@ -227,6 +248,13 @@ class ForwardBlock {
             for (int d = 0; d < kDimBlocks; ++d) {
 #pragma unroll
                 for (int e = 0; e < 4; ++e) r_o_[m][d][e] = 0.0F;
+            }
+            // Warps without rows have no scores, but are there when numbers that are not finite are
+            // taken.
+#pragma unroll
+            for (int n = 0; !kLean && n < kKeyBlocks; ++n) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) r_s_[m][n][e] = 0.0F;
             }
         }
         for (uint32 row = prim::thread_idx(); row < kTile.tile_q; row += kTile.num_threads()) {
@@ -421,18 +449,16 @@ class ForwardBlock {
     /// Sums of the four lanes of a row meet; outputs are scaled and leave with the LSE. The block's
     /// place is found again rather than kept.
     __device__ void finish_rows() {
-        const BlockPlace place = block_place(params_, narrow<uint32>(problem_.num_q_heads));
+        const BlockPlace place = place_of_block();
         const LanePlace at;
         const Sequence& sequence = place.sequence;
         const int64 first_token = sequence.q_begin + place.first_row(kTile.tile_q);
         const auto num_rows = narrow<int32>(
             min_of<int64>(sequence.q_len - place.first_row(kTile.tile_q), kTile.tile_q));
         float* g_lse = params_.args.lse;
-        if (g_lse != nullptr) {
-            g_lse +=
-                (sequence.batch_idx * problem_.num_q_heads + place.head) * problem_.q.shape[2] +
-                first_token;
-        }
+        const int64 first_row =
+            (sequence.batch_idx * problem_.num_q_heads + place.head) * problem_.q.shape[2] +
+            first_token;
         const bool softmax = kLean || problem_.weights == Weights::kSoftmax;
 #pragma unroll
         for (int m = 0; m < kRowBlocks; ++m) {
@@ -441,8 +467,8 @@ class ForwardBlock {
                 float sum = plain(state_[m][half].sum);
                 sum += prim::shuffle_xor(sum, 1);
                 sum += prim::shuffle_xor(sum, 2);
-                const RowEnd<float> end =
-                    finish(SoftmaxState<float>{plain(state_[m][half].max), sum});
+                const SoftmaxState<float> state{plain(state_[m][half].max), sum};
+                const RowEnd<float> end = finish(state);
                 const float factor = softmax ? end.o_factor : 1.0F;
 #pragma unroll
                 for (int d = 0; d < kDimBlocks; ++d) {
@@ -450,14 +476,17 @@ class ForwardBlock {
                     r_o_[m][d][2 * half + 1] *= factor;
                 }
                 const int32 row = at.row(m, half);
-                if (softmax && g_lse != nullptr && at.lane % 4 == 0 && row < num_rows) {
-                    g_lse[row] = end.lse;
+                if (!softmax || at.lane % 4 != 0 || row >= num_rows) continue;
+                if (g_lse != nullptr) g_lse[first_row + row] = end.lse;
+                if (!kLean && params_.states != nullptr) {
+                    params_.states[split() * params_.split_rows + first_row + row] = state;
                 }
             }
         }
         const OutputRows rows{
             .base = params_.args.o,
-            .first_element = problem_.o.row(sequence.batch_idx, place.head, first_token),
+            .first_element = problem_.o.row(sequence.batch_idx, place.head, first_token) +
+                             split() * params_.split_rows * problem_.head_dim_v,
             .row_elements = problem_.o.strides[2],
             .num_rows = num_rows,
             .head_dim = narrow<int32>(problem_.head_dim_v)};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/problem.h"
+#include "core/softmax_state.h"
 #include "core/types.h"
 
 namespace fattn::cuda {
@@ -16,6 +17,7 @@ enum class Features : uint32 {
 /// Head dims that have kernels. A problem takes the first that holds both of its head dims; the
 /// rest of a row is filled with zeros.
 constexpr int32 kHeadDims[] = {32, 64, 96, 128, 192, 256};
+constexpr int32 kMostHeadDim = 256;
 
 constexpr int32 kBlockRecordBytes = 64;
 
@@ -73,6 +75,23 @@ struct SoftmaxForwardParams {
     int32 num_tiles;  // of queries in the longest sequence
     WideRows wide;
     bool last_tile_first;  // later queries see more keys, and the longest work starts first
+    // Where the keys of a row are split among blocks, each part leaves an output and a state of its
+    // own, which dense_forward_merge joins: blocks of part 0 come first, and its rows.
+    int32 num_splits;             // 1: not split
+    uint32 blocks_of_split;       // blocks of one part
+    int64 split_rows;             // rows of one part
+    SoftmaxState<float>* states;  // of parts; null: not split
+};
+
+/// What dense_forward_merge takes: outputs and states of each row's parts, [num_splits, rows,
+/// head_dim_v] and [num_splits, rows]. States and not LSEs, whose rounding all digits of f32 feel.
+struct MergeSplitsParams {
+    const float* o_parts;
+    const SoftmaxState<float>* states;
+    TensorLayout o;  // [B, Hq, Lq, Dv]
+    void* out;
+    float* lse;  // may be null
+    int32 num_splits;
 };
 
 }  // namespace fattn::cuda

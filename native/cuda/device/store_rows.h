@@ -24,6 +24,17 @@ __device__ inline float stored_as(float, float x) { return x; }
 __device__ inline f16 stored_as(f16, float x) { return to_f16(x); }
 __device__ inline bf16 stored_as(bf16, float x) { return to_bf16(x); }
 
+/// One number of a tensor.
+__device__ inline void store_number(DType dtype, void* data, int64 at, float x) {
+    if (dtype == DType::kF32) {
+        static_cast<float*>(data)[at] = x;
+    } else if (dtype == DType::kF16) {
+        static_cast<f16*>(data)[at] = to_f16(x);
+    } else {
+        static_cast<bf16*>(data)[at] = to_bf16(x);
+    }
+}
+
 /// Element by element, for rows that start anywhere.
 template <class Element, int kRowBlocks, int kDimBlocks>
 __device__ inline void store_elements(const OutputRows& rows,

@@ -25,6 +25,68 @@ bool is_plain(const DenseProblem& problem) {
            problem.o.dtype == problem.q.dtype;
 }
 
+/// A single query a head, of a problem in which nothing but the query itself tells the heads of a
+/// key head apart, as one head whose queries those are: they share the tiles that are loaded for
+/// one. Results lie where they did.
+DenseProblem packed_heads(const DenseProblem& problem, const DenseForwardArgs& args) {
+    const int64 group = problem.num_k_heads == 0 ? 1 : problem.num_q_heads / problem.num_k_heads;
+    const bool sees_all =
+        problem.window_left < 0 && problem.attention_chunk == 0 &&
+        (problem.window_right < 0 || (problem.alignment == Alignment::kBottomRight &&
+                                      args.q_position_offset == args.k_position_offset));
+    if (problem.q_len != 1 || problem.varlen || group < 2 || !sees_all || problem.has_sink ||
+        problem.has_bias || problem.has_alibi || problem.has_mask || problem.dropout_p > 0.0F ||
+        problem.num_q_heads != group * problem.num_k_heads ||
+        problem.num_v_heads != problem.num_k_heads) {
+        return problem;
+    }
+    DenseProblem packed = problem;
+    packed.num_q_heads = problem.num_k_heads;
+    packed.q_len = group;
+    packed.window_right = -1;
+    for (TensorLayout* layout : {&packed.q, &packed.o}) {
+        layout->shape[1] = problem.num_k_heads;
+        layout->shape[2] = group;
+        layout->strides[2] = layout->strides[1];
+        layout->strides[1] *= group;
+    }
+    return packed;
+}
+
+constexpr int64 kRowsOfWarp = 16;        // of a general key
+constexpr int64 kMergedRowsOfBlock = 4;  // a warp has one
+
+ForwardLaunch launch_of(const DenseProblem& problem, const DenseForwardArgs& args) {
+    ForwardLaunch launch{general_key(problem), {}, 0};
+    SoftmaxForwardParams& params = launch.params;
+    params.problem = problem;
+    params.args = args;
+    const int64 bytes = bytes_of(problem.q.dtype);
+    const int tokens = problem.paged ? 1 : 2;
+    params.token_bytes = {problem.q.strides[2] * bytes, problem.k.strides[tokens] * bytes,
+                          problem.v.strides[tokens] * bytes};
+    params.wide = {is_wide(problem.q, args.q), is_wide(problem.k, args.k),
+                   is_wide(problem.v, args.v), is_wide(problem.o, args.o)};
+    params.last_tile_first = problem.window_right >= 0;
+
+    const bool all_wide = params.wide.q && params.wide.k && params.wide.v && params.wide.o;
+    const bool has_lean_key = problem.q.dtype != DType::kF32;
+    // With fewer queries a general key's other warps compute nothing.
+    const bool fills_tiles = problem.q_len > kRowsOfWarp;
+    if (has_lean_key && all_wide && fills_tiles && is_plain(problem)) {
+        launch.key.features = Features::kLean;
+    }
+
+    const int64 tiles = num_q_tiles(problem, launch.key.tile());
+    params.num_tiles = narrow<int32>(tiles);
+    launch.num_blocks = narrow<uint32>(tiles * problem.num_q_heads * problem.batch);
+    params.num_splits = 1;
+    params.blocks_of_split = launch.num_blocks;
+    return launch;
+}
+
+int64 num_rows(const DenseProblem& p) { return p.q.shape[0] * p.num_q_heads * p.q.shape[2]; }
+
 }  // namespace
 
 ForwardTile ForwardKey::tile() const {
@@ -54,25 +116,57 @@ ForwardKey general_key(const DenseProblem& problem) {
 }
 
 ForwardLaunch dense_forward_launch(const DenseProblem& problem, const DenseForwardArgs& args) {
-    ForwardLaunch launch{general_key(problem), {}, 0};
-    SoftmaxForwardParams& params = launch.params;
-    params.problem = problem;
-    params.args = args;
-    const int64 bytes = bytes_of(problem.q.dtype);
-    const int tokens = problem.paged ? 1 : 2;
-    params.token_bytes = {problem.q.strides[2] * bytes, problem.k.strides[tokens] * bytes,
-                          problem.v.strides[tokens] * bytes};
-    params.wide = {is_wide(problem.q, args.q), is_wide(problem.k, args.k),
-                   is_wide(problem.v, args.v), is_wide(problem.o, args.o)};
-    params.last_tile_first = problem.window_right >= 0;
+    return launch_of(packed_heads(problem, args), args);
+}
 
-    const bool all_wide = params.wide.q && params.wide.k && params.wide.v && params.wide.o;
-    const bool has_lean_key = problem.q.dtype != DType::kF32;
-    if (has_lean_key && all_wide && is_plain(problem)) launch.key.features = Features::kLean;
+int32 forward_splits(const DenseProblem& problem, int32 num_multiprocessors) {
+    constexpr int64 kBlocksOfMultiprocessor = 4;
+    constexpr int64 kFewestTiles = 4;  // of keys a part, or joining them costs more than it wins
+    constexpr int64 kMostSplits = 128;
+    if (problem.weights != Weights::kSoftmax || problem.varlen) return 1;
+    const DenseProblem packed = packed_heads(problem, DenseForwardArgs{});
+    const ForwardTile tile = general_key(packed).tile();
+    const int64 blocks = packed.num_q_heads * packed.batch;
+    if (packed.q_len > tile.tile_q || blocks == 0 || blocks >= num_multiprocessors) return 1;
+    const int64 wanted = ceil_div(num_multiprocessors * kBlocksOfMultiprocessor, blocks);
+    const int64 tiles = ceil_div<int64>(packed.kv_len, tile.tile_kv);
+    return narrow<int32>(clamp_to<int64>(min_of(wanted, tiles / kFewestTiles), 1, kMostSplits));
+}
 
-    const int64 tiles = num_q_tiles(problem, launch.key.tile());
-    params.num_tiles = narrow<int32>(tiles);
-    launch.num_blocks = narrow<uint32>(tiles * problem.num_q_heads * problem.batch);
+uint64 dense_forward_workspace(const DenseProblem& problem, int32 num_splits) {
+    if (num_splits == 1) return 0;
+    const int64 bytes_of_row =
+        problem.head_dim_v * int64{sizeof(float)} + int64{sizeof(SoftmaxState<float>)};
+    return static_cast<uint64>(num_splits * num_rows(problem) * bytes_of_row);
+}
+
+SplitLaunch dense_split_launch(const DenseProblem& problem, const DenseForwardArgs& args,
+                               int32 num_splits, void* workspace) {
+    const int64 rows = num_rows(problem);
+    auto* states = static_cast<SoftmaxState<float>*>(workspace);
+    auto* o_parts = reinterpret_cast<float*>(states + num_splits * rows);
+    SplitLaunch launch{};
+    launch.merge = {o_parts, states, problem.o, args.o, args.lse, num_splits};
+    launch.num_merge_blocks = narrow<uint32>(ceil_div<int64>(rows, kMergedRowsOfBlock));
+
+    DenseProblem in_parts = problem;
+    in_parts.o = {};
+    in_parts.o.rank = 4;
+    in_parts.o.dtype = DType::kF32;
+    int64 stride = 1;
+    for (int n = 3; n >= 0; --n) {
+        in_parts.o.shape[n] = problem.o.shape[n];
+        in_parts.o.strides[n] = stride;
+        stride *= problem.o.shape[n];
+    }
+    DenseForwardArgs args_of_parts = args;
+    args_of_parts.o = o_parts;
+    args_of_parts.lse = nullptr;
+    launch.parts = launch_of(packed_heads(in_parts, args), args_of_parts);
+    launch.parts.params.num_splits = num_splits;
+    launch.parts.params.split_rows = rows;
+    launch.parts.params.states = states;
+    launch.parts.num_blocks *= narrow<uint32>(num_splits);
     return launch;
 }
 

@@ -30,13 +30,35 @@ struct ForwardLaunch {
     uint32 num_blocks;  // 0: there are no rows, and nothing is launched
 };
 
+/// A run whose rows' keys are split among blocks: the parts, then what joins them.
+struct SplitLaunch {
+    ForwardLaunch parts;
+    MergeSplitsParams merge;
+    uint32 num_merge_blocks;
+};
+
+inline constexpr const char* kMergeSplitsUnit = "dense_forward_splits";
+inline constexpr const char* kMergeSplitsKernel = "dense_forward_merge";
+
 /// Not ok with the reason when no key computes the problem.
 Status supports_dense_forward(const DenseProblem& problem);
 
 /// The key that computes a supported problem whatever its runs bring.
 ForwardKey general_key(const DenseProblem& problem);
 
-/// Of one run of a supported problem: the lean key where problem and pointers allow it.
+/// Into how many parts the keys of few queries are split, so that there are blocks for every
+/// multiprocessor; 1: they are not.
+int32 forward_splits(const DenseProblem& problem, int32 num_multiprocessors);
+
+/// Bytes of device memory that the parts take; none for a single one.
+uint64 dense_forward_workspace(const DenseProblem& problem, int32 num_splits);
+
+/// Of one run with more than one part, in the workspace of that size.
+SplitLaunch dense_split_launch(const DenseProblem& problem, const DenseForwardArgs& args,
+                               int32 num_splits, void* workspace);
+
+/// Of one run of a supported problem: the lean key where problem and pointers allow it and there
+/// are queries to fill its tiles.
 ForwardLaunch dense_forward_launch(const DenseProblem& problem, const DenseForwardArgs& args);
 
 }  // namespace fattn::cuda

@@ -59,7 +59,9 @@ int64 size_of(const TensorLayout& layout) {
 class CudaDenseKernel final : public DenseKernel {
   public:
     CudaDenseKernel(const DenseProblem& problem, std::shared_ptr<const Device> device)
-        : problem_(problem), device_(std::move(device)) {}
+        : problem_(problem),
+          device_(std::move(device)),
+          num_splits_(forward_splits(problem, device_->properties().num_multiprocessors)) {}
 
     Status load(KernelStore* store) {
         const ForwardKey general = general_key(problem_);
@@ -67,12 +69,15 @@ class CudaDenseKernel final : public DenseKernel {
         // The key that a run with the best of pointers chooses.
         const ForwardKey best = dense_forward_launch(problem_, DenseForwardArgs{}).key;
         if (best != general) FATTN_CUDA_RETURN_IF_ERROR(load_key(best, store, &lean_));
+        if (num_splits_ > 1) {
+            FATTN_CUDA_RETURN_IF_ERROR(
+                store->function(kMergeSplitsUnit, kMergeSplitsKernel, &merge_splits_));
+        }
         return problem_.backward ? load_backward(store) : Status();
     }
 
     WorkspaceSize workspace(Pass pass, int) const override {
-        if (pass == Pass::kForward) return {};
-        return {.host = 0, .device = dense_backward_workspace(problem_)};
+        return {.host = 0, .device = device_bytes(pass)};
     }
 
     const char* name(Pass pass) const override {
@@ -87,24 +92,16 @@ class CudaDenseKernel final : public DenseKernel {
         Stream stream;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
+        if (num_splits_ > 1 && run.workspace != nullptr) return forward_in_parts(args, run, stream);
         ForwardLaunch launch_of_run = dense_forward_launch(problem_, args);
-        if (launch_of_run.num_blocks == 0) return {};
-
-        const bool lean = launch_of_run.key == lean_.key && lean_.function.handle() != nullptr;
-        const ForwardTile tile = launch_of_run.key.tile();
-        const LaunchConfig config{
-            .grid = {launch_of_run.num_blocks, 1, 1},
-            .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
-            .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())};
-        void* arguments[] = {&launch_of_run.params};
-        return launch(lean ? lean_.function : general_.function, config, stream, arguments);
+        return launch_forward(launch_of_run, stream);
     }
 
     Status backward(const DenseBackwardArgs& args, const RunOptions& run) const override {
         Stream stream;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_workspace(run));
+        FATTN_CUDA_RETURN_IF_ERROR(check_workspace(Pass::kBackward, run));
         DenseBackwardRun launches = dense_backward_run(problem_, args, run.workspace);
         for (ZerosLaunch& zeros : launches.zeros) {
             FATTN_CUDA_RETURN_IF_ERROR(
@@ -122,6 +119,31 @@ class CudaDenseKernel final : public DenseKernel {
     }
 
   private:
+    uint64 device_bytes(Pass pass) const {
+        return pass == Pass::kForward ? dense_forward_workspace(problem_, num_splits_)
+                                      : dense_backward_workspace(problem_);
+    }
+
+    Status forward_in_parts(const DenseForwardArgs& args, const RunOptions& run,
+                            const Stream& stream) const {
+        FATTN_CUDA_RETURN_IF_ERROR(check_workspace(Pass::kForward, run));
+        SplitLaunch split = dense_split_launch(problem_, args, num_splits_, run.workspace);
+        FATTN_CUDA_RETURN_IF_ERROR(launch_forward(split.parts, stream));
+        return launch_small(merge_splits_, split.num_merge_blocks, stream, &split.merge);
+    }
+
+    Status launch_forward(ForwardLaunch& launch_of_run, const Stream& stream) const {
+        if (launch_of_run.num_blocks == 0) return {};
+        const bool lean = launch_of_run.key == lean_.key && lean_.function.handle() != nullptr;
+        const ForwardTile tile = launch_of_run.key.tile();
+        const LaunchConfig config{
+            .grid = {launch_of_run.num_blocks, 1, 1},
+            .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
+            .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())};
+        void* arguments[] = {&launch_of_run.params};
+        return launch(lean ? lean_.function : general_.function, config, stream, arguments);
+    }
+
     Status load_backward(KernelStore* store) {
         for (const Side side : {Side::kQueries, Side::kKeys}) {
             FATTN_CUDA_RETURN_IF_ERROR(
@@ -157,13 +179,14 @@ class CudaDenseKernel final : public DenseKernel {
                       stream, arguments);
     }
 
-    Status check_workspace(const RunOptions& run) const {
-        const uint64 bytes = dense_backward_workspace(problem_);
+    Status check_workspace(Pass pass, const RunOptions& run) const {
+        const uint64 bytes = device_bytes(pass);
         if (bytes == 0) return {};
         if (run.workspace_bytes < bytes) {
             return {StatusCode::kWorkspaceTooSmall,
                     text("run->workspace_bytes is ", run.workspace_bytes,
-                         "; a backward run of this plan needs ", bytes,
+                         pass == Pass::kForward ? "; a forward" : "; a backward",
+                         " run of this plan needs ", bytes,
                          " bytes of device memory (fattn_plan_workspace)")};
         }
         if (reinterpret_cast<std::uintptr_t>(run.workspace) % kWorkspaceAlignment != 0) {
@@ -228,6 +251,8 @@ class CudaDenseKernel final : public DenseKernel {
 
     const DenseProblem problem_;
     const std::shared_ptr<const Device> device_;
+    const int32 num_splits_;  // of the keys of forward runs that bring a workspace
+    Function merge_splits_;
     LoadedKey general_{};
     LoadedKey lean_{};
     BackwardFunctions backward_{};

@@ -22,7 +22,8 @@ typedef struct fattn_run {
     /** CUDA stream; must be NULL on the CPU, where the call returns when the work is done. */
     void* stream;
     /** Memory of at least the plan's workspace size, 64-byte aligned, or NULL for the device's own
-     * pool. */
+     * pool. On CUDA devices there is no pool: a forward run without workspace does not split the
+     * keys of few queries, and a backward run that needs one is refused. */
     void* workspace;
     /** Size of workspace in bytes. */
     uint64_t workspace_bytes;

@@ -194,6 +194,27 @@ std::vector<TileSpan> all_spans(int32 tiles) {
     return spans;
 }
 
+TEST(TileSpan, PartsAreTheSpanInOrder) {
+    for (const TileSpan& span : all_spans(6)) {
+        for (int32 count = 1; count <= 8; ++count) {
+            int32 at = span.begin;
+            for (int32 idx = 0; idx < count; ++idx) {
+                const TileSpan part = span.part(idx, count);
+                ASSERT_EQ(part.begin, at);
+                ASSERT_LE(part.begin, part.full_begin);
+                ASSERT_LE(part.full_begin, part.full_end);
+                ASSERT_LE(part.full_end, part.end);
+                ASSERT_LE(part.num_tiles(), span.num_tiles() / count + 1);
+                for (int32 t = part.begin; t < part.end; ++t) {
+                    ASSERT_EQ(part.state(t), span.state(t));
+                }
+                at = part.end;
+            }
+            ASSERT_EQ(at, span.end);
+        }
+    }
+}
+
 TEST(BoxRow, EveryProductOfSpansIsWalkedInOrder) {
     // One grid of 2 x 3 x 3 tiles in the second of two groups.
     for (const TileSpan& a : all_spans(2)) {

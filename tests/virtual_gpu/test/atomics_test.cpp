@@ -93,7 +93,7 @@ bool some_order_gives(const Apply& apply, uint64_t first, const std::vector<Oper
     return word == (last & bits_mask);
 }
 
-struct Case {
+struct AtomicCase {
     const char* form;  // .add.u32
     uint32_t bits;
     uint64_t first;
@@ -105,7 +105,7 @@ int64_t sign_extended(uint64_t value, uint32_t bits) {
     return static_cast<int64_t>(value << (64 - bits)) >> (64 - bits);
 }
 
-std::vector<Case> cases() {
+std::vector<AtomicCase> cases() {
     const auto add = [](uint64_t old, uint64_t a, uint64_t) { return old + a; };
     const auto smaller = [](uint64_t old, uint64_t a, uint64_t) { return old < a ? old : a; };
     const auto larger = [](uint64_t old, uint64_t a, uint64_t) { return old > a ? old : a; };
@@ -142,7 +142,7 @@ std::vector<Case> cases() {
 
 TEST(Atomics, ReturnAndLeaveWhatSomeOrderGives) {
     std::mt19937_64 random(1);
-    for (const Case& one : cases()) {
+    for (const AtomicCase& one : cases()) {
         std::vector<Operands> operands(kThreads * kBlocks);
         for (Operands& o : operands) o = {one.operand_mask ? random() & one.operand_mask : 11, 0};
         const uint64_t mask = one.bits == 64 ? ~uint64_t{0} : 0xffffffff;

@@ -20,7 +20,7 @@ std::string read_program(const std::string& name) {
 }
 
 // Takes the occurrence number `which` of `what` out of the text.
-std::string without(std::string text, const std::string& what, int which) {
+std::string without_nth(std::string text, const std::string& what, int which) {
     size_t at = text.find(what);
     for (; which > 0 && at != std::string::npos; --which) at = text.find(what, at + 1);
     EXPECT_NE(at, std::string::npos) << what;
@@ -89,7 +89,7 @@ TEST(Programs, GemmIsExactUnderEveryAsynchronyAndSeed) {
 TEST(Programs, GemmWithoutABarrierIsARace) {
     const std::string ptx = read_program("gemm.ptx");
     for (int which = 0; which < 2; ++which) {
-        const GemmRun run = run_gemm(without(ptx, "bar.sync \t0;", which), {});
+        const GemmRun run = run_gemm(without_nth(ptx, "bar.sync \t0;", which), {});
         ASSERT_TRUE(run.result.fault);
         EXPECT_TRUE(run.result.fault->kind == FaultKind::kRace ||
                     run.result.fault->kind == FaultKind::kInFlight)
@@ -100,7 +100,7 @@ TEST(Programs, GemmWithoutABarrierIsARace) {
 TEST(Programs, GemmWithoutAWaitTouchesWhatIsInFlight) {
     const std::string ptx = read_program("gemm.ptx");
     for (const char* wait : {"cp.async.wait_group 1;", "cp.async.wait_group 0;"}) {
-        const GemmRun run = run_gemm(without(ptx, wait, 0), {});
+        const GemmRun run = run_gemm(without_nth(ptx, wait, 0), {});
         ASSERT_TRUE(run.result.fault);
         EXPECT_EQ(run.result.fault->kind, FaultKind::kInFlight) << run.result.fault->text();
     }
@@ -224,10 +224,10 @@ TEST(Programs, TransposeByTensorCopiesClipsWhatLiesOutside) {
         ASSERT_FALSE(fault) << fault->text();
         EXPECT_EQ(made, expected);
     }
-    const auto fenceless = run(without(ptx, "fence.proxy.async.shared::cta;", 0), {}, made);
+    const auto fenceless = run(without_nth(ptx, "fence.proxy.async.shared::cta;", 0), {}, made);
     ASSERT_TRUE(fenceless);
     EXPECT_EQ(fenceless->kind, FaultKind::kMissingProxyFence);
-    const auto waitless = run(without(ptx, "cp.async.bulk.wait_group 0;", 0), {}, made);
+    const auto waitless = run(without_nth(ptx, "cp.async.bulk.wait_group 0;", 0), {}, made);
     ASSERT_TRUE(waitless);
     EXPECT_EQ(waitless->kind, FaultKind::kInFlight);
 }

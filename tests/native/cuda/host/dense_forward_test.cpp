@@ -122,6 +122,86 @@ TEST(DenseForward, BlocksCoverEveryTileOfEveryHeadAndEntry) {
     EXPECT_EQ(dense_forward_launch(none, aligned_args()).num_blocks, 0U);
 }
 
+DenseProblem decode_problem(int64 q_len = 1) {
+    DenseProblem p = dense_problem_of(DType::kBF16, 64);
+    p.num_v_heads = 2;
+    p.v = contiguous(2, 2, 9000, 64, DType::kBF16);
+    p.k = contiguous(2, 2, 9000, 64, DType::kBF16);
+    p.kv_len = 9000;
+    p.q_len = q_len;
+    p.q = contiguous(2, 8, q_len, 64, DType::kBF16);
+    p.o = contiguous(2, 8, q_len, 64, DType::kBF16);
+    return p;
+}
+
+TEST(DenseForward, HeadsOfAKeyHeadShareABlockForSingleQueries) {
+    DenseProblem p = decode_problem();
+    p.window_right = 0;
+    const ForwardLaunch packed = dense_forward_launch(p, aligned_args());
+    EXPECT_EQ(packed.num_blocks, 2U * 2);
+    EXPECT_EQ(packed.params.problem.q_len, 4);
+    EXPECT_EQ(packed.params.problem.q.row(1, 1, 3), p.q.row(1, 7, 0));
+    EXPECT_EQ(packed.params.problem.o.row(1, 0, 2), p.o.row(1, 2, 0));
+    EXPECT_EQ(packed.key.name(), "dense_forward_bf16_d64_general");
+
+    const auto blocks_with = [&](auto change) {
+        DenseProblem changed = p;
+        DenseForwardArgs args = aligned_args();
+        change(changed, args);
+        return dense_forward_launch(changed, args).num_blocks;
+    };
+    constexpr uint32 kApart = 2 * 8;
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.has_sink = true; }), kApart);
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.has_alibi = true; }), kApart);
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.has_mask = true; }), kApart);
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.has_bias = true; }), kApart);
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.dropout_p = 0.5F; }), kApart);
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.window_left = 9; }), kApart);
+    EXPECT_EQ(blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.num_v_heads = 4; }), kApart);
+    EXPECT_EQ(
+        blocks_with([](DenseProblem& x, DenseForwardArgs&) { x.alignment = Alignment::kTopLeft; }),
+        kApart);
+    EXPECT_EQ(
+        blocks_with([](DenseProblem&, DenseForwardArgs& args) { args.q_position_offset = 1; }),
+        kApart);
+}
+
+TEST(DenseForward, KeysAreSplitUntilThereAreBlocksForEveryMultiprocessor) {
+    EXPECT_EQ(forward_splits(decode_problem(), 100), 9000 / 64 / 4);  // 4 tiles a part at least
+    EXPECT_EQ(forward_splits(decode_problem(), 20), 80 / 4);
+    EXPECT_EQ(forward_splits(decode_problem(), 4), 1) << "there are 4 blocks";
+    EXPECT_EQ(forward_splits(decode_problem(65), 100), 1) << "more than a tile of queries";
+    DenseProblem sigmoid = decode_problem();
+    sigmoid.weights = Weights::kSigmoid;
+    EXPECT_EQ(forward_splits(sigmoid, 100), 1);
+    EXPECT_EQ(dense_forward_workspace(sigmoid, 1), 0U);
+}
+
+TEST(DenseForward, PartsHaveRowsOfTheirOwn) {
+    const DenseProblem p = decode_problem();
+    const int64 rows = 2 * 8;
+    EXPECT_EQ(dense_forward_workspace(p, 5), 5U * rows * (64 + 2) * sizeof(float));
+    DenseForwardArgs args = aligned_args();
+    args.lse = reinterpret_cast<float*>(0x7000);
+    auto* workspace = reinterpret_cast<float*>(0x100000);
+    const SplitLaunch launch = dense_split_launch(p, args, 5, workspace);
+    EXPECT_EQ(launch.parts.num_blocks, 5U * 2 * 2);
+    EXPECT_EQ(launch.parts.params.blocks_of_split, 2U * 2);
+    EXPECT_EQ(launch.parts.params.split_rows, rows);
+    auto* states = reinterpret_cast<SoftmaxState<float>*>(workspace);
+    float* o_parts = workspace + 5 * rows * 2;
+    EXPECT_EQ(launch.parts.params.states, states);
+    EXPECT_EQ(launch.parts.params.args.o, o_parts);
+    EXPECT_EQ(launch.parts.params.args.lse, nullptr);
+    EXPECT_EQ(launch.parts.params.problem.o.dtype, DType::kF32);
+    EXPECT_EQ(launch.parts.params.problem.o.row(1, 1, 3), 15 * 64);
+    EXPECT_EQ(launch.merge.o_parts, o_parts);
+    EXPECT_EQ(launch.merge.states, states);
+    EXPECT_EQ(launch.merge.out, args.o);
+    EXPECT_EQ(launch.merge.lse, args.lse);
+    EXPECT_EQ(launch.num_merge_blocks, 4U);
+}
+
 TEST(DenseForward, CausalRunsStartWithTheLongestTiles) {
     DenseProblem p = dense_problem_of(DType::kBF16, 64);
     EXPECT_FALSE(dense_forward_launch(p, aligned_args()).params.last_tile_first);

@@ -86,9 +86,10 @@ class OnDevice {
     std::list<DeviceMemory> memories_;
 };
 
-/// A forward run of the case on the device; o and lse are copied back.
+/// A forward run of the case on the device, with the workspace that the plan asks for or without
+/// any; o and lse are copied back.
 inline void run_forward(const std::shared_ptr<const Device>& device, fattn_plan* plan,
-                        test::DenseCase& c) {
+                        test::DenseCase& c, bool with_workspace = true) {
     c.reset_outputs();
     OnDevice memory(device);
     fattn_dense_forward_args args = c.c_forward();
@@ -106,7 +107,15 @@ inline void run_forward(const std::shared_ptr<const Device>& device, fattn_plan*
     args.o = memory.put(c.o);
     if (args.lse != nullptr) args.lse = static_cast<float*>(memory.put(c.lse));
     args.flags = FATTN_DENSE_ARGS_LENGTHS_ON_DEVICE;
-    ASSERT_TRUE(test::ok(fattn_dense_forward(plan, &args, nullptr))) << describe(c.spec());
+    fattn_run run{};
+    run.struct_size = sizeof(run);
+    std::uint64_t bytes = 0;
+    ASSERT_TRUE(test::ok(fattn_plan_workspace(plan, FATTN_PASS_FORWARD, 0, nullptr, &bytes)));
+    if (bytes > 0 && with_workspace) {
+        run.workspace = memory.reserve(bytes);
+        run.workspace_bytes = bytes;
+    }
+    ASSERT_TRUE(test::ok(fattn_dense_forward(plan, &args, &run))) << describe(c.spec());
     memory.get(args.o, c.o);
     memory.get(args.lse, c.lse);
 }

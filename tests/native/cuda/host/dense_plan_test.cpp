@@ -110,13 +110,75 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
     DenseSpec dropped = dense_spec_of(DType::kBF16, 20, 90, 32);
     dropped.dropout_p = 0.25F;
     dropped.bias = DType::kF32;
-    for (const DenseSpec& spec : {causal, two_dims, modified, dropped}) {
+    // Whose sums of tensor cores, which truncate, have to be short.
+    DenseSpec many_sums = dense_spec_of(DType::kF32, 70, 130, 64);
+    many_sums.num_q_heads = 4;
+    many_sums.num_k_heads = many_sums.num_v_heads = 2;
+    many_sums.causal = true;
+    for (const DenseSpec& spec : {causal, two_dims, modified, dropped, many_sums}) {
         DenseCase c(spec);
         const PlanHandle plan = plan_of(c);
         ASSERT_NE(plan, nullptr);
         run_forward(device, plan.get(), c);
         EXPECT_TRUE(forward_is_near(dense_truth(c), c));
     }
+}
+
+TEST_F(DensePlanOnCuda, KeysOfFewQueriesAreSplitWhereThereIsAWorkspace) {
+    DenseSpec packed = dense_spec_of(DType::kBF16, 1, 700, 64);
+    packed.batch = 2;
+    packed.num_q_heads = 8;
+    packed.num_k_heads = packed.num_v_heads = 2;
+    packed.causal = true;
+    packed.kv_len_of_run = {700, 129};
+    DenseSpec many_features = dense_spec_of(DType::kF32, 3, 600, 20);
+    many_features.num_q_heads = 2;
+    many_features.alibi = many_features.sink = true;
+    DenseSpec empty_parts = dense_spec_of(DType::kF16, 2, 900, 40);
+    empty_parts.causal = true;
+    empty_parts.window_left = 100;
+    empty_parts.f32_output = true;
+    DenseSpec pages = dense_spec_of(DType::kBF16, 1, 640, 32);
+    pages.num_q_heads = 4;
+    pages.page_size = 16;
+    pages.kv_len_of_run = {555};
+    for (const DenseSpec& spec : {packed, many_features, empty_parts, pages}) {
+        DenseCase c(spec);
+        const PlanHandle plan = plan_of(c);
+        ASSERT_NE(plan, nullptr);
+        std::uint64_t bytes = 0;
+        ASSERT_TRUE(ok(fattn_plan_workspace(plan.get(), FATTN_PASS_FORWARD, 0, nullptr, &bytes)));
+        EXPECT_GE(bytes, 2 * sizeof(float) *
+                             static_cast<std::size_t>(spec.batch * spec.num_q_heads * spec.q_len *
+                                                      spec.head_dim_v))
+            << describe(spec);
+        const test::DenseTruth truth = dense_truth(c);
+        for (const bool with_workspace : {true, false}) {
+            run_forward(device, plan.get(), c, with_workspace);
+            EXPECT_TRUE(forward_is_near(truth, c)) << "workspace: " << with_workspace;
+        }
+    }
+}
+
+TEST_F(DensePlanOnCuda, ASplitRunRefusesAWorkspaceThatIsTooSmall) {
+    DenseCase c(dense_spec_of(DType::kBF16, 1, 700, 64));
+    const PlanHandle plan = plan_of(c);
+    ASSERT_NE(plan, nullptr);
+    OnDevice memory(device);
+    fattn_dense_forward_args args = c.c_forward();
+    args.q = memory.put(c.q);
+    args.k = memory.put(c.k);
+    args.v = memory.put(c.v);
+    args.o = memory.put(c.o);
+    args.lse = static_cast<float*>(memory.put(c.lse));
+    fattn_run run{};
+    run.struct_size = sizeof(run);
+    run.workspace = memory.reserve(64);
+    run.workspace_bytes = 64;
+    EXPECT_EQ(fattn_dense_forward(plan.get(), &args, &run), FATTN_STATUS_WORKSPACE_TOO_SMALL);
+    EXPECT_NE(std::strstr(fattn_last_error(), "a forward run of this plan needs 528 bytes"),
+              nullptr)
+        << fattn_last_error();
 }
 
 TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
