@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "exec/half.h"
 
@@ -38,13 +39,47 @@ inline double scale_of(int32_t align, const Accumulation& how) {
                                  << 52);
 }
 
+// The same sum where products, their alignment and 8 of them together fit 32 bits: factors of at
+// most 12 significant bits, exponents far from the ends of an f32's, or zeros alone.
+inline constexpr int32_t kNothing = -2000;  // the exponent of a product that is zero
+inline constexpr int32_t kLeastAlign = -100, kMostAlign = 120;
+
+// Eight columns at once, whatever vectors the machine has.
+using Floats = float __attribute__((vector_size(32)));
+using Ints = int32_t __attribute__((vector_size(32)));
+
+inline void add_step(float* made, const float* left, const float (*b)[8], uint32_t first,
+                     uint32_t end, const int32_t* align, const Accumulation& how) {
+    constexpr uint32_t kTogether = 8;
+    const auto load = [](const float* from) {
+        Floats loaded;
+        std::memcpy(&loaded, from, sizeof loaded);
+        return loaded;
+    };
+    Ints powers;
+    for (uint32_t n = 0; n < 8; ++n)
+        powers[n] =
+            127 + 23 + static_cast<int32_t>(how.extra_bits) - std::max(align[n], kLeastAlign);
+    const auto scale = std::bit_cast<Floats>(powers << 23);
+    const Ints start = __builtin_convertvector(load(made) * scale, Ints);
+    double sum[8];
+    for (uint32_t n = 0; n < 8; ++n) sum[n] = start[n];
+    for (uint32_t from = first; from < end; from += kTogether) {
+        const uint32_t to = std::min(from + kTogether, end);
+        Ints part = {};
+        for (uint32_t k = from; k < to; ++k)
+            part += __builtin_convertvector(left[k] * load(b[k]) * scale, Ints);
+        for (uint32_t n = 0; n < 8; ++n) sum[n] += part[n];
+    }
+    for (uint32_t n = 0; n < 8; ++n) made[n] = cut_to_f32(sum[n] / double{scale[n]});
+}
+
 // acc[row][column] += the sum over k of a[row][k] * b[k][column]; what columns have in common is
 // worked out once, and loops over columns are the compiler's to make vectors of.
 template <uint32_t kRows, uint32_t kColumns, uint32_t kMostDepth>
 void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const float (*b)[kColumns],
                 uint32_t depth, const Accumulation& how) {
-    // A factor of 0 makes a product whose exponent counts for nothing.
-    constexpr int32_t kNothing = -2000;
+    static_assert(kColumns == 8, "add_step adds eight columns");
     alignas(64) double right[kMostDepth][kColumns];
     alignas(64) int32_t right_exponent[kMostDepth][kColumns];
     int32_t right_worst[kMostDepth];
@@ -61,9 +96,11 @@ void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const floa
         float* const made = acc[row];
         for (uint32_t first = 0; first < depth; first += how.step) {
             const uint32_t end = std::min(first + how.step, depth);
-            alignas(64) int32_t align[kColumns];
+            // Of products alone, then with the accumulator.
+            alignas(64) int32_t most[kColumns], align[kColumns];
             int32_t worst = 0;
             for (uint32_t n = 0; n < kColumns; ++n) {
+                most[n] = kNothing;
                 align[n] = exponent_of(made[n]) - 127;
                 worst = std::max(worst, align[n] + 127);
             }
@@ -74,8 +111,9 @@ void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const floa
                 // The exponent of a product is the sum of its factors', before any carry.
                 const int32_t counted = left == 0 ? kNothing : exponent;
                 for (uint32_t n = 0; n < kColumns; ++n)
-                    align[n] = std::max(align[n], counted + right_exponent[k][n]);
+                    most[n] = std::max(most[n], counted + right_exponent[k][n]);
             }
+            for (uint32_t n = 0; n < kColumns; ++n) align[n] = std::max(align[n], most[n]);
             if (worst == 255 || how.nearest) {
                 // Columns are sums of their own: an infinity in one leaves the others as they are.
                 for (uint32_t n = 0; n < kColumns; ++n) {
@@ -96,6 +134,16 @@ void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const floa
                     const auto rounded = static_cast<float>(exact);
                     made[n] = std::isnan(rounded) ? std::bit_cast<float>(0x7fffffffu) : rounded;
                 }
+                continue;
+            }
+            bool narrow = true;
+            for (uint32_t n = 0; n < kColumns; ++n) {
+                // Nothing but zeros, or well inside of what an f32 holds.
+                const bool zero = made[n] == 0 && most[n] < kNothing / 2;
+                narrow &= (align[n] >= kLeastAlign && align[n] <= kMostAlign) || zero;
+            }
+            if (narrow) {
+                add_step(made, a[row], b, first, end, align, how);
                 continue;
             }
             alignas(64) double scale[kColumns], sum[kColumns];

@@ -18,7 +18,6 @@ using ptx::Type;
 constexpr uint32_t kRows = 16;    // of a warp
 constexpr uint32_t kColumns = 8;  // computed at once
 constexpr uint32_t kMostDepth = 32;
-constexpr uint32_t kMostColumns = 256;
 
 // Rows `begin` to `begin + count` of a matrix, in the order in which `fetch` reads their chunks.
 std::vector<uint32_t> chunks_of(const WgmmaForm& form, uint64_t bits, bool transposed,
