@@ -141,7 +141,7 @@ TEST(DenseBackward, RefusalsSayWhatWasAskedAndWhatIsAllowed) {
     EXPECT_TRUE(supports_dense_backward(problem_of(DType::kF32, 256)).ok());
     EXPECT_EQ(supports_dense_backward(problem_of(DType::kF16, 257)).message(),
               "the larger head dim is 257; CUDA kernels take up to 256");
-    DenseProblem many = problem_of(DType::kF16, 64);
+    DenseProblem many = problem_of(DType::kF16, 128);
     many.batch = int64{1} << 25;
     EXPECT_EQ(supports_dense_backward(many).message(),
               "33554432 sequences with 64 tiles of keys each; CUDA kernels take up to 2147483647 "

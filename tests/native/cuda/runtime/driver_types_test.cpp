@@ -60,6 +60,7 @@ TEST(DriverTypes, FunctionsHaveTheParametersOfTheHeader) {
     FATTN_CHECK(context_push, cuCtxPushCurrent);
     FATTN_CHECK(context_pop, cuCtxPopCurrent);
     FATTN_CHECK(context_get_current, cuCtxGetCurrent);
+    FATTN_CHECK(context_get_device, cuCtxGetDevice);
     FATTN_CHECK(context_synchronize, cuCtxSynchronize);
     FATTN_CHECK(stream_create, cuStreamCreateWithPriority);
     FATTN_CHECK(stream_destroy, cuStreamDestroy);
@@ -79,6 +80,7 @@ TEST(DriverTypes, FunctionsHaveTheParametersOfTheHeader) {
     FATTN_CHECK(mem_get_info, cuMemGetInfo);
     FATTN_CHECK(mem_alloc, cuMemAlloc);
     FATTN_CHECK(mem_free, cuMemFree);
+    FATTN_CHECK(mem_get_address_range, cuMemGetAddressRange);
     FATTN_CHECK(mem_host_alloc, cuMemHostAlloc);
     FATTN_CHECK(mem_free_host, cuMemFreeHost);
     FATTN_CHECK(memcpy_to_device, cuMemcpyHtoDAsync);
@@ -96,6 +98,7 @@ TEST(DriverTypes, FunctionsHaveTheParametersOfTheHeader) {
     FATTN_CHECK(kernel_get_function, cuKernelGetFunction);
     FATTN_CHECK(function_get_attribute, cuFuncGetAttribute);
     FATTN_CHECK(function_set_attribute, cuFuncSetAttribute);
+    FATTN_CHECK(function_get_param_info, cuFuncGetParamInfo);
     FATTN_CHECK(launch_kernel, cuLaunchKernel);
     FATTN_CHECK(launch_kernel_with, cuLaunchKernelEx);
     FATTN_CHECK(occupancy_blocks, cuOccupancyMaxActiveBlocksPerMultiprocessor);
