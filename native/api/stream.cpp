@@ -1,5 +1,6 @@
 // Streams and events at the C boundary.
 #include "api/work.h"
+#include "backend/text.h"
 
 namespace fattn::api {
 namespace {
