@@ -61,7 +61,8 @@ Status check_inputs(const CheckedLightning& plan, const Args& args, RunMemoryChe
     FATTN_RETURN_IF_ERROR(memory->need("args->v", args.v, p.v, Role::kInput));
     FATTN_RETURN_IF_ERROR(
         memory->need_array("args->slopes", args.slopes, p.num_q_heads, Role::kInput));
-    for (int64 h = 0; h < p.num_q_heads; ++h) {
+    // Device memory is not looked at: wrong slopes give wrong results.
+    for (int64 h = 0; memory->on_host() && h < p.num_q_heads; ++h) {
         if (!(std::isfinite(args.slopes[h]) && args.slopes[h] >= 0)) {
             return invalid(text("args->slopes[", h, "] is ", args.slopes[h],
                                 "; it must be finite and at least 0"));

@@ -134,7 +134,7 @@ Status check_run_selection(const PermutedBlockProblem& p, const int32* permutati
     FATTN_RETURN_IF_ERROR(
         memory->may_array("permutation", permutation, permutation_size(p), Role::kInput));
     FATTN_RETURN_IF_ERROR(memory->may("block_mask", block_mask, mask_layout(p), Role::kInput));
-    return check_selection(p, permutation, block_mask);
+    return memory->on_host() ? check_selection(p, permutation, block_mask) : Status();
 }
 
 Status check_no_flags(uint32 flags) {

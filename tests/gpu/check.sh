@@ -2,7 +2,7 @@
 # check.sh FOLDER [PART...]: all that only a real GPU can tell, on the machine that has one: driver, nvcc, python3 with torch. FOLDER is
 # what device_folder.sh made on a machine without a GPU. Parts, all of them unless some are named, each within the seconds given:
 #   kernels     70   random dense problems, forward and backward, against float64; the carried machine code
-#   interface   60   dense plans through the C interface, with the images of the library
+#   interface   60   plans of all families through the C interface, with the images of the library
 #   speed      200   the library beside PyTorch's backends and the card's ceilings, alternating in one process
 #   times       60   the compiled keys alone, at more shapes
 #   recordings  40   what the instructions of the virtual GPU's cases do
@@ -22,13 +22,13 @@ kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1
 
 interface() {
     # Devices beyond the first and models other than this GPU are the virtual GPU's alone.
-    FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*:HostLengthsOnCuda.*:WorkOnCuda.Bytes*:WorkOnCuda.Handles*-*AnotherDevice*:*AnotherModel*:*DescribesItself*' \
+    FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*:SparsePlanOnCuda.*:LightningOnCuda.*:HostLengthsOnCuda.*:WorkOnCuda.Bytes*:WorkOnCuda.Handles*-*AnotherDevice*:*AnotherModel*:*DescribesItself*' \
         --gtest_output="xml:$out/interface.xml" && grep -q 'testsuites tests="[1-9]' "$out/interface.xml"
 }
 
 speed() {
     python3 "$tree/tests/gpu/peers.py" --json "$out/speed.json" --seconds 170 --library "$folder/libfused_attention.so" \
-        --only "${ONLY:-ceiling|dense (D128|D64|D256) S(2048|16384)|dense GQA.*S8192|decode}"
+        --only "${ONLY:-ceiling|dense (D128|D64|D256) S(2048|16384)|dense GQA.*S8192|decode|neighborhood|S2|blocks|lightning}"
 }
 
 times() { "$folder/dense_on_device" "$folder/cubin" "$out" time; }

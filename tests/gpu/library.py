@@ -78,43 +78,89 @@ class Library:
             raise RuntimeError(self.call.fattn_last_error().decode())
 
     def dense(self, q, k, v, causal, backward=False):
+        return self.softmax("dense", q, k, v, backward, self.constant["FATTN_DENSE_CAUSAL"] if causal else 0)
+
+    def neighborhood(self, q, k, v, grid, window, backward=False):
+        def fill(problem):
+            problem.set("grid", f"{len(grid)}q", *grid).set("kernel_size", f"{len(window)}q", *window).set("num_axes", "I", len(grid))
+
+        return self.softmax("neighborhood", q, k, v, backward, fill=fill)
+
+    def s2(self, q, k, v, block, local, stride, offset, backward=False):
+        def fill(problem):
+            problem.set("block_size", "q", block).set("local_blocks", "q", local).set("vertical_stride", "q", stride)
+            problem.set("head_offset", "q", offset)
+
+        return self.softmax("s2", q, k, v, backward, fill=fill)
+
+    def blocks(self, q, k, v, block, kept, backward=False):
+        """kept: [B, Hq, nQ, nK] bytes, not 0 for the blocks that are kept."""
+
+        def fill(problem):
+            problem.set("block_size", "q", block).set("segment_size", "q", block)
+
+        return self.softmax("permuted_block", q, k, v, backward, fill=fill, block_mask=kept)
+
+    def softmax(self, family, q, k, v, backward, flags=0, fill=None, **inputs):
         """(forward, backward): functions without arguments over buffers of their own; forward returns the output, backward the
-        gradients of q, k and v for the given gradient of the output."""
-        problem = Record(self, "fattn_dense_problem")
-        flags = (self.constant["FATTN_DENSE_CAUSAL"] if causal else 0) | (self.constant["FATTN_DENSE_BACKWARD"] if backward else 0)
-        problem.set("flags", "I", flags)
+        gradients of q, k and v for the given gradient of the output. fill: sets further fields of the problem. inputs: further tensors."""
+        problem = Record(self, f"fattn_{family}_problem")
+        backward_flag = self.constant[f"FATTN_{family.upper()}_BACKWARD"]
+        problem.set("flags", "I", flags | (backward_flag if backward else 0))
         for field, tensor in (("q", q), ("k", k), ("v", v)):
             problem.set_layout(field, self, tensor)
+        if fill is not None:
+            fill(problem)
         plan = ctypes.c_void_p()
-        self.check(self.call.fattn_dense_plan(self.device, problem.bytes, ctypes.byref(plan)))
+        self.check(getattr(self.call, f"fattn_{family}_plan")(self.device, problem.bytes, ctypes.byref(plan)))
 
         o = torch.empty((*q.shape[:3], v.shape[3]), device=q.device, dtype=q.dtype)
         lse = torch.empty(q.shape[:3], device=q.device, dtype=torch.float32)
-        args = Record(self, "fattn_dense_forward_args").set_tensors(q=q, k=k, v=v, o=o, lse=lse)
-        run_forward, _workspace = self.run_of(plan, "FATTN_PASS_FORWARD", q.device)
+        args = Record(self, f"fattn_{family}_forward_args").set_tensors(q=q, k=k, v=v, o=o, lse=lse, **inputs)
+        run_forward, forward_workspace = self.run_of(plan, "FATTN_PASS_FORWARD", q.device)
+        call_forward = getattr(self.call, f"fattn_{family}_forward")
 
         def forward():
-            self.check(self.call.fattn_dense_forward(plan, args.bytes, run_forward.bytes))
+            self.check(call_forward(plan, args.bytes, run_forward.bytes))
             return o
 
         # The blocks above hold addresses alone.
-        forward.keeps = (q, k, v, lse)
+        forward.keeps = (q, k, v, lse, inputs, forward_workspace)
         if not backward:
             return forward, None
         forward()
         d_o = torch.randn_like(o)
         gradients = [torch.empty_strided(tensor.shape, tensor.stride(), device=q.device, dtype=q.dtype) for tensor in (q, k, v)]
-        back_args = Record(self, "fattn_dense_backward_args").set_tensors(q=q, k=k, v=v, o=o, lse=lse, d_o=d_o)
+        back_args = Record(self, f"fattn_{family}_backward_args").set_tensors(q=q, k=k, v=v, o=o, lse=lse, d_o=d_o, **inputs)
         back_args.set_tensors(d_q=gradients[0], d_k=gradients[1], d_v=gradients[2])
         run_backward, workspace = self.run_of(plan, "FATTN_PASS_BACKWARD", q.device)
+        call_backward = getattr(self.call, f"fattn_{family}_backward")
 
         def run():
-            self.check(self.call.fattn_dense_backward(plan, back_args.bytes, run_backward.bytes))
+            self.check(call_backward(plan, back_args.bytes, run_backward.bytes))
             return gradients
 
         run.d_o = d_o
-        run.keeps = (q, k, v, o, lse, workspace)
+        run.keeps = (q, k, v, o, lse, inputs, workspace)
         return forward, run
+
+    def lightning(self, q, k, v, slopes):
+        """A function without arguments that runs the forward over buffers of its own and returns the output."""
+        problem = Record(self, "fattn_lightning_problem")
+        for field, tensor in (("q", q), ("k", k), ("v", v)):
+            problem.set_layout(field, self, tensor)
+        plan = ctypes.c_void_p()
+        self.check(self.call.fattn_lightning_plan(self.device, problem.bytes, ctypes.byref(plan)))
+        o = torch.empty((*q.shape[:3], v.shape[3]), device=q.device, dtype=q.dtype)
+        args = Record(self, "fattn_lightning_forward_args").set_tensors(q=q, k=k, v=v, o=o, slopes=slopes)
+        run, workspace = self.run_of(plan, "FATTN_PASS_FORWARD", q.device)
+
+        def forward():
+            self.check(self.call.fattn_lightning_forward(plan, args.bytes, run.bytes))
+            return o
+
+        forward.keeps = (q, k, v, slopes, workspace)
+        return forward
 
     def run_of(self, plan, which, device):
         """A run block in PyTorch's stream with the workspace that the plan asks for, and that workspace."""

@@ -125,7 +125,10 @@ def largest_difference(ours, training, backend, q, k, v, causal, grouped):
     """Between the library and a backend of PyTorch, over the largest of the backend's numbers."""
     with sdpa_kernel(backend):
         out = F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=grouped)
-    theirs = torch.autograd.grad(out, (q, k, v), ours.d_o) if training else [out]
+    return largest_of(ours, torch.autograd.grad(out, (q, k, v), ours.d_o) if training else [out], training)
+
+
+def largest_of(ours, theirs, training):
     pairs = zip(ours() if training else [ours()], theirs)
     return max(((mine.float() - other.float()).abs().max() / other.float().abs().max()).item() for mine, other in pairs)
 
@@ -136,8 +139,9 @@ compiled_flex = torch.compile(flex_attention, dynamic=False)
 compiled_mask = torch.compile(create_block_mask, dynamic=False)
 
 
-def flex(batch, heads, kv_heads, length, depth, see, pairs, direction, by_head=False):
-    """pairs: how many (row, key) pairs of one head are seen; the share of blocks that flex visits stands in the result."""
+def flex(batch, heads, kv_heads, length, depth, see, pairs, direction, by_head=False, ours=None):
+    """pairs: how many (row, key) pairs of one head are seen; the share of blocks that flex visits stands in the result. ours: makes the
+    library's functions of q, k, v and whether the backward is wanted."""
     training = direction == "backward"
     q = random(batch, heads, length, depth, grad=training)
     k, v = (random(batch, kv_heads, length, depth, grad=training) for _ in range(2))
@@ -149,7 +153,17 @@ def flex(batch, heads, kv_heads, length, depth, see, pairs, direction, by_head=F
 
     run = backward_of(forward, q, k, v) if training else forward
     flops = 4 * batch * heads * pairs * depth * (2.5 if training else 1)
-    return {"flops": flops, "visited_share": 1 - mask.sparsity() / 100, "contenders": {"flex": run}}
+    case = {"flops": flops, "visited_share": 1 - mask.sparsity() / 100, "contenders": {"flex": run}}
+    if LIBRARY is not None and ours is not None:
+        own = ours(q.detach(), k.detach(), v.detach(), training)[1 if training else 0]
+        case["contenders"]["fused_attention"] = own
+
+        def compare():
+            out = forward()
+            return largest_of(own, torch.autograd.grad(out, (q, k, v), own.d_o) if training else [out], training)
+
+        case["compare"] = compare
+    return case
 
 
 def window_start(position, size, window):
@@ -169,7 +183,8 @@ def neighborhood(grid, window, heads, direction):
             inside = inside & (at >= start) & (at < start + reach)
         return inside
 
-    return flex(1, heads, heads, length, 128, see, length * math.prod(window), direction)
+    return flex(1, heads, heads, length, 128, see, length * math.prod(window), direction,
+                ours=lambda q, k, v, training: LIBRARY.neighborhood(q, k, v, grid, window, training))
 
 
 def s2(length, direction, heads=32, block=64, local=16, stride=16):
@@ -181,7 +196,8 @@ def s2(length, direction, heads=32, block=64, local=16, stride=16):
 
     blocks = length // block
     seen = sum(1 for row in range(blocks) for key in range(row + 1) if row - key < local or (key % stride) == stride - 1)
-    return flex(1, heads, heads, length, 128, see, seen * block * block - length * (block - 1) // 2, direction, by_head=True)
+    return flex(1, heads, heads, length, 128, see, seen * block * block - length * (block - 1) // 2, direction, by_head=True,
+                ours=lambda q, k, v, training: LIBRARY.s2(q, k, v, block, local, stride, 1, training))
 
 
 def blocks(length, share, direction, heads=32, kv_heads=8, block=128):
@@ -195,7 +211,9 @@ def blocks(length, share, direction, heads=32, kv_heads=8, block=128):
         return kept[head, row // block, key // block] & (row >= key)
 
     pairs = kept.sum().item() / heads * block * block - length * (block - 1) / 2
-    return flex(1, heads, kv_heads, length, 128, see, pairs, direction, by_head=True)
+    mask = kept.to(torch.uint8).unsqueeze(0).contiguous()
+    return flex(1, heads, kv_heads, length, 128, see, pairs, direction, by_head=True,
+                ours=lambda q, k, v, training: LIBRARY.blocks(q, k, v, block, mask, training))
 
 
 def banded(length, window, direction, heads=16):
@@ -228,8 +246,13 @@ def lightning(batch, heads, length, depth, chunk=128):
             state = state * whole + added[:, :, index]
         return inside + (q * before) @ torch.stack(states, 2).to(q.dtype)
 
-    return {"bytes": 2 * 4 * batch * heads * length * depth, "flops": 4 * batch * heads * length * depth * (chunk + depth),
+    case = {"bytes": 2 * 4 * batch * heads * length * depth, "flops": 4 * batch * heads * length * depth * (chunk + depth),
             "contenders": {"chunked products": forward}}
+    if LIBRARY is not None:
+        ours = LIBRARY.lightning(*(x.view(batch, heads, length, depth) for x in (q, k, v)), slope.view(heads).contiguous())
+        case["contenders"]["fused_attention"] = ours
+        case["compare"] = lambda: largest_of(ours, [forward().view(batch, heads, length, depth)], False)
+    return case
 
 
 # --- The list ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@
 #include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
 #include "cuda/host/dense_kernel.h"
+#include "cuda/host/lightning_kernel.h"
+#include "cuda/host/sparse_kernels.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -85,41 +87,34 @@ TileShape CudaBackend::dense_tiles(const DenseProblem& problem) const {
     return {.q = tile.tile_q, .kv = tile.tile_kv};
 }
 
-Status CudaBackend::supports(const NeighborhoodProblem&) const {
-    return no_kernels("neighborhood attention");
+Status CudaBackend::supports(const NeighborhoodProblem& problem) const {
+    return supports_neighborhood(problem);
 }
 
 Status CudaBackend::make_neighborhood(const NeighborhoodProblem& problem,
-                                      const NeighborhoodSchedules&,
-                                      std::unique_ptr<NeighborhoodKernel>*) {
-    return supports(problem);
+                                      const NeighborhoodSchedules& schedules,
+                                      std::unique_ptr<NeighborhoodKernel>* kernel) {
+    return make_neighborhood_kernel(problem, schedules, device_, &store_, kernel);
 }
 
 GatherTiles CudaBackend::gather_tiles(const DenseProblem& problem) const {
-    const ForwardTile tile = general_key(problem).tile();
-    return {.most_rows = tile.tile_q,
-            .most_keys = tile.tile_kv,
-            .row_tile = tile.tile_q,
-            .key_tile = tile.tile_kv,
-            .row_group = 16,
-            .key_group = 8,
-            .gather_rows = 0,
-            .tile_row = 1};
+    return gather_tiles_of(problem);
 }
 
-Status CudaBackend::supports(const S2Problem&) const { return no_kernels("S2 attention"); }
+Status CudaBackend::supports(const S2Problem& problem) const { return supports_s2(problem); }
 
-Status CudaBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>*) {
-    return supports(problem);
+Status CudaBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) {
+    return make_s2_kernel(problem, device_, &store_, kernel);
 }
 
-Status CudaBackend::make_permuted_block(const PermutedBlockProblem&,
-                                        std::unique_ptr<PermutedBlockKernel>*) {
-    return no_kernels("permuted block-sparse attention");
+Status CudaBackend::make_permuted_block(const PermutedBlockProblem& problem,
+                                        std::unique_ptr<PermutedBlockKernel>* kernel) {
+    return make_permuted_block_kernel(problem, device_, &store_, kernel);
 }
 
-Status CudaBackend::make_lightning(const LightningProblem&, std::unique_ptr<LightningKernel>*) {
-    return no_kernels("lightning attention");
+Status CudaBackend::make_lightning(const LightningProblem& problem,
+                                   std::unique_ptr<LightningKernel>* kernel) {
+    return make_lightning_kernel(problem, device_, &store_, kernel);
 }
 
 Status CudaBackend::merge(const MergeProblem&, const RunOptions&) {

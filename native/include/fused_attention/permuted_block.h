@@ -148,9 +148,9 @@ typedef struct fattn_permuted_block_selection {
     uint32_t struct_size;
     /** Zero. */
     uint32_t flags;
-    /** [B, Hq, Lk] as in a run; NULL: each token in its own slot. */
+    /** [B, Hq, Lk] in host memory; NULL: each token in its own slot. */
     const int32_t* permutation;
-    /** [B, Hq, nQ, nK] as in a run; NULL: every block is kept. */
+    /** [B, Hq, nQ, nK] in host memory; NULL: every block is kept. */
     const uint8_t* block_mask;
 } fattn_permuted_block_selection;
 
@@ -234,7 +234,7 @@ FATTN_API fattn_status fattn_permuted_block_gate(fattn_plan* plan,
                                                  const fattn_permuted_block_gate_args* args,
                                                  const fattn_run* run);
 
-/** Attention over a selection, forward. The index contents are checked first. run may be NULL. */
+/** Attention over a selection, forward. Index contents are checked on a CPU. run may be NULL. */
 FATTN_API fattn_status fattn_permuted_block_forward(fattn_plan* plan,
                                                     const fattn_permuted_block_forward_args* args,
                                                     const fattn_run* run);

@@ -239,7 +239,7 @@ internal static unsafe partial class NativeMethods
     internal static partial fattn_status fattn_permuted_block_gate(
         fattn_plan* plan, fattn_permuted_block_gate_args* args, fattn_run* run);
 
-    /// <summary>Attention over a selection, forward. The index contents are checked first. run may be NULL.</summary>
+    /// <summary>Attention over a selection, forward. Index contents are checked on a CPU. run may be NULL.</summary>
     [LibraryImport(LibraryName)]
     [UnmanagedCallConv(CallConvs = [typeof(CallConvCdecl)])]
     internal static partial fattn_status fattn_permuted_block_forward(

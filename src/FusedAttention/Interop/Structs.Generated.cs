@@ -899,10 +899,10 @@ internal unsafe struct fattn_permuted_block_selection
     /// <summary>Zero.</summary>
     public uint flags;
 
-    /// <summary>[B, Hq, Lk] as in a run; NULL: each token in its own slot.</summary>
+    /// <summary>[B, Hq, Lk] in host memory; NULL: each token in its own slot.</summary>
     public int* permutation;
 
-    /// <summary>[B, Hq, nQ, nK] as in a run; NULL: every block is kept.</summary>
+    /// <summary>[B, Hq, nQ, nK] in host memory; NULL: every block is kept.</summary>
     public byte* block_mask;
 }
 

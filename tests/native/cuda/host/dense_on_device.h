@@ -52,18 +52,23 @@ class OnDevice {
         const auto& memory = tensor.memory();
         return static_cast<char*>(put(memory.data(), memory.size())) + test::Tensor::first_byte();
     }
-    const int32* put(const std::vector<int32>& numbers) {
+    const int32* put(const std::vector<int32>& numbers) { return put_numbers(numbers); }
+    /// Null where there are none.
+    template <class Number>
+    Number* put_numbers(const std::vector<Number>& numbers) {
         if (numbers.empty()) return nullptr;
-        return static_cast<const int32*>(put(numbers.data(), numbers.size() * sizeof(int32)));
+        return static_cast<Number*>(put(numbers.data(), numbers.size() * sizeof(Number)));
+    }
+    /// Copies back what put_numbers() of these returned.
+    template <class Number>
+    void get_numbers(const Number* address, std::vector<Number>& numbers) {
+        if (address != nullptr) copy_back(address, numbers.data(), numbers.size() * sizeof(Number));
     }
     /// Copies back what put() of this tensor returned.
     void get(const void* address, test::Tensor& tensor) {
         if (address == nullptr) return;
-        const auto pointer = reinterpret_cast<std::uintptr_t>(address) - test::Tensor::first_byte();
-        EXPECT_TRUE(
-            copy_to_host(stream_, tensor.memory().data(), pointer, tensor.memory().size()).ok());
-        const Status status = stream_.synchronize();
-        EXPECT_TRUE(status.ok()) << status.message();
+        copy_back(static_cast<const char*>(address) - test::Tensor::first_byte(),
+                  tensor.memory().data(), tensor.memory().size());
     }
 
     /// Memory of the device that holds nothing yet.
@@ -73,6 +78,12 @@ class OnDevice {
     }
 
   private:
+    void copy_back(const void* address, void* to, std::size_t bytes) {
+        EXPECT_TRUE(
+            copy_to_host(stream_, to, reinterpret_cast<std::uintptr_t>(address), bytes).ok());
+        const Status status = stream_.synchronize();
+        EXPECT_TRUE(status.ok()) << status.message();
+    }
     void* put(const void* data, std::size_t bytes) {
         DeviceMemory& memory = memories_.emplace_back();
         EXPECT_TRUE(DeviceMemory::allocate(device_, bytes, &memory).ok());

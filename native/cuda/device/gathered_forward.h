@@ -1,0 +1,323 @@
+// The forward kernel of sparse attention: one block folds the tiles of keys that some of its rows
+// see into running softmax states; instantiated by gathered_forward_*.cu.
+//
+// As softmax_forward.h with rows and columns that are found one by one (gathered_pattern.h): a
+// block's rows may be a patch of a grid or several heads, a tile's keys any tokens. What a row sees
+// of a tile is drawn in bits when one of its rows does not see all of it.
+// (native/notes/0037-cuda-gathered-tiles.md)
+#pragma once
+
+#include "core/modifier.h"
+#include "core/problem.h"
+#include "core/softmax_state.h"
+#include "cuda/device/element_parts.h"
+#include "cuda/device/finite_tile.h"
+#include "cuda/device/gathered_params.h"
+#include "cuda/device/gathered_pattern.h"
+#include "cuda/device/gathered_rows.h"
+#include "cuda/device/lane_place.h"
+#include "cuda/device/prim/lanes.h"
+#include "cuda/device/prim/memory.h"
+#include "cuda/device/seen_bits.h"
+#include "cuda/device/softmax_rows.h"
+#include "cuda/device/store_listed_rows.h"
+#include "cuda/device/tile_rows.h"
+
+namespace fattn::cuda {
+
+template <class Element, int kHeadDim>
+class GatheredForwardBlock {
+  public:
+    static constexpr ForwardTile kTile = gathered_forward_tile(sizeof(Element), kHeadDim);
+    static constexpr int kKeyBlocks = kTile.tile_kv / 8;
+    static constexpr int kDimBlocks = kHeadDim / 8;
+    static_assert(kTile.tile_q == 16 * kTile.num_warps, "every warp has 16 rows");
+
+    __device__ explicit GatheredForwardBlock(const GatheredForwardParams& params)
+        : params_(params),
+          problem_(params.problem),
+          s_q_(prim::shared_memory()),
+          s_k_(s_q_ + kTile.q_bytes()),
+          s_v_(s_k_ + kTile.kv_bytes()),
+          tiles_(params.pattern, params.problem, s_v_ + kTile.kv_bytes()) {}
+
+    __device__ void run() {
+        const Place place = find_place();
+        begin(place);
+        prim::sync_block();
+        load_queries(place);
+        prim::commit_copies();
+        // The round before the first tile finds it and loads its keys.
+        int32 tile = kNoTile;
+        bool full = false;
+        uint32 buffer = 0;
+        for (;;) {
+            // The tile's keys are there, and nobody needs the values of the last one.
+            prim::wait_copies<0>();
+            prim::sync_block();
+            if (tile != kNoTile) load_values(place, buffer);
+            prim::commit_copies();
+            bool next_full = false;
+            const int32 next = tiles_.next_tile(&next_full);
+            if (next != kNoTile) tiles_.list_columns(next, buffer ^ 1);
+            if (tile != kNoTile) {
+                products().scores(r_s_);
+                if (!full) hide_scores(tile, buffer);
+            }
+            // The tile's values are there, and nobody needs its keys.
+            prim::wait_copies<0>();
+            const bool non_finite = sync_values(tile, full);
+            if (next != kNoTile) load_keys(place, buffer ^ 1);
+            prim::commit_copies();
+            if (tile != kNoTile) {
+                weigh_scores();
+                if (non_finite) {
+                    take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
+                                                                                       s_v_);
+                }
+                products().values(r_o_, r_s_);
+            }
+            if (next == kNoTile) break;
+            tile = next;
+            full = next_full;
+            buffer ^= 1;
+        }
+        prim::sync_block();
+        finish_rows(place);
+    }
+
+  private:
+    using Parts = ElementParts<Element, kHeadDim, 1, kTile.tile_kv>;
+    using Value = typename Parts::Value;
+    using Products = typename Parts::Products;
+    using Rows = RowTile<kHeadDim, sizeof(Element)>;
+    using Tiles = GatheredTiles<Side::kQueries, kTile.tile_q, kTile.tile_kv, kTile.num_threads()>;
+
+    static constexpr int64 kBytes = sizeof(Element);
+    static constexpr int32 kNoTile = -1;
+
+    /// What a block computes.
+    struct Place {
+        RowTileAt rows;
+        int32 k_head;
+        int32 v_head;
+    };
+
+    __device__ Products products() const {
+        const LanePlace<1> at;
+        return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
+    }
+
+    /// Blocks are numbered tile first, then heads, then entries.
+    __device__ Place find_place() const {
+        const RowNumbers& rows = params_.rows;
+        uint32 idx = prim::block_idx();
+        const auto num_tiles = narrow<uint32>(rows.num_tiles);
+        const auto num_groups = narrow<uint32>(rows.num_groups);
+        const auto tile = narrow<int32>(idx % num_tiles);
+        idx /= num_tiles;
+        const auto head = narrow<int32>(idx % num_groups) * rows.heads;
+        idx /= num_groups;
+        return {
+            {params_.last_tile_first ? rows.num_tiles - 1 - tile : tile, head,
+             min_of(rows.heads, narrow<int32>(problem_.num_q_heads) - head), narrow<int32>(idx)},
+            narrow<int32>(problem_.k_head(head)),
+            narrow<int32>(problem_.v_head(head))};
+    }
+
+    __device__ void begin(const Place& place) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) state_[0][half] = empty_state<Value>();
+#pragma unroll
+        for (int d = 0; d < kDimBlocks; ++d) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_o_[0][d][e] = 0.0F;
+        }
+        tiles_.begin(place.rows, params_.rows.positions);
+    }
+
+    __device__ void load_queries(const Place& place) const {
+        const auto* q = static_cast<const uint8*>(params_.args.q) +
+                        place.rows.entry * problem_.q.strides[0] * kBytes;
+        load_listed_rows<Element, Rows, kTile.tile_q, kTile.num_threads()>(
+            s_q_, row_bytes(problem_.head_dim), params_.wide.q, [&](int32 row) {
+                const int32 token = tiles_.row_token(row);
+                const bool exists = token != Tiles::kNoToken;
+                const int64 at = exists ? tiles_.row_head(row) * problem_.q.strides[1] * kBytes +
+                                              token * params_.token_bytes.q
+                                        : 0;
+                return ListedRow{q + at, exists};
+            });
+    }
+
+    __device__ void load_keys(const Place& place, uint32 buffer) const {
+        const GridBoxes& boxes = params_.pattern.boxes;
+        load_columns(s_k_, buffer, row_bytes(problem_.head_dim),
+                     {params_.args.k, &problem_.k, params_.token_bytes.k, params_.wide.k,
+                      place.k_head, boxes.k, &boxes.additional_k},
+                     place);
+    }
+    __device__ void load_values(const Place& place, uint32 buffer) const {
+        const GridBoxes& boxes = params_.pattern.boxes;
+        load_columns(s_v_, buffer, row_bytes(problem_.head_dim_v),
+                     {params_.args.v, &problem_.v, params_.token_bytes.v, params_.wide.v,
+                      place.v_head, boxes.v, &boxes.additional_v},
+                     place);
+    }
+
+    /// Keys or values and the additional ones of a head.
+    struct Columns {
+        const void* data;
+        const TensorLayout* layout;
+        int64 token_bytes;
+        bool wide;
+        int32 head;
+        const void* additional;
+        const TensorLayout* additional_layout;
+    };
+
+    __device__ void load_columns(uint32 s_tile, uint32 buffer, int32 bytes, const Columns& columns,
+                                 const Place& place) const {
+        const bool has_more = params_.pattern.kind == PatternKind::kBox;
+        const uint8* base = static_cast<const uint8*>(columns.data) +
+                            columns.layout->row(place.rows.entry, columns.head, 0) * kBytes;
+        load_listed_rows<Element, Rows, kTile.tile_kv, kTile.num_threads()>(
+            s_tile, bytes, columns.wide, [&](int32 column) {
+                const int32 token = tiles_.column_token(buffer, column);
+                if (token == Tiles::kNoToken) return ListedRow{base, false};
+                if (has_more && token >= params_.pattern.boxes.num_tokens) {
+                    return ListedRow{static_cast<const uint8*>(columns.additional) +
+                                         columns.additional_layout->row(
+                                             place.rows.entry, columns.head,
+                                             token - params_.pattern.boxes.num_tokens) *
+                                             kBytes,
+                                     true};
+                }
+                return ListedRow{base + token * columns.token_bytes, true};
+            });
+    }
+
+    __device__ static int32 row_bytes(int64 head_dim) { return narrow<int32>(head_dim * kBytes); }
+
+    /// As sync_values() of the dense kernel.
+    __device__ bool sync_values(int32 tile, bool full) const {
+        if (tile != kNoTile && (sizeof(Element) == 4 || !full)) {
+            return sync_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(s_v_);
+        }
+        prim::sync_block();
+        return false;
+    }
+
+    /// Only positive scales can wait until scores are weighed.
+    __device__ bool scales_late() const { return problem_.scale > 0.0F; }
+    __device__ Value late_factor() const {
+        return Value(scales_late() ? scale_of(problem_.scale).factor : 1.0F);
+    }
+
+    __device__ void hide_scores(int32 tile, uint32 buffer) {
+        const SeenBits bits(tiles_, tile, buffer);
+#pragma unroll
+        for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+                if (!bits.sees(n, e)) r_s_[0][n][e] = -kInfinity;
+            }
+        }
+    }
+
+    __device__ void weigh_scores() {
+        if (!scales_late()) {
+            const float factor = scale_of(problem_.scale).factor;
+#pragma unroll
+            for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    float& s = r_s_[0][n][e];
+                    // What is hidden stays so.
+                    s = s == -kInfinity ? s : s * factor;
+                }
+            }
+        }
+        const Value factor = late_factor();
+        raise_maxima(state_, r_s_, r_o_, factor);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            weigh_row(&state_[0][half], r_s_[0], half, [&](Value score, Value shift) {
+                return exp2(fma(score, factor, Value(0.0F) - shift));
+            });
+        }
+    }
+
+    /// Where the output of a row goes.
+    struct OutputOfRows {
+        const Tiles& tiles;
+        void* base;
+        int64 head_elements;
+        int64 token_elements;
+        int32 head_dim;
+
+        __device__ bool exists(int32 row) const { return tiles.row_token(row) != Tiles::kNoToken; }
+        template <class Stored>
+        __device__ Stored* start(int32 row) const {
+            return static_cast<Stored*>(base) + tiles.row_head(row) * head_elements +
+                   tiles.row_token(row) * token_elements;
+        }
+    };
+
+    __device__ void finish_rows(const Place& place) {
+        const LanePlace<1> at;
+        const int64 tokens = problem_.q.shape[2];
+        // Rows before those of the entry.
+        const int64 rows_before = place.rows.entry * problem_.num_q_heads * tokens;
+        float* g_lse = params_.args.lse;
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const RowEnd<float> end = finish_row(state_[0][half]);
+#pragma unroll
+            for (int d = 0; d < kDimBlocks; ++d) {
+                r_o_[0][d][2 * half] *= end.o_factor;
+                r_o_[0][d][2 * half + 1] *= end.o_factor;
+            }
+            const int32 row = at.row(0, half);
+            const int32 token = tiles_.row_token(row);
+            if (g_lse != nullptr && at.lane % 4 == 0 && token != Tiles::kNoToken) {
+                g_lse[rows_before + tiles_.row_head(row) * tokens + token] = end.lse;
+            }
+        }
+        const auto warp_row = narrow<int32>(at.warp_row);
+        const auto dim = narrow<int32>(problem_.head_dim_v);
+        const TensorLayout& layout = problem_.o;
+        const bool to_f32 = layout.dtype == DType::kF32;
+        auto* base = static_cast<uint8*>(params_.args.o) +
+                     place.rows.entry * layout.strides[0] * (to_f32 ? 4 : kBytes);
+        const OutputOfRows rows{tiles_, base, layout.strides[1], layout.strides[2], dim};
+        if (sizeof(Element) != 4 && to_f32) {
+            store_listed_elements<float>(rows, r_o_, warp_row, at.lane);
+        } else if (!params_.wide.o) {
+            store_listed_elements<Element>(rows, r_o_, warp_row, at.lane);
+        } else {
+            store_listed_wide<Element, Rows>(rows, r_o_, s_q_, warp_row, at.lane);
+        }
+    }
+
+    const GatheredForwardParams& params_;
+    const DenseProblem& problem_;
+    const uint32 s_q_;
+    const uint32 s_k_;
+    const uint32 s_v_;
+    const Tiles tiles_;
+    float r_s_[1][kKeyBlocks][4];  // scores, then weights
+    float r_o_[1][kDimBlocks][4];
+    SoftmaxState<Value> state_[1][2];
+};
+
+}  // namespace fattn::cuda
+
+/// One key as an entry point.
+#define FATTN_GATHERED_FORWARD(name, Element, head_dim)                              \
+    extern "C" __global__ void __launch_bounds__(                                    \
+        fattn::cuda::gathered_forward_tile(sizeof(Element), head_dim).num_threads(), \
+        fattn::cuda::gathered_forward_tile(sizeof(Element), head_dim).min_blocks)    \
+        name(const __grid_constant__ fattn::cuda::GatheredForwardParams params) {    \
+        fattn::cuda::GatheredForwardBlock<Element, head_dim>(params).run();          \
+    }

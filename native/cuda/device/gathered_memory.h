@@ -1,0 +1,107 @@
+// What the threads of a gathered block have in shared memory: its rows with what they see, the
+// tokens of its columns, and what all of them look up; kept by gathered_pattern.h.
+#pragma once
+
+#include "core/problem.h"
+#include "core/types.h"
+#include "cuda/device/gathered_params.h"
+#include "cuda/device/prim/lanes.h"
+#include "cuda/device/prim/memory.h"
+
+namespace fattn::cuda {
+
+/// Bits [begin, end) of 32, as far as they are there.
+__device__ inline uint32 bits_of_interval(int32 begin, int32 end) {
+    begin = clamp_to(begin, 0, 32);
+    end = clamp_to(end, begin, 32);
+    const uint32 below_end = end == 32 ? ~0u : (1u << end) - 1;
+    return begin == 32 ? 0 : below_end & ~((1u << begin) - 1);
+}
+
+/// Some columns, or positions, of a tile: [begin, end).
+struct TileRange {
+    int32 begin;
+    int32 end;
+};
+
+/// Which rows a block has.
+struct RowTileAt {
+    int32 tile;
+    int32 first_head;  // query head of the first rows; of the columns where rows are keys
+    int32 num_heads;
+    int32 entry;
+};
+
+template <Side kSide, int kRows, int kColumns, int kThreads>
+class GatheredMemory {
+  public:
+    static constexpr bool kKeys = kSide == Side::kKeys;
+    static constexpr int32 kNoToken = -1;
+
+    __device__ GatheredMemory(const GatheredPattern& pattern, const DenseProblem& problem,
+                              uint32 s_memory)
+        : pattern_(pattern),
+          problem_(problem),
+          s_rows_(s_memory),
+          s_tokens_(s_rows_ + kRows * kGatheredRowBytes),
+          s_info_(s_tokens_ + 2 * kColumns * 4) {}
+
+    /// Token of a row, counted over keys and additional keys; kNoToken: the row does not exist.
+    __device__ int32 row_token(int32 row) const {
+        return narrow<int32>(prim::load_shared(at_row(row)));
+    }
+    /// Query head of a row that is a query.
+    __device__ int32 row_head(int32 row) const {
+        return narrow<int32>(prim::load_shared(at_row(row) + 4));
+    }
+    /// Of one of two buffers.
+    __device__ int32 column_token(uint32 buffer, int32 column) const {
+        return narrow<int32>(
+            prim::load_shared(s_tokens_ + (buffer * kColumns + narrow<uint32>(column)) * 4));
+    }
+
+  protected:
+    /// Words of the block's information.
+    enum Info : uint32 {
+        kColumnsInAll = 0,
+        kFirstRow = 1,    // position of the first row, or its token
+        kLastRow = 2,     // of the last row
+        kFirstBlock = 3,  // of the pattern: of the first row
+        kLastBlock = 4,
+        kShard = 5,
+        kOpen = 6,
+        kHead = 7,
+        kEntry = 8,
+        kExtent = 9,   // three: of the box
+        kOrigin = 12,  // token at the box's first coordinates
+        kStep = 13,    // three: tokens from one coordinate to the next
+        kAlike = 16    // every row sees every column of the box
+    };
+
+    __device__ uint32 at_row(int32 row) const {
+        return s_rows_ + narrow<uint32>(row) * kGatheredRowBytes;
+    }
+    __device__ int32 info(uint32 n) const {
+        return narrow<int32>(prim::load_shared(s_info_ + n * 4));
+    }
+    __device__ void set_info(uint32 n, int32 x) const {
+        prim::store_shared(s_info_ + n * 4, narrow<uint32>(x));
+    }
+    __device__ void set_row(uint32 row, int32 token, int32 head, TileRange inner,
+                            const int32 (&more)[4]) const {
+        const uint32 s_row = s_rows_ + row * kGatheredRowBytes;
+        prim::store_shared_16(s_row, {narrow<uint32>(token), narrow<uint32>(head),
+                                      narrow<uint32>(inner.begin), narrow<uint32>(inner.end)});
+        prim::store_shared_16(s_row + 16, {narrow<uint32>(more[0]), narrow<uint32>(more[1]),
+                                           narrow<uint32>(more[2]), narrow<uint32>(more[3])});
+    }
+    __device__ int32 num_column_tiles() const { return ceil_div(info(kColumnsInAll), kColumns); }
+
+    const GatheredPattern& pattern_;
+    const DenseProblem& problem_;
+    const uint32 s_rows_;    // {token, head, inner interval, two more intervals} a row
+    const uint32 s_tokens_;  // of the columns of two tiles
+    const uint32 s_info_;
+};
+
+}  // namespace fattn::cuda

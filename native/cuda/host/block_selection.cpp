@@ -1,0 +1,267 @@
+// See block_selection.h.
+#include "cuda/host/block_selection.h"
+
+#include <utility>
+
+#include "backend/text.h"
+#include "cuda/host/dense_backward.h"
+#include "cuda/host/dense_keys.h"
+#include "cuda/host/gathered_runs.h"
+#include "cuda/host/launch_checks.h"
+#include "cuda/runtime/error.h"
+
+namespace fattn::cuda {
+namespace {
+
+int32 power_of_two(int64 at_least) {
+    int32 size = 2;
+    while (size < at_least) size *= 2;
+    return size;
+}
+
+/// The judges' attention to keys that are sorted, causal or not, with a single number a value.
+DenseProblem judges_of(const PermutedBlockProblem& p) {
+    const int64 judges = p.num_judges();
+    DenseProblem dense{};
+    dense.q = p.q;
+    dense.q.shape[2] = judges;
+    dense.k = p.k;
+    dense.k.shape[2] = p.num_sorted();
+    dense.v = dense.k;
+    dense.v.shape[3] = 1;
+    dense.o = contiguous(p.batch, p.num_q_heads, judges, 1, DType::kF32);
+    dense.batch = p.batch;
+    dense.num_q_heads = p.num_q_heads;
+    dense.num_k_heads = dense.num_v_heads = p.num_k_heads;
+    dense.q_len = judges;
+    dense.kv_len = p.num_sorted();
+    dense.head_dim = p.head_dim;
+    dense.head_dim_v = 1;
+    dense.window_left = dense.window_right = -1;
+    dense.scale = p.scale;
+    return dense;
+}
+
+/// With d_o of ones the gradient of a value is the sum of its weights over the judges, and over the
+/// query heads that share it.
+DenseProblem gradients_of(const PermutedBlockProblem& p) {
+    DenseProblem dense = judges_of(p);
+    const int64 units = p.shared ? p.num_k_heads : p.num_q_heads;
+    dense.num_v_heads = units;
+    dense.v.shape[1] = units;
+    // What values hold does not matter.
+    dense.v.strides[1] = 0;
+    dense.d_o = contiguous(p.batch, p.num_q_heads, p.num_judges(), 1, p.q.dtype);
+    dense.d_q = dense.q;
+    dense.d_k = dense.k;
+    dense.d_v = contiguous(p.batch, units, p.num_sorted(), 1, DType::kF32);
+    dense.backward = true;
+    return dense;
+}
+
+Status load_forward_key(const ForwardKey& key, KernelStore* store, Function* function) {
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(key.unit(), key.name(), function));
+    return function->allow_dynamic_shared(key.tile().shared_bytes());
+}
+
+}  // namespace
+
+BlockSelection::BlockSelection(const PermutedBlockProblem& problem,
+                               std::shared_ptr<const Device> device)
+    : problem_(problem),
+      device_(std::move(device)),
+      judges_(judges_of(problem)),
+      gradients_(gradients_of(problem)),
+      parts_(parts()),
+      sort_size_(power_of_two(min_of(problem.segment, kMostSortedKeys))),
+      choose_size_(power_of_two(min_of(problem.num_key_blocks(), kMostChosenBlocks))) {}
+
+int64 BlockSelection::num_units() const {
+    return problem_.shared ? problem_.num_k_heads : problem_.num_q_heads;
+}
+int64 BlockSelection::num_rows() const {
+    return problem_.batch * num_units() * problem_.num_query_blocks();
+}
+
+BlockSelection::Parts BlockSelection::parts() const {
+    const PermutedBlockProblem& p = problem_;
+    Parts parts;
+    const auto take = [&](int64 elements, uint64 element_bytes) {
+        const uint64 at = parts.bytes;
+        parts.bytes += round_up<uint64>(static_cast<uint64>(elements) * element_bytes, 64);
+        return at;
+    };
+    const int64 judge_rows = p.batch * p.num_q_heads * p.num_judges();
+    parts.pooled_q = take(p.batch * p.num_q_heads * p.num_query_blocks() * p.head_dim, 4);
+    parts.pooled_k = take(p.batch * num_units() * p.num_key_blocks() * p.head_dim, 4);
+    if (p.num_sorted() == 0 || p.q_len == 0) return parts;
+    parts.importance = take(p.batch * num_units() * p.num_sorted(), 4);
+    parts.ones = take(judge_rows, static_cast<uint64>(bytes_of(p.q.dtype)));
+    parts.o = take(judge_rows, 4);
+    parts.lse = take(judge_rows, 4);
+    parts.terms = take(judge_rows, sizeof(RowTerms));
+    return parts;
+}
+
+Status BlockSelection::load(KernelStore* store) {
+    const std::string unit = kBlockSelectUnit;
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_ones", &ones_));
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_sort", &sort_));
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_pool", &pool_));
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_choose", &choose_));
+    FATTN_CUDA_RETURN_IF_ERROR(sort_.allow_dynamic_shared(sort_bytes(sort_size_)));
+    FATTN_CUDA_RETURN_IF_ERROR(
+        choose_.allow_dynamic_shared(choose_bytes(choose_size_, problem_.head_dim)));
+    const ForwardKey general = general_key(judges_);
+    FATTN_CUDA_RETURN_IF_ERROR(load_forward_key(general, store, &judge_));
+    const ForwardKey best = dense_forward_launch(judges_, DenseForwardArgs{}).key;
+    if (best != general) FATTN_CUDA_RETURN_IF_ERROR(load_forward_key(best, store, &judge_lean_));
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(kBackwardRowsUnit, kRowTermsKernel, &row_terms_));
+    const BackwardKey key = backward_key(gradients_, Side::kKeys);
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(key.unit(), key.name(), &of_values_));
+    return of_values_.allow_dynamic_shared(key.tile().shared_bytes());
+}
+
+Status BlockSelection::check_sizes() const {
+    const PermutedBlockProblem& p = problem_;
+    if (p.num_sorted() > 0 && p.segment > kMostSortedKeys) {
+        return {StatusCode::kUnsupported,
+                text("segment_size is ", p.segment, "; CUDA kernels sort segments of up to ",
+                     kMostSortedKeys, " keys")};
+    }
+    if (p.num_key_blocks() > kMostChosenBlocks) {
+        return {StatusCode::kUnsupported,
+                text("there are ", p.num_key_blocks(),
+                     " key blocks; CUDA kernels choose from up to ", kMostChosenBlocks)};
+    }
+    return {};
+}
+
+BlockSelectParams BlockSelection::params(BlockChoice choice, void* workspace) const {
+    BlockSelectParams params{};
+    params.problem = problem_;
+    params.choice = choice;
+    params.pooled_q = reinterpret_cast<float*>(static_cast<char*>(workspace) + parts_.pooled_q);
+    params.pooled_k = reinterpret_cast<float*>(static_cast<char*>(workspace) + parts_.pooled_k);
+    return params;
+}
+
+/// Weights of the judges summed: the gradient of values under gradients of one, from the kernels of
+/// dense attention.
+Status BlockSelection::find_importance(const PermutedBlockSelectArgs& args, const RunOptions& run,
+                                       const Stream& stream) const {
+    const PermutedBlockProblem& p = problem_;
+    const auto part = [&](uint64 at) { return static_cast<char*>(run.workspace) + at; };
+    const int64 skipped = (p.q_len - p.num_judges()) * p.q.strides[2] * bytes_of(p.q.dtype);
+    OnesParams ones{p.q.dtype, part(parts_.ones), elements_of(gradients_.d_o)};
+    FATTN_CUDA_RETURN_IF_ERROR(launch_helper(
+        ones_, narrow<uint32>(ceil_div<int64>(ones.count, kSelectThreads)), stream, &ones));
+
+    DenseForwardArgs forward{};
+    forward.q = static_cast<const char*>(args.q) + skipped;
+    forward.k = forward.v = args.k;
+    forward.o = part(parts_.o);
+    forward.lse = reinterpret_cast<float*>(part(parts_.lse));
+    ForwardLaunch judge = dense_forward_launch(judges_, forward);
+    const bool lean = judge.key.features == Features::kLean;
+    FATTN_CUDA_RETURN_IF_ERROR(launch_blocks(
+        lean ? judge_lean_ : judge_,
+        {judge.num_blocks, judge.key.tile().num_threads(), judge.key.tile().shared_bytes()}, stream,
+        &judge.params));
+
+    DenseBackwardArgs backward{};
+    backward.q = forward.q;
+    backward.k = backward.v = args.k;
+    backward.o = forward.o;
+    backward.lse = forward.lse;
+    backward.d_o = part(parts_.ones);
+    backward.d_v = part(parts_.importance);
+    DenseBackwardRun gradients = dense_backward_run(gradients_, backward, part(parts_.terms));
+    FATTN_CUDA_RETURN_IF_ERROR(
+        launch_helper(row_terms_, gradients.num_term_blocks, stream, &gradients.rows));
+    const BackwardTile tile = backward_key(gradients_, Side::kKeys).tile();
+    return launch_blocks(of_values_,
+                         {gradients.d_k_d_v.num_blocks, tile.num_threads(), tile.shared_bytes()},
+                         stream, &gradients.d_k_d_v.params);
+}
+
+Status BlockSelection::choose(const BlockSelectParams& params, bool pools,
+                              const Stream& stream) const {
+    const PermutedBlockProblem& p = problem_;
+    BlockSelectParams of_run = params;
+    if (pools) {
+        const int64 blocks =
+            p.batch * (p.num_q_heads * p.num_query_blocks() + num_units() * p.num_key_blocks());
+        FATTN_CUDA_RETURN_IF_ERROR(launch_helper(pool_, narrow<uint32>(blocks), stream, &of_run));
+    }
+    of_run.sort_size = choose_size_;
+    return launch_blocks(choose_,
+                         {narrow<uint32>(num_rows()), narrow<int32>(kSelectThreads),
+                          choose_bytes(choose_size_, p.head_dim)},
+                         stream, &of_run);
+}
+
+Status BlockSelection::select(const PermutedBlockSelectArgs& args, const RunOptions& run) const {
+    const PermutedBlockProblem& p = problem_;
+    FATTN_CUDA_RETURN_IF_ERROR(check_sizes());
+    Stream stream;
+    FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+    const int64 heads = p.batch * p.num_q_heads;
+    FATTN_CUDA_RETURN_IF_ERROR(check_device_arrays(
+        *device_,
+        {{"q", args.q, elements_of(p.q)},
+         {"k", args.k, elements_of(p.k)},
+         {"permutation", args.permutation, heads * p.kv_len},
+         {"block_mask", args.block_mask, heads * p.num_query_blocks() * p.num_key_blocks()},
+         {"coverage", args.coverage, heads * p.num_query_blocks()}}));
+    FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, workspace(), "selection"));
+    BlockSelectParams params = this->params(BlockChoice::kCover, run.workspace);
+    params.q = args.q;
+    params.k = args.k;
+    params.permutation = args.permutation;
+    params.block_mask = args.block_mask;
+    params.coverage = args.coverage;
+    if (p.num_sorted() > 0 && p.q_len > 0) {
+        FATTN_CUDA_RETURN_IF_ERROR(find_importance(args, run, stream));
+        params.importance = reinterpret_cast<const float*>(static_cast<const char*>(run.workspace) +
+                                                           parts_.importance);
+    }
+    params.sort_size = sort_size_;
+    const int64 segments = p.num_sorted() / p.segment + 1;
+    FATTN_CUDA_RETURN_IF_ERROR(
+        launch_blocks(sort_,
+                      {narrow<uint32>(p.batch * num_units() * segments),
+                       narrow<int32>(kSelectThreads), sort_bytes(sort_size_)},
+                      stream, &params));
+    return choose(params, true, stream);
+}
+
+Status BlockSelection::gate(const BlockGateArgs& args, const RunOptions& run) const {
+    const PermutedBlockProblem& p = problem_;
+    FATTN_CUDA_RETURN_IF_ERROR(check_sizes());
+    Stream stream;
+    FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+    const int64 mask = p.batch * p.num_q_heads * p.num_query_blocks() * p.num_key_blocks();
+    FATTN_CUDA_RETURN_IF_ERROR(
+        check_device_arrays(*device_, {{"q", args.q, elements_of(p.q)},
+                                       {"k", args.k, elements_of(p.k)},
+                                       {"scores", args.scores, mask},
+                                       {"block_mask", args.block_mask, mask}}));
+    const bool pools = args.scores == nullptr;
+    if (pools) {
+        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, workspace(), "gate"));
+    }
+    constexpr BlockChoice kChoices[] = {BlockChoice::kMoba, BlockChoice::kTopK,
+                                        BlockChoice::kThreshold};
+    BlockSelectParams params =
+        this->params(kChoices[static_cast<uint32>(args.gate)], run.workspace);
+    params.q = args.q;
+    params.k = args.k;
+    params.scores = args.scores;
+    params.block_mask = args.block_mask;
+    params.top_k = args.top_k;
+    params.threshold = args.threshold;
+    return choose(params, pools, stream);
+}
+
+}  // namespace fattn::cuda

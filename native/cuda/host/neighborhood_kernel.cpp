@@ -1,0 +1,138 @@
+// Neighborhood attention on a GPU: patches that the planner chose, windows from their closed form.
+#include <utility>
+
+#include "backend/text.h"
+#include "cuda/host/gathered_kernel.h"
+#include "cuda/host/launch_checks.h"
+#include "cuda/host/sparse_kernels.h"
+#include "cuda/runtime/error.h"
+
+namespace fattn::cuda {
+namespace {
+
+GatheredPattern box_pattern(const NeighborhoodProblem& problem, const BoxSchedule& schedule) {
+    GatheredPattern pattern{};
+    pattern.kind = PatternKind::kBox;
+    GridBoxes& boxes = pattern.boxes;
+    boxes.grid = problem.grid;
+    boxes.num_tokens = narrow<int32>(problem.num_tokens());
+    boxes.num_additional = narrow<int32>(problem.num_additional);
+    boxes.additional_k = problem.additional_k;
+    boxes.additional_v = problem.additional_v;
+    boxes.d_additional_k = problem.d_additional_k;
+    boxes.d_additional_v = problem.d_additional_v;
+    set_patches({schedule.axis[0].tile_q, schedule.axis[1].tile_q, schedule.axis[2].tile_q},
+                &boxes);
+    return pattern;
+}
+
+class CudaNeighborhoodKernel final : public NeighborhoodKernel {
+  public:
+    CudaNeighborhoodKernel(const GatheredProblem& problem, const GatheredPattern& of_keys,
+                           std::shared_ptr<const Device> device)
+        : gathered_(problem, std::move(device)), of_keys_(of_keys) {}
+
+    Status load(KernelStore* store) { return gathered_.load(store); }
+
+    WorkspaceSize workspace(Pass pass, int) const override {
+        return {0, pass == Pass::kBackward ? backward_bytes() : 0};
+    }
+    const char* name(Pass pass) const override { return gathered_.name(pass); }
+
+    Status forward(const NeighborhoodForwardArgs& args, const RunOptions& run) const override {
+        FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*gathered_.device(), dense(), args.dense));
+        FATTN_CUDA_RETURN_IF_ERROR(check_additional(args));
+        return gathered_.forward(with_additional(gathered_.problem().pattern, args), args.dense,
+                                 run);
+    }
+
+    Status backward(const NeighborhoodBackwardArgs& args, const RunOptions& run) const override {
+        const std::shared_ptr<const Device>& device = gathered_.device();
+        const GridBoxes& boxes = of_keys_.boxes;
+        Stream stream;
+        FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device, dense(), args.dense));
+        FATTN_CUDA_RETURN_IF_ERROR(check_additional(args));
+        FATTN_CUDA_RETURN_IF_ERROR(check_device_arrays(
+            *device,
+            {{"args->d_additional_k", args.d_additional_k, elements_of(boxes.d_additional_k)},
+             {"args->d_additional_v", args.d_additional_v, elements_of(boxes.d_additional_v)}}));
+        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device, run, backward_bytes(), "backward"));
+        GatheredPattern of_keys = with_additional(of_keys_, args);
+        of_keys.boxes.d_k = args.d_additional_k;
+        of_keys.boxes.d_v = args.d_additional_v;
+        return gathered_.backward(with_additional(gathered_.problem().pattern, args), of_keys,
+                                  args.dense, static_cast<RowTerms*>(run.workspace), stream);
+    }
+
+  private:
+    const DenseProblem& dense() const { return gathered_.problem().dense; }
+    uint64 backward_bytes() const { return dense().backward ? terms_bytes(dense()) : 0; }
+
+    template <class Args>
+    Status check_additional(const Args& args) const {
+        const GridBoxes& boxes = of_keys_.boxes;
+        return check_device_arrays(
+            *gathered_.device(),
+            {{"args->additional_k", args.additional_k, elements_of(boxes.additional_k)},
+             {"args->additional_v", args.additional_v, elements_of(boxes.additional_v)}});
+    }
+
+    template <class Args>
+    static GatheredPattern with_additional(GatheredPattern pattern, const Args& args) {
+        pattern.boxes.k = args.additional_k;
+        pattern.boxes.v = args.additional_v;
+        return pattern;
+    }
+
+    GatheredKernel gathered_;
+    GatheredPattern of_keys_;
+};
+
+}  // namespace
+
+Status supports_neighborhood(const NeighborhoodProblem& problem) {
+    constexpr int64 kMostKeys = INT32_MAX - 256;
+    const int64 keys = problem.num_tokens() + problem.num_additional;
+    if (keys > kMostKeys) {
+        return {StatusCode::kUnsupported,
+                text("a grid has ", problem.num_tokens(), " tokens and ", problem.num_additional,
+                     " additional keys; CUDA kernels take up to ", kMostKeys, " together")};
+    }
+    GatheredPattern pattern{};
+    return supports_gathered(gathered_by_position(problem.dense, pattern, false));
+}
+
+GatherTiles gather_tiles_of(const DenseProblem& problem) {
+    const GatheredKeys keys = gathered_keys(problem);
+    const ForwardTile forward = keys.forward_tile();
+    const BackwardTile backward = keys.backward_tile(Side::kKeys);
+    // All rows of a tile compute all of its keys. Gathering a key costs as much for one row as for
+    // all of them.
+    return {.most_rows = forward.tile_q,
+            .most_keys = backward.rows,
+            .row_tile = backward.columns,
+            .key_tile = backward.rows,
+            .row_group = forward.tile_q,
+            .key_group = forward.tile_kv,
+            .gather_rows = forward.tile_q,
+            .tile_row = 1};
+}
+
+Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
+                                const NeighborhoodSchedules& schedules,
+                                std::shared_ptr<const Device> device, KernelStore* store,
+                                std::unique_ptr<NeighborhoodKernel>* kernel) {
+    FATTN_CUDA_RETURN_IF_ERROR(supports_neighborhood(problem));
+    const GatheredPattern pattern = box_pattern(problem, schedules.keys_of_queries);
+    const GatheredPattern of_keys =
+        problem.dense.backward ? box_pattern(problem, schedules.queries_of_keys) : pattern;
+    const GatheredProblem gathered = gathered_by_patch(problem.dense, pattern, of_keys);
+    FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(gathered));
+    auto made = std::make_unique<CudaNeighborhoodKernel>(gathered, of_keys, std::move(device));
+    FATTN_CUDA_RETURN_IF_ERROR(made->load(store));
+    *kernel = std::move(made);
+    return {};
+}
+
+}  // namespace fattn::cuda

@@ -1,0 +1,83 @@
+// How rows of gathered runs are numbered, and what every tile of the younger
+// kernels needs of a GPU.
+#include "cuda/host/gathered_runs.h"
+
+#include <gtest/gtest.h>
+
+#include "cuda/device/block_select_params.h"
+#include "cuda/host/launch_parts.h"
+#include "cuda/host/lightning_runs.h"
+
+namespace fattn::cuda {
+namespace {
+
+DenseProblem grouped_problem(int64 q_len, int64 kv_len) {
+    DenseProblem p{};
+    p.batch = 2;
+    p.num_q_heads = 12;
+    p.num_k_heads = p.num_v_heads = 2;
+    p.q_len = q_len;
+    p.kv_len = kv_len;
+    p.head_dim = p.head_dim_v = 128;
+    p.q = contiguous(2, 12, q_len, 128, DType::kBF16);
+    p.k = p.v = contiguous(2, 2, kv_len, 128, DType::kBF16);
+    p.o = p.q;
+    p.window_left = p.window_right = -1;
+    p.scale = 0.125F;
+    return p;
+}
+
+TEST(GatheredRuns, HeadsOfAKeyHeadShareATileWhereTheirRowsFit) {
+    const GatheredPattern pattern{};
+    const auto rows = [&](int64 q_len, bool alike) {
+        return gathered_by_position(grouped_problem(q_len, 100), pattern, alike).queries;
+    };
+    EXPECT_EQ(rows(10, true).heads, 6);
+    EXPECT_EQ(rows(10, true).num_groups, 2);
+    EXPECT_EQ(rows(10, true).num_tiles, 1);
+    EXPECT_EQ(rows(20, true).heads, 3) << "of 64 rows three times 20 are there";
+    EXPECT_EQ(rows(20, true).num_groups, 4);
+    EXPECT_EQ(rows(64, true).heads, 1);
+    EXPECT_EQ(rows(10, false).heads, 1) << "heads with patterns of their own";
+    EXPECT_EQ(rows(130, true).num_tiles, 3);
+}
+
+TEST(GatheredRuns, PatchesAreRepeatedForTheHeadsOfAKeyHead) {
+    GatheredPattern pattern{};
+    pattern.kind = PatternKind::kBox;
+    pattern.boxes.grid = {{single_token_axis(), {20, 2, 3, 1, false}, {30, 1, 5, 1, false}}};
+    pattern.boxes.num_tokens = 600;
+    pattern.boxes.num_additional = 70;
+    set_patches({1, 2, 4}, &pattern.boxes);
+    GatheredPattern of_keys = pattern;
+    set_patches({1, 8, 8}, &of_keys.boxes);
+    const GatheredProblem g = gathered_by_patch(grouped_problem(600, 600), pattern, of_keys);
+    EXPECT_EQ(g.queries.positions, 8);
+    EXPECT_EQ(g.queries.heads, 6);
+    EXPECT_EQ(g.queries.num_tiles, 2 * 5 * 8) << "two dilation groups of 10 x 30 tokens";
+    EXPECT_EQ(g.keys.positions, 64);
+    EXPECT_EQ(g.keys.num_tiles, 2 * 2 * 4 + 2) << "and two tiles of additional keys";
+}
+
+TEST(GatheredRuns, EveryTileFitsTheSharedMemoryOfEveryGpu) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        for (const int32 head_dim : kGatheredHeadDims) {
+            const GatheredKeys keys{dtype, head_dim};
+            EXPECT_LE(gathered_forward_bytes(keys.forward_tile()), kSharedBytesOfEveryGpu)
+                << keys.forward_name();
+            for (const Side side : {Side::kQueries, Side::kKeys}) {
+                EXPECT_LE(gathered_backward_bytes(keys.backward_tile(side)), kSharedBytesOfEveryGpu)
+                    << keys.backward_name(side);
+            }
+        }
+        for (const int32 head_dim : kLightningHeadDims) {
+            const LightningKey key{dtype, head_dim};
+            EXPECT_LE(key.shared_bytes(), kSharedBytesOfEveryGpu) << key.name();
+        }
+    }
+    EXPECT_LE(sort_bytes(kMostSortedKeys), kSharedBytesOfEveryGpu);
+    EXPECT_LE(choose_bytes(kMostChosenBlocks, 256), kSharedBytesOfEveryGpu);
+}
+
+}  // namespace
+}  // namespace fattn::cuda

@@ -1,0 +1,200 @@
+// Runs of S2, permuted block-sparse and neighborhood plans on the virtual GPU through the C
+// interface, against the double-precision reference, and laws to the bit.
+#include <gtest/gtest.h>
+
+#include "cuda/host/sparse_on_device.h"
+#include "support/random_neighborhood.h"
+#include "support/selection_checks.h"
+
+namespace fattn::cuda {
+namespace {
+
+using test::NeighborhoodCase;
+using test::NeighborhoodSpec;
+using test::PermutedBlockCase;
+using test::PermutedBlockSpec;
+using test::PlanHandle;
+using test::S2Case;
+using test::S2Spec;
+
+/// What the interpreter and the reference do in some tenths of a second.
+constexpr double kMostSparseWork = 3e5;
+
+class SparsePlanOnCuda : public DensePlanOnCuda {
+  protected:
+    PlanHandle sparse_plan(const S2Case& c) {
+        const fattn_s2_problem problem = c.c_problem();
+        fattn_plan* plan = nullptr;
+        EXPECT_TRUE(test::ok(fattn_s2_plan(handle.get(), &problem, &plan))) << describe(c.spec());
+        return PlanHandle(plan);
+    }
+    PlanHandle sparse_plan(const PermutedBlockCase& c) {
+        const fattn_permuted_block_problem problem = c.c_problem();
+        fattn_plan* plan = nullptr;
+        EXPECT_TRUE(test::ok(fattn_permuted_block_plan(handle.get(), &problem, &plan)))
+            << describe(c.spec());
+        return PlanHandle(plan);
+    }
+    PlanHandle sparse_plan(const NeighborhoodCase& c) {
+        const fattn_neighborhood_problem problem = c.c_problem();
+        fattn_plan* plan = nullptr;
+        EXPECT_TRUE(test::ok(fattn_neighborhood_plan(handle.get(), &problem, &plan)))
+            << describe(c.spec());
+        return PlanHandle(plan);
+    }
+
+    /// Forward and, where asked, backward.
+    template <class Case>
+    void run_both(Case& c, bool backward) {
+        const PlanHandle plan = sparse_plan(c);
+        ASSERT_NE(plan, nullptr);
+        run_forward(device, plan.get(), c);
+        if (backward) run_backward(device, plan.get(), c);
+    }
+
+    void expect_near(const S2Spec& spec) {
+        S2Case c(spec);
+        run_both(c, spec.dense.backward);
+        test::TruthInTwoSteps<test::DenseTruth> truth(
+            [&](test::Effort effort) { return s2_truth(c, effort); });
+        EXPECT_TRUE(truth.check([&](const test::DenseTruth& of_c) {
+            return is_near(of_c, c.dense);
+        })) << describe(spec);
+    }
+    void expect_near(PermutedBlockCase& c) {
+        run_both(c, c.spec().backward);
+        test::TruthInTwoSteps<test::PermutedBlockTruth> truth = truth_in_two_steps(c);
+        EXPECT_TRUE(truth.check([&](const test::PermutedBlockTruth& of_c) {
+            return is_near(of_c, c);
+        })) << describe(c.spec());
+    }
+    void expect_near(const NeighborhoodSpec& spec) {
+        NeighborhoodCase c(spec);
+        run_both(c, spec.backward);
+        test::TruthInTwoSteps<test::NeighborhoodTruth> truth(
+            [&](test::Effort effort) { return neighborhood_truth(c, effort); });
+        EXPECT_TRUE(truth.check([&](const test::NeighborhoodTruth& of_c) {
+            return is_near(of_c, c);
+        })) << describe(spec);
+    }
+};
+
+TEST_F(SparsePlanOnCuda, RandomS2ProblemsAreNearTheReference) {
+    int num_problems = 0;
+    for (uint64 seed = 1; num_problems < 12; ++seed) {
+        const S2Spec spec = test::random_s2_spec(seed, seed % 2 == 0);
+        if (spec.dense.work() > kMostSparseWork || spec.dense.head_dim > 256) continue;
+        if (spec.dense.backward && spec.dense.f32_output && spec.dense.dtype != DType::kF32) {
+            continue;  // d_o would be of f32 too
+        }
+        ++num_problems;
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        expect_near(spec);
+    }
+}
+
+TEST_F(SparsePlanOnCuda, RandomPermutedBlocksAreNearTheReference) {
+    int num_problems = 0;
+    for (uint64 seed = 1; num_problems < 12; ++seed) {
+        const PermutedBlockSpec spec = test::random_permuted_block_spec(seed, seed % 2 == 0);
+        const double work = static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len) *
+                            static_cast<double>(spec.kv_len * (spec.head_dim + spec.head_dim_v));
+        if (work > kMostSparseWork || spec.head_dim > 256) continue;
+        if (spec.backward && spec.f32_output && spec.dtype != DType::kF32) continue;
+        ++num_problems;
+        PermutedBlockCase c(spec);
+        c.draw_selection(0.1 * static_cast<double>(seed % 11));
+        if (seed % 7 == 0) c.permutation.clear();
+        if (seed % 13 == 0) c.block_mask.clear();
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        expect_near(c);
+    }
+}
+
+TEST_F(SparsePlanOnCuda, RandomNeighborhoodsAreNearTheReference) {
+    int num_problems = 0;
+    for (uint64 seed = 1; num_problems < 12; ++seed) {
+        const NeighborhoodSpec spec = test::random_neighborhood_spec(seed, seed % 2 == 0);
+        if (spec.work() > kMostSparseWork || spec.head_dim > 256) continue;
+        if (spec.backward && spec.f32_output && spec.dtype != DType::kF32) continue;
+        ++num_problems;
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        expect_near(spec);
+    }
+}
+
+/// A selection on the device; the case's own is filled.
+void run_select(const std::shared_ptr<const Device>& device, fattn_plan* plan,
+                PermutedBlockCase& c) {
+    c.reset_selection();
+    RunOnDevice on(device, plan, FATTN_PASS_FORWARD, c.c_select());
+    on.args.q = on.memory.put(c.q);
+    on.args.k = on.memory.put(c.k);
+    on.args.permutation = on.memory.put_numbers(c.permutation);
+    on.args.block_mask = on.memory.put_numbers(c.block_mask);
+    on.args.coverage = on.memory.put_numbers(c.coverage);
+    ASSERT_TRUE(test::ok(fattn_permuted_block_select(plan, &on.args, &on.run)))
+        << describe(c.spec());
+    on.memory.get_numbers(on.args.permutation, c.permutation);
+    on.memory.get_numbers(on.args.block_mask, c.block_mask);
+    on.memory.get_numbers(on.args.coverage, c.coverage);
+}
+
+TEST_F(SparsePlanOnCuda, OwnSelectionsAreThoseOfTheReferenceUpToNearTies) {
+    int num_problems = 0;
+    for (uint64 seed = 5001; num_problems < 8; ++seed) {
+        PermutedBlockSpec spec = test::random_permuted_block_spec(seed, false);
+        const double work = static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len) *
+                            static_cast<double>(spec.kv_len * spec.head_dim);
+        if (work > kMostSparseWork || spec.head_dim > 256 || spec.head_dim_v > 256) continue;
+        ++num_problems;
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        PermutedBlockCase c(spec);
+        const PlanHandle plan = sparse_plan(c);
+        ASSERT_NE(plan, nullptr);
+        run_select(device, plan.get(), c);
+        ASSERT_TRUE(test::permutation_is_right(c.problem(), c.q.data(), c.k.data(), c.permutation))
+            << describe(spec);
+        ASSERT_TRUE(
+            test::mask_is_right(c.problem(), c.q.data(), c.k.data(), c.permutation, c.block_mask))
+            << describe(spec);
+    }
+}
+
+TEST_F(SparsePlanOnCuda, GatesKeepWhatTheReferenceKeeps) {
+    PermutedBlockSpec spec;
+    spec.num_q_heads = 4;
+    spec.num_k_heads = spec.num_v_heads = 2;
+    spec.q_len = spec.kv_len = 150;
+    spec.head_dim = spec.head_dim_v = 16;
+    spec.block = 16;
+    spec.segment = 32;
+    for (const bool shared : {false, true}) {
+        spec.shared = shared;
+        PermutedBlockCase c(spec);
+        const PlanHandle plan = sparse_plan(c);
+        ASSERT_NE(plan, nullptr);
+        const reference::Gate gates[] = {
+            {BlockGate::kMoba, 3, 0}, {BlockGate::kTopK, 2, 0}, {BlockGate::kThreshold, 0, 0.1}};
+        for (const reference::Gate& gate : gates) {
+            c.reset_selection();
+            fattn_permuted_block_gate_args args{};
+            args.struct_size = sizeof(args);
+            args.gate = static_cast<fattn_block_gate>(gate.kind);
+            args.top_k = gate.top_k;
+            args.threshold = static_cast<float>(gate.threshold);
+            RunOnDevice on(device, plan.get(), FATTN_PASS_FORWARD, args);
+            on.args.q = on.memory.put(c.q);
+            on.args.k = on.memory.put(c.k);
+            on.args.block_mask = on.memory.put_numbers(c.block_mask);
+            ASSERT_TRUE(test::ok(fattn_permuted_block_gate(plan.get(), &on.args, &on.run)));
+            on.memory.get_numbers(on.args.block_mask, c.block_mask);
+            EXPECT_TRUE(
+                test::gate_is_right(c.problem(), c.q.data(), c.k.data(), gate, {}, c.block_mask))
+                << "gate " << static_cast<uint32>(gate.kind);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace fattn::cuda
