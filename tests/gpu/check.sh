@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # check.sh FOLDER [PART...]: all that only a real GPU can tell, on the machine that has one: driver, nvcc, python3 with torch. FOLDER is
 # what device_folder.sh made on a machine without a GPU. Parts, all of them unless some are named, each within the seconds given:
-#   kernels     70   random dense problems, forward and backward, against float64; the carried machine code
+#   kernels     90   random dense problems, forward and backward, against float64; the carried machine code
 #   interface   60   plans of all families through the C interface, with the images of the library
-#   speed      200   the library beside PyTorch's backends and the card's ceilings, alternating in one process
+#   speed      240   the library beside PyTorch's backends and the card's ceilings, alternating in one process
 #   times       60   the compiled keys alone, at more shapes
 #   recordings  40   what the instructions of the virtual GPU's cases do
 #   rebuild     60   the kernels compile with this machine's nvcc too
 #   sanitizer   60   compute-sanitizer over some problems, where the machine lets it run
-# Results go to $OUT (one file a part, and check.txt), so a part that failed or was cut off can be run again alone. The last line
-# is "N parts passed, M failed".
+# After each part $OUT/results.tgz holds what there is so far, one log and more a part, and check.txt, so that nothing is lost when
+# time runs out, and a part that failed or was cut off can be run again alone. The last line is "N parts passed, M failed".
 set -uo pipefail
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 folder=$(cd "${1:?usage: $0 FOLDER [PART...]}" && pwd)
 shift
 (($#)) || set -- kernels interface speed times recordings rebuild sanitizer
-out=${OUT:-.}
-declare -A limit=([kernels]=70 [interface]=60 [speed]=200 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=60)
+out=$(mktemp -d)
+declare -A limit=([kernels]=90 [interface]=60 [speed]=240 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=60)
 
 kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1}"; }
 
@@ -77,6 +77,7 @@ for part in "$@"; do
     fi
     tail -n 25 "$out/$part.log" | cut -c1-300
     echo "$part: $state, $((SECONDS - started)) s" | tee -a "$out/check.txt"
+    tar czf "${OUT:-.}/results.tgz" -C "$out" .
 done
 echo "$passed parts passed, $failed failed" | tee -a "$out/check.txt"
 ((failed == 0))
