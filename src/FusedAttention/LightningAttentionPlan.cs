@@ -37,7 +37,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public LightningAttentionPlan(
         AttentionShape shape, LightningOptions? options = null, AttentionDevice? device = null)
-        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
+        : base(HostRuns.Require(device, "lightning"), MakeNative(shape, options, device))
     {
         Shape = shape;
         Options = options ?? LightningAttention.DefaultOptions;

@@ -35,7 +35,7 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public PermutedBlockAttentionPlan(
         AttentionShape shape, PermutedBlockOptions? options = null, AttentionDevice? device = null)
-        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
+        : base(HostRuns.Require(device, "permuted block-sparse"), MakeNative(shape, options, device))
     {
         Shape = shape;
         Options = options ?? PermutedBlockAttention.DefaultOptions;

@@ -266,6 +266,8 @@ internal sealed class DenseOnGpuTests : GpuTest
         Assert.That(
             () => new LightningAttentionPlan<float>(Small, null, Device),
             Throws.TypeOf<AttentionException>().With.Property("Status").EqualTo(AttentionStatus.Unsupported));
+        Assert.That(LightningAttention.IsSupported<float>(Small, null, out string refusal, Device), Is.False);
+        Assert.That(refusal, Does.Contain("lightning attention was asked for on a CUDA device"));
     }
 
     [Test]
