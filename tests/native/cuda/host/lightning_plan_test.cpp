@@ -114,7 +114,7 @@ TEST_F(LightningOnCuda, RandomProblemsOfF16KeepTheRuleOf16Bits) {
 TEST_F(LightningOnCuda, RandomProblemsAreNearTheReference) {
     constexpr double kMostLightningWork = 1e6;
     int num_problems = 0;
-    for (uint64 seed = 1; num_problems < 14; ++seed) {
+    for (uint64 seed = 1; num_problems < 8; ++seed) {
         const LightningSpec spec = test::random_lightning_spec(seed, seed % 2 == 0);
         if (spec.map != FeatureMap::kIdentity || spec.normalize) continue;
         if (spec.dtype == DType::kF16) continue;
