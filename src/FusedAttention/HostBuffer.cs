@@ -78,10 +78,11 @@ public sealed unsafe class HostBuffer<T> : IDisposable
     /// <summary>The whole buffer as a span.</summary>
     /// <exception cref="InvalidOperationException">The buffer is longer than a span can be.</exception>
     /// <exception cref="ObjectDisposedException">The buffer was disposed.</exception>
-    public Span<T> AsSpan() => Length <= int.MaxValue
-        ? new Span<T>(Pointer, (int)Length)
-        : throw new InvalidOperationException(
-            $"The buffer holds {Length} elements; a span holds at most {int.MaxValue}. Ask for a part of it.");
+    public Span<T> AsSpan()
+    {
+        int length = SpanBounds.Whole(Length);
+        return new Span<T>(Pointer, length);
+    }
 
     /// <summary>Part of the buffer as a span.</summary>
     /// <param name="start">First element.</param>
@@ -90,9 +91,7 @@ public sealed unsafe class HostBuffer<T> : IDisposable
     /// <exception cref="ObjectDisposedException">The buffer was disposed.</exception>
     public Span<T> AsSpan(long start, int length)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(start);
-        ArgumentOutOfRangeException.ThrowIfNegative(length);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(start, Length - length);
+        SpanBounds.CheckPart(start, length, Length);
         return new Span<T>(Pointer + start, length);
     }
 
