@@ -1,6 +1,8 @@
 # fattn_add_library(): the library in its two forms, and the double-precision reference that only tests link.
 #   fattn_objects     the object files of native/{api,core,plan,backend,cpu} and, under FATTN_CUDA, native/cuda/{runtime,host};
 #                     fattn_add_cpu_target adds its own beside them
+#   fattn_embedded    under FATTN_CUDA, the object file that holds kernels and their sources: what waits for them to be compiled
+#                     is this file alone
 #   fused_attention   the shared library that is shipped: exports only what the public header declares
 #   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
 #   fattn_reference   native/reference, part of neither
@@ -18,7 +20,9 @@ function(fattn_add_library)
     file(GLOB_RECURSE room_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/${room}/*.cpp")
     list(APPEND sources ${room_sources})
   endforeach()
+  set(embedded "${PROJECT_SOURCE_DIR}/native/cuda/runtime/embedded.cpp")
   list(FILTER sources EXCLUDE REGEX "/native/cpu/target_[a-z0-9_]+\\.cpp$")
+  list(REMOVE_ITEM sources "${embedded}")
 
   # Sanitized copies are not optimised otherwise, and these go over every byte of the kernel images.
   set_source_files_properties(
@@ -41,7 +45,15 @@ function(fattn_add_library)
     fattn_sanitized_variant(fattn_${variant}_objects ${variant})
   endforeach()
 
-  add_library(fused_attention SHARED $<TARGET_OBJECTS:fattn_objects>)
+  set(shipped $<TARGET_OBJECTS:fattn_objects>)
+  if(FATTN_CUDA)
+    add_library(fattn_embedded OBJECT "${embedded}")
+    fattn_compile_options(fattn_embedded)
+    fattn_hide_symbols(fattn_embedded)
+    list(APPEND shipped $<TARGET_OBJECTS:fattn_embedded>)
+  endif()
+
+  add_library(fused_attention SHARED ${shipped})
   target_link_libraries(fused_attention PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
   set(exports "${PROJECT_SOURCE_DIR}/cmake/exports.map")
   set_target_properties(fused_attention PROPERTIES LINKER_LANGUAGE CXX LINK_DEPENDS "${exports}")
@@ -59,7 +71,7 @@ function(fattn_add_library)
   install(TARGETS fused_attention LIBRARY DESTINATION lib RUNTIME DESTINATION bin)
   install(DIRECTORY "${PROJECT_SOURCE_DIR}/native/include/" DESTINATION include FILES_MATCHING PATTERN "*.h")
 
-  add_library(fattn_internal STATIC $<TARGET_OBJECTS:fattn_objects>)
+  add_library(fattn_internal STATIC ${shipped})
   target_link_libraries(fattn_internal PUBLIC Threads::Threads ${CMAKE_DL_LIBS})
   set_target_properties(fattn_internal PROPERTIES LINKER_LANGUAGE CXX)
   target_include_directories(fattn_internal PUBLIC

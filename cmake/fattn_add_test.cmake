@@ -59,7 +59,8 @@ function(fattn_add_test room)
     get_property(of_targets GLOBAL PROPERTY FATTN_OBJECTS_OF_${variant})
     # The library's files come first: of an inline function that both have, the sanitized copy is then linked.
     add_executable(${target}_${variant}
-      $<TARGET_OBJECTS:fattn_${variant}_objects> ${of_targets} $<TARGET_OBJECTS:${objects}>)
+      $<TARGET_OBJECTS:fattn_${variant}_objects> ${of_targets} $<TARGET_OBJECTS:${objects}>
+      $<$<TARGET_EXISTS:fattn_embedded>:$<TARGET_OBJECTS:fattn_embedded>>)
     # As a file, which does not bring the library's plain object files along.
     target_link_libraries(${target}_${variant} PRIVATE
       $<TARGET_FILE:fattn_test_support> fattn_reference GTest::gtest_main GTest::gtest Threads::Threads ${CMAKE_DL_LIBS})

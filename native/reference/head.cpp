@@ -175,20 +175,18 @@ Head<Real> load_head(const DenseProblem& problem, const Inputs& inputs, const En
     head.v = Matrix<Real>(entry.num_k, problem.head_dim_v);
     for (int64 i = 0; i < entry.num_q; ++i) {
         const int64 at = problem.q.row(entry.batch_idx, q_head, entry.first_q + i);
-        for (int64 d = 0; d < problem.head_dim; ++d)
-            head.q.row(i)[d] = static_cast<Real>(load(problem.q.dtype, inputs.q, at + d));
+        load_row(problem.q.dtype, inputs.q, at, problem.head_dim, head.q.row(i), 1);
     }
     const int64 k_head = q_head * problem.num_k_heads / problem.num_q_heads;
     const int64 v_head = q_head * problem.num_v_heads / problem.num_q_heads;
     for (int64 j = 0; j < entry.num_k; ++j) {
         const int64 k_at = key_row(problem.k, problem, inputs, entry, k_head, j);
-        for (int64 d = 0; d < problem.head_dim; ++d)
-            head.k_transposed.row(d)[j] =
-                static_cast<Real>(load(problem.k.dtype, inputs.k, k_at + d));
+        load_row(problem.k.dtype, inputs.k, k_at, problem.head_dim, head.k_transposed.row(0) + j,
+                 entry.num_k);
         const int64 v_at = key_row(problem.v, problem, inputs, entry, v_head, j);
-        for (int64 d = 0; d < problem.head_dim_v; ++d)
-            head.v.row(j)[d] = static_cast<Real>(load(problem.v.dtype, inputs.v, v_at + d));
+        load_row(problem.v.dtype, inputs.v, v_at, problem.head_dim_v, head.v.row(j), 1);
     }
+    head.visible.reserve(static_cast<std::size_t>(entry.num_q * entry.num_k));
     for (int64 i = 0; i < entry.num_q; ++i)
         for (int64 j = 0; j < entry.num_k; ++j)
             head.visible.push_back(is_visible(problem, inputs, entry, q_head, i, j));

@@ -94,6 +94,23 @@ double load(DType dtype, const void* data, int64 idx) {
     }
 }
 
+template <class Real>
+void load_row(DType dtype, const void* data, int64 idx, int64 count, Real* to, int64 step) {
+    const auto each = [&](const auto& element) {
+        for (int64 n = 0; n < count; ++n) to[n * step] = static_cast<Real>(element(idx + n));
+    };
+    if (dtype == DType::kF32) {
+        each([&](int64 at) { return read<float>(data, at); });
+    } else if (dtype == DType::kF16) {
+        each([&](int64 at) { return decode_f16(read<uint16>(data, at)); });
+    } else {
+        each([&](int64 at) { return load(dtype, data, at); });
+    }
+}
+
+template void load_row(DType, const void*, int64, int64, double*, int64);
+template void load_row(DType, const void*, int64, int64, float*, int64);
+
 void store(DType dtype, void* data, int64 idx, double x) {
     const float narrow = static_cast<float>(x);
     switch (dtype) {

@@ -16,6 +16,10 @@ double round_to(DType dtype, double x);
 /// Element idx of an array of the type: f32, f16, bf16, u8, or one bit (0 or 1).
 double load(DType dtype, const void* data, int64 idx);
 
+/// to[n step] = element idx + n, for n from 0 to count - 1; Real is double or float.
+template <class Real>
+void load_row(DType dtype, const void* data, int64 idx, int64 count, Real* to, int64 step);
+
 /// Writes the nearest value of the type (f32, f16, bf16, u8, bit) to element idx.
 void store(DType dtype, void* data, int64 idx, double x);
 

@@ -30,7 +30,6 @@ public sealed unsafe class HostBuffer<T> : IDisposable
         ArgumentOutOfRangeException.ThrowIfGreaterThan(length, nint.MaxValue / sizeof(T));
         Length = length;
         _memory = new HostMemoryHandle((nuint)length * (nuint)sizeof(T));
-        Clear();
     }
 
     /// <summary>Number of elements.</summary>

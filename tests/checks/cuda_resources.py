@@ -15,8 +15,12 @@ cuda_resources.tsv beside this file, has a row for each kernel and target:
 Fails for a kernel that the table lacks or that is gone, for more registers, stack or spills than the table has, for another amount of
 shared memory, for missing matrix instructions or wide accesses, for LDL and STL in a kernel whose stack is 0, and for ptxas' lines
 C7505 to C7520, which say that it gave up on asynchronous matrix instructions. --update writes the table anew; read its diff.
+
+Beside the table lie the digests of the machine code that it was made from (the same name, ending in .sha256). Machine code with the digest
+of its module and target there is not disassembled again, which takes a minute for all kernels: what the table says of it is so.
 """
 import argparse
+import hashlib
 import pathlib
 import re
 import subprocess
@@ -59,20 +63,34 @@ def read_machine_code(cubin, cuobjdump):
     return kernels
 
 
-def measure(folder, cuobjdump):
-    """Every kernel of every report as a row of the table, and the problems that no table excuses."""
-    rows, problems = {}, []
+def measure(folder, cuobjdump, table, digests):
+    """Every kernel of every report as a row of the table, the problems that no table excuses, the digests of the machine code."""
+    rows, problems, seen = {}, [], {}
     for report in sorted(folder.rglob("*.sm_*.txt")):
         module, target = report.relative_to(folder).as_posix().removesuffix(".txt").rsplit(".", 1)
         kernels, gave_up = read_report(report)
         problems += gave_up
-        code = read_machine_code(report.with_suffix(".cubin"), cuobjdump)
+        cubin = report.with_suffix(".cubin")
+        seen[module, target] = hashlib.sha256(cubin.read_bytes()).hexdigest()
+        if digests.get((module, target)) == seen[module, target] and all((module, target, name) in table for name in kernels):
+            code = {name: table[module, target, name] | {"local": 0} for name in kernels}
+        else:
+            code = read_machine_code(cubin, cuobjdump)
         for name, facts in kernels.items():
             counts = code[name]
             if facts["stack"] == 0 and counts["local"] > 0:
                 problems.append(f"{module} {target} {name}: {counts['local']} accesses to local memory without a stack")
             rows[module, target, name] = facts | {"matrix": min(counts["matrix"], 1), "wide": min(counts["wide"], 1)}
-    return rows, problems
+    return rows, problems, seen
+
+
+def read_digests(path):
+    fields = [line.split("\t") for line in path.read_text().splitlines()] if path.exists() else []
+    return {(module, target): digest for module, target, digest in fields}
+
+
+def write_digests(path, digests):
+    path.write_text("".join("\t".join([*key, digests[key]]) + "\n" for key in sorted(digests)))
 
 
 def read_table(path):
@@ -112,11 +130,14 @@ def main():
     parser.add_argument("--table", type=pathlib.Path, default=pathlib.Path(__file__).with_name("cuda_resources.tsv"))
     parser.add_argument("--update", action="store_true")
     options = parser.parse_args()
-    rows, problems = measure(options.folder, options.cuobjdump)
+    beside = options.table.with_suffix(".sha256")
+    table, digests = ({}, {}) if options.update else (read_table(options.table), read_digests(beside))
+    rows, problems, seen = measure(options.folder, options.cuobjdump, table, digests)
     if options.update:
         write_table(options.table, rows)
+        write_digests(beside, {} if problems else seen)
     else:
-        problems += compare(rows, read_table(options.table))
+        problems += compare(rows, table)
         if not rows:
             problems.append(f"no report of ptxas under {options.folder}")
     for problem in problems:

@@ -57,7 +57,12 @@ with tempfile.TemporaryDirectory() as name:
         assert result.returncode == 1 and words in result.stdout, (change, result.stdout, result.stderr)
     plant(folder, GOOD | dict(registers=100))
     assert check(folder).returncode == 0, "fewer registers are no regression"
+    plant(folder, GOOD)
+    tool.unlink()
+    assert check(folder).returncode == 0, "machine code of a known digest is disassembled"
     table = folder / "table"
+    tool.write_text('#!/bin/sh\ncat "$2"\n')
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     table.write_text(table.read_text().replace("\tk\t", "\tother\t"))
     result = check(folder)
     assert "not in the table" in result.stdout and "not built" in result.stdout, result.stdout

@@ -12,7 +12,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
     private const int Seed = 1;
     private const int MaxRuns = 200;
     private const int MinRuns = 3;
-    private const double PeakSeconds = 0.1;
+    private const double LongestPeakSeconds = 0.1;
     private const double SlowFactor = 4;
 
     private readonly Dictionary<(CaseType, AttentionShape, DenseOptions), DenseTimes> _dense = [];
@@ -133,7 +133,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
 
     private Timing Time(Action run, PeakKind kind)
     {
-        double peak = device.MeasurePeak(kind, seconds: PeakSeconds);
+        double peak = device.MeasurePeak(kind, seconds: Math.Min(LongestPeakSeconds, seconds));
         long start = Stopwatch.GetTimestamp();
         run();
         double first = Stopwatch.GetElapsedTime(start).TotalSeconds;

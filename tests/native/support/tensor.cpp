@@ -1,6 +1,7 @@
 // Strided test tensors with poisoned gaps.
 #include "support/tensor.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "reference/numeric.h"
@@ -142,15 +143,22 @@ std::vector<double> Tensor::values() const {
 bool Tensor::gaps_untouched() const {
     const Unwatched unwatched;
     if (!present()) return true;
-    std::vector<bool> element(memory_.size(), false);
+    std::vector<std::byte> rest = memory_;
     const int64 bits = bits_of(layout_.dtype);
-    for_each_element(layout_, [&](int64 at) {
-        for (int64 byte = at * bits / 8; byte <= ((at + 1) * bits - 1) / 8; ++byte)
-            element[kMargin + static_cast<std::size_t>(byte)] = true;
-    });
-    for (std::size_t n = 0; n < memory_.size(); ++n)
-        if (!element[n] && memory_[n] != kPoison) return false;
-    return true;
+    const auto poison = [&](int64 at, int64 count) {
+        const int64 first = at * bits / 8, end = ceil_div<int64>((at + count) * bits, 8);
+        std::fill_n(rest.begin() + kMargin + first, end - first, kPoison);
+    };
+    for (int64 a = 0; a < layout_.shape[0]; ++a)
+        for (int64 b = 0; b < layout_.shape[1]; ++b)
+            for (int64 c = 0; c < layout_.shape[2]; ++c) {
+                const int64 row = layout_.row(a, b, c), step = layout_.strides[3];
+                // Elements that lie side by side are one stretch of bytes.
+                const int64 stretches = step == 1 ? min_of<int64>(layout_.shape[3], 1) : layout_.shape[3];
+                for (int64 n = 0; n < stretches; ++n)
+                    poison(row + n * step, step == 1 ? layout_.shape[3] : 1);
+            }
+    return std::all_of(rest.begin(), rest.end(), [](std::byte byte) { return byte == kPoison; });
 }
 
 void copy_tokens(const Tensor& source, int64 b, int64 source_token, Tensor& target, int64 to_b) {

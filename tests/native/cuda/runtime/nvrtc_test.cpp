@@ -132,7 +132,7 @@ TEST(Nvrtc, DeviceSourcesCompileFromTheLibraryAlone) {
     ImagePack sources;
     ASSERT_TRUE(ImagePack::open(embedded_sources(), "sources", &sources).ok());
     const std::string folder = "cuda/device/", ending = ".cu";
-    test::CasePicker picker(3);
+    test::CasePicker picker(7);
     for (const ImageEntry& entry : sources.entries()) {
         if (!entry.name.starts_with(folder) || !entry.name.ends_with(ending)) continue;
         if (!picker.next()) continue;
