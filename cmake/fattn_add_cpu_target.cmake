@@ -18,9 +18,14 @@ function(fattn_add_cpu_target isa)
   fattn_compile_options(${target})
   fattn_hide_symbols(${target})
   set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
+  # Loops run long enough to be worth optimising; with sanitizers more than this takes long to compile.
+  set(level $<$<CONFIG:Release>:-O3>)
+  if(FATTN_SANITIZE)
+    set(level -O1)
+  endif()
   set(flags
     ${arg_FLAGS}
-    $<$<CONFIG:Release>:-O3>
+    ${level}
     -fno-exceptions -fno-rtti -fno-math-errno
     # A product and a sum fuse only where the source says so, in every target including scalar: the result is then the
     # same for every compiler and optimisation level. Never -ffast-math: infinities and NaN have a meaning here.

@@ -5,7 +5,7 @@ need clang++-14=clang-14 '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuz
     not_run "clang-14 or its run-time library is missing"
 runs=10000 seconds=5
 [[ $FATTN_TEST_MODE == full ]] && runs=2000000 seconds=300
-native_build fuzz -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -g1" \
+native_build fuzz -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O0 -g1" \
     -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DFATTN_BUILD_FUZZERS=ON \
     "-DFATTN_CPU_TARGETS=scalar" -DFATTN_CUDA=OFF -DFATTN_SANITIZE=fuzzer-no-link,address,undefined
 fuzz() {
