@@ -6,8 +6,10 @@
 #include <cstring>
 #include <new>
 
+#include "exec/access.h"
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/lanes.h"
 #include "exec/warp.h"
 
 namespace fattn::vgpu {
@@ -27,7 +29,7 @@ GlobalWord* GlobalShadow::words_of(const MemoryBlock& block) {
 }
 
 bool GlobalShadow::ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const {
-    if (earlier.epoch == ShadowCell::kPending) return false;
+    if (earlier.epoch == kPendingEpoch) return false;
     if (earlier.cluster == warp.cta.cluster.id)
         return warp.knowledge.ordered(lane, earlier.agent, earlier.epoch);
     return warp.knowledge.ordered_across(lane, earlier.cluster, earlier.agent, earlier.epoch);
@@ -38,7 +40,7 @@ void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t ad
     char place[32];
     std::snprintf(place, sizeof place, "0x%llx", static_cast<unsigned long long>(address));
     const bool other_cluster = earlier.cluster != warp.cta.cluster.id;
-    if (earlier.epoch == ShadowCell::kPending) {
+    if (earlier.epoch == kPendingEpoch) {
         warp.fault(op, lane, FaultKind::kInFlight,
                    std::string(writes ? "writes" : "reads") + " device memory at " + place +
                        " while a bulk copy that was not waited for still writes it",
@@ -87,6 +89,33 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
                    static_cast<uint8_t>(many ? at.read.bytes & touched : touched),
                    warp.program.index_of(op)};
     }
+}
+
+void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span& span,
+                            const Access& access) {
+    const uint32_t cluster = warp.cta.cluster.id, epoch = warp.knowledge.epoch();
+    const uint32_t first_agent = warp.knowledge.first_agent(), pc = warp.program.index_of(op);
+    GlobalWord* words = words_of(*span.block);
+    const uint32_t count = access.bytes / 4;
+    each_lane(mask, [&](uint32_t lane) {
+        const uint32_t offset = span.offsets[lane];
+        GlobalWord* const first = words + offset / 4;
+        // Nothing to compare with: nobody has written these words, and no other cluster read them.
+        bool plain = count != 0;
+        for (uint32_t i = 0; i < count; ++i)
+            plain &= first[i].write.cluster == 0 &&
+                     (first[i].read.cluster == 0 || first[i].read.cluster == cluster);
+        if (!plain) {
+            return read(warp, op, lane, *span.block, span.block->base + offset, access.bytes,
+                        access.flags, access.non_coherent);
+        }
+        const auto agent = static_cast<uint16_t>(first_agent + lane);
+        for (uint32_t i = 0; i < count; ++i) {
+            GlobalCell& cell = first[i].read;
+            const bool again = cell.epoch == epoch && cell.agent == agent && cell.cluster != 0;
+            cell = {cluster, epoch, agent, 0, 15, again ? cell.pc : pc};
+        }
+    });
 }
 
 void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
@@ -160,7 +189,7 @@ void GlobalShadow::owe(Warp& warp, const Op& op, uint32_t lane, const MemoryBloc
     GlobalWord* words = words_of(block);
     const uint64_t begin = address - block.base;
     for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
-        words[word].write.epoch = ShadowCell::kPending;
+        words[word].write.epoch = kPendingEpoch;
         words[word].write.how |= GlobalCell::kAsyncBit;
     }
 }
@@ -173,8 +202,7 @@ void GlobalShadow::settle(Warp& warp, uint32_t lane, const MemoryBlock& block, u
     for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
         GlobalCell& at = words[word].write;
         // A later write may have come over a reduction.
-        if (at.cluster == warp.cta.cluster.id && at.agent == agent &&
-            at.epoch == ShadowCell::kPending)
+        if (at.cluster == warp.cta.cluster.id && at.agent == agent && at.epoch == kPendingEpoch)
             at.epoch = warp.knowledge.epoch();
     }
 }

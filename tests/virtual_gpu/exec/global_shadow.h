@@ -30,10 +30,15 @@ struct GlobalWord {
     GlobalCell read;
 };
 
+struct Access;
+struct Span;
+
 class GlobalShadow {
   public:
     void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
               uint32_t bytes, AccessFlags flags, bool non_coherent);
+    // The same for every lane of `mask`, which fall into one block.
+    void read_all(Warp& warp, const Op& op, uint32_t mask, const Span& span, const Access& access);
     void write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
                uint32_t bytes, AccessFlags flags, const std::byte* data);
     // A bulk copy issued by this lane will read or write here: what was written before must be
