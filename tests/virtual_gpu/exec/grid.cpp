@@ -99,18 +99,13 @@ std::optional<Fault> Grid::check_launch() const {
 }
 
 void Grid::start_cluster() {
-    // Shadows that an ended block leaves behind speak of smaller epochs than the next one's.
-    if (first_epoch_ > uint32_t{1} << 31) {
-        shadow_pool = {};
-        first_epoch_ = 1;
-    }
     const Dim3 shape = launch.cluster;
     const uint32_t number = start_order_[next_start_++];
     const uint32_t columns = launch.grid.x / shape.x, rows = launch.grid.y / shape.y;
     const Dim3 at{number % columns, number / columns % rows, number / columns / rows};
     auto cluster = std::make_unique<Cluster>();
     cluster->id = next_cluster_id_++;
-    cluster->now = first_epoch_;
+    cluster->now = ShadowPool::of_thread().first_epoch();
     cluster->first_block = {at.x * shape.x, at.y * shape.y, at.z * shape.z};
     const auto warps = static_cast<uint32_t>((launch.block.count() + 31) / 32);
     cluster->num_threads = cluster->num_agents = static_cast<uint32_t>(shape.count()) * warps * 32;
@@ -160,7 +155,6 @@ LaunchResult Grid::run() {
                 ran |= cluster_ran;
                 if (cluster.ended()) {
                     finish_copies(*this, cluster);
-                    first_epoch_ = std::max(first_epoch_, cluster.now + 1);
                     active_.erase(active_.begin() + static_cast<ptrdiff_t>(i));
                 } else {
                     ++i;

@@ -47,7 +47,6 @@ class Grid {
     GlobalShadow global_shadow;
     PublishedTable published;
     TensorMapFences tensor_map_fences;
-    ShadowPool shadow_pool;
     Random random;
     uint64_t time = 0;  // virtual, in warp instructions
 
@@ -66,7 +65,6 @@ class Grid {
     std::vector<uint32_t> start_order_;
     std::vector<std::unique_ptr<Cluster>> active_;
     uint32_t next_cluster_id_ = 1;
-    uint32_t first_epoch_ = 1;  // of the next cluster; behind those of all that have ended
     MemoryBlock const* cache_[kCacheEntries] = {};
 };
 

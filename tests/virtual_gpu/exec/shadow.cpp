@@ -43,8 +43,22 @@ ShadowLayer ShadowPool::take(uint32_t num_cells) {
     return made;
 }
 
+ShadowPool& ShadowPool::of_thread() {
+    thread_local ShadowPool pool;
+    return pool;
+}
+
+uint32_t ShadowPool::first_epoch() {
+    // Far from the end of what an epoch can be; the layers know no more then.
+    if (last_epoch_ > uint32_t{1} << 30) {
+        layers_.clear();
+        last_epoch_ = 0;
+    }
+    return last_epoch_ + 1;
+}
+
 void ShadowPool::give(ShadowLayer&& layer) {
-    if (layer.size == 0) return;
+    if (layer.size == 0 || layers_.size() >= kMostLayers) return;
     layer.forget();
     layers_.push_back(std::move(layer));
 }

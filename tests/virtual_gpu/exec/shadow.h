@@ -23,7 +23,7 @@ enum AccessFlags : uint16_t {
 inline constexpr uint32_t kPendingEpoch = 0xffffffff;
 
 // Cells for units of one size, each part of them in an array by cell, and who read them. Epochs of
-// one grid never repeat, so a layer can serve another block when its own has ended.
+// a thread's grids never repeat, so a layer can serve another block when its own has ended.
 struct ShadowLayer {
     // Epoch of a word whose four bytes have cells of their own.
     static constexpr uint32_t kSplit = 0xfffffffe;
@@ -69,14 +69,22 @@ struct ShadowLayer {
     std::vector<std::unique_ptr<uint32_t[]>> readers_;  // by warp of the cluster
 };
 
-// Layers of blocks that have ended. Kept by the grid.
+// Layers of blocks that have ended, of this thread's grids.
 class ShadowPool {
   public:
+    static ShadowPool& of_thread();
+
     ShadowLayer take(uint32_t num_cells);
     void give(ShadowLayer&& layer);
+    // The first epoch of a cluster that starts: behind those of all layers here.
+    uint32_t first_epoch();
+    void cluster_ended(uint32_t last_epoch) { last_epoch_ = std::max(last_epoch_, last_epoch); }
 
   private:
+    static constexpr size_t kMostLayers = 16;
+
     std::vector<ShadowLayer> layers_;
+    uint32_t last_epoch_ = 0;
 };
 
 // What one warp's accesses of whole words are compared with and leave behind, where nothing is to

@@ -25,6 +25,8 @@ inline constexpr int32_t kNothing = -2000;  // the exponent of a product that is
 // Eight columns at once, whatever vectors the machine has.
 using Floats = float __attribute__((vector_size(32)));
 using Ints = int32_t __attribute__((vector_size(32)));
+using UnsignedInts = uint32_t __attribute__((vector_size(32)));
+using Shorts = int16_t __attribute__((vector_size(32)));
 
 template <class V, class T>
 V load_vector(const T* from) {
@@ -37,36 +39,59 @@ V load_vector(const T* from) {
 inline int32_t exponent_of(float value) {
     return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
 }
+// What a factor adds to the exponent of a product, before any carry.
+inline int32_t exponent_of_factor(float value) {
+    return value == 0 ? kNothing : exponent_of(value);
+}
 
-// Factors of products with what their exponents add to a product's, before any carry; `special`
-// says that an infinity or a NaN is among them.
+// Factors and their exponents; `special` says that an infinity or a NaN is among them.
 template <uint32_t kOuter, uint32_t kInner>
 struct Factors {
     alignas(64) float values[kOuter][kInner];
     alignas(64) int32_t exponents[kOuter][kInner];
     bool special;
 
-    // To be called when all values have been set.
-    void find_exponents(int32_t bias) {
+  protected:
+    void find_exponents() {
         int32_t most = 0;
         for (uint32_t i = 0; i < kOuter; ++i) {
             for (uint32_t j = 0; j < kInner; ++j) {
-                const int32_t exponent = exponent_of(values[i][j]);
-                most = std::max(most, exponent);
-                exponents[i][j] = values[i][j] == 0 ? kNothing : exponent - bias;
+                most = std::max(most, exponent_of(values[i][j]));
+                exponents[i][j] = exponent_of_factor(values[i][j]);
             }
         }
         special = most == 255;
     }
 };
 
+// Exponents of two rows are looked at together, in the halves of an integer. `prepare` is to be
+// called when all values have been set.
 template <uint32_t kDepth>
 struct LeftFactors : Factors<kSumRows, kDepth> {
-    void prepare() { this->find_exponents(0); }
+    alignas(64) int32_t pairs[kSumRows / 2][kDepth];
+
+    void prepare() {
+        this->find_exponents();
+        for (uint32_t i = 0; i < kSumRows / 2; ++i) {
+            for (uint32_t k = 0; k < kDepth; ++k)
+                pairs[i][k] = (this->exponents[2 * i][k] & 0xffff) | this->exponents[2 * i + 1][k]
+                                                                         << 16;
+        }
+    }
 };
 template <uint32_t kDepth>
 struct RightFactors : Factors<kDepth, kSumColumns> {
-    void prepare() { this->find_exponents(254); }
+    alignas(64) int32_t pairs[kDepth][kSumColumns];  // less 127: a product's is then a biased one
+
+    void prepare() {
+        this->find_exponents();
+        for (uint32_t k = 0; k < kDepth; ++k) {
+            for (uint32_t n = 0; n < kSumColumns; ++n) {
+                const int32_t exponent = this->exponents[k][n] - 127;
+                pairs[k][n] = (exponent & 0xffff) | exponent << 16;
+            }
+        }
+    }
 };
 
 // An f32 from a finite f64, toward zero.
@@ -97,7 +122,7 @@ float add_any(float made, const float* left, const int32_t* left_exponents,
         for (uint32_t k = first; k < end; ++k) {
             finite = finite && std::isfinite(left[k]) && std::isfinite(b.values[k][n]);
             exact += double{left[k]} * double{b.values[k][n]};
-            align = std::max(align, left_exponents[k] + b.exponents[k][n]);
+            align = std::max(align, left_exponents[k] + b.exponents[k][n] - 254);
         }
         if (!finite || how.nearest) {
             const auto rounded = static_cast<float>(exact);
@@ -114,65 +139,103 @@ float add_any(float made, const float* left, const int32_t* left_exponents,
 }
 
 // The same sum for factors of at most 12 significant bits where alignments are far from the ends of
-// an f32's exponents: 16 products cut to two bits below an f32's last place fit 32 bits together.
-inline constexpr int32_t kLeastAlign = -100, kMostAlign = 120;
-inline constexpr uint32_t kMostExtraBits = 2, kTogether = 16;
+// an f32's exponents: 8 products, cut to two bits below an f32's last place, and the accumulator
+// fit 31 bits together. More than 8 mostly do.
+inline constexpr int32_t kLeastAlign = 127 - 100, kMostAlign = 127 + 120;  // biased
+inline constexpr uint32_t kMostExtraBits = 2, kTogether = 8;
 
-// Adds the lower or upper half of two vectors in f64, and cuts to what an f32 holds.
-template <int kFirst>
-auto cut_sums(Ints a, Ints b) {
-    using HalfInts = int32_t __attribute__((vector_size(16)));
-    using Doubles = double __attribute__((vector_size(32)));
-    using Longs = int64_t __attribute__((vector_size(32)));
-    using HalfFloats = float __attribute__((vector_size(16)));
-    const HalfInts low = __builtin_shufflevector(a, a, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
-    const HalfInts high = __builtin_shufflevector(b, b, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
-    const Doubles sum =
-        __builtin_convertvector(low, Doubles) + __builtin_convertvector(high, Doubles);
-    const auto cut = std::bit_cast<Longs>(sum) & ~((int64_t{1} << 29) - 1);
-    return __builtin_convertvector(std::bit_cast<Doubles>(cut), HalfFloats);
-}
+// What must not have been added this way.
+struct Outside {
+    // Of all alignments but those of nothing but zeros, which are negative.
+    UnsignedInts least = UnsignedInts{} + kLeastAlign;
+    Ints most = {};
+    Ints sums = {};  // negative where a sum does not fit
 
-// One step of one row. What must not have been added this way is noted in `outside`.
+    bool any() const {
+        bool found = false;
+        for (uint32_t n = 0; n < kSumColumns; ++n)
+            found |= least[n] < kLeastAlign || most[n] > kMostAlign || sums[n] < 0;
+        return found;
+    }
+};
+
+// One step of one row: how it is scaled, and its sum so far.
+struct RowStep {
+    Floats scale;
+    Ints sum;
+    Ints power;
+
+    RowStep(const float* made, Ints most, uint32_t extra_bits, Outside& outside) {
+        const auto start = load_vector<Floats>(made);
+        const Ints bits = std::bit_cast<Ints>(start) & 0x7fffffff;
+        const Ints own = (bits >> 23) + ((bits == 0) & kNothing);
+        const Ints align = own > most ? own : most;
+        outside.most = align > outside.most ? align : outside.most;
+        const auto place = std::bit_cast<UnsignedInts>(align);
+        outside.least = place < outside.least ? place : outside.least;
+        const Ints used = align > kLeastAlign ? align : Ints{} + kLeastAlign;
+        power = (277 + static_cast<int32_t>(extra_bits) - used) << 23;
+        scale = std::bit_cast<Floats>(power);
+        sum = __builtin_convertvector(start * scale, Ints);
+    }
+
+    void add(Ints part, Outside& outside) {
+        const Ints made = std::bit_cast<Ints>(std::bit_cast<UnsignedInts>(sum) +
+                                              std::bit_cast<UnsignedInts>(part));
+        outside.sums |= (sum ^ made) & (part ^ made);
+        sum = made;
+    }
+
+    // Cut to the 24 bits of an f32: what was rounded away from zero goes back by one place.
+    void store(float* made) const {
+        const auto rounded = __builtin_convertvector(sum, Floats);
+        const Ints back = __builtin_convertvector(rounded, Ints);
+        const Ints past = (back > 0 ? back : -back) > (sum > 0 ? sum : -sum);
+        const auto cut = std::bit_cast<Floats>(std::bit_cast<Ints>(rounded) + past);
+        const auto unscale = std::bit_cast<Floats>((254 << 23) - power);
+        const Floats result = cut * unscale;
+        std::memcpy(made, &result, sizeof result);
+    }
+};
+
+// Two rows, whose steps follow each other.
 template <uint32_t kDepth, uint32_t kStep>
-void add_step(float* made, const float* left, const int32_t* left_exponents,
-              const RightFactors<kDepth>& b, uint32_t first, uint32_t extra_bits, Ints& outside) {
-    Ints most = Ints{} + kNothing;
-    for (uint32_t k = 0; k < kStep; ++k) {
-        const Ints exponent = load_vector<Ints>(b.exponents[first + k]) + left_exponents[first + k];
-        most = exponent > most ? exponent : most;
-    }
-    const auto start = load_vector<Floats>(made);
-    Ints own = std::bit_cast<Ints>(start) >> 23 & 255;
-    outside |= own == 255;
-    own = (own > 1 ? own : Ints{} + 1) - 127;
-    Ints align = own > most ? own : most;
-    // Nothing but zeros, or well inside of what an f32 holds.
-    outside |=
-        ((align < kLeastAlign) | (align > kMostAlign)) & ~((start == 0.0F) & (most < kNothing / 2));
-    align = align > kLeastAlign ? align : Ints{} + kLeastAlign;
-    const Ints power = 127 + 23 + static_cast<int32_t>(extra_bits) - align;
-    const auto scale = std::bit_cast<Floats>(power << 23);
-    const auto unscale = std::bit_cast<Floats>((254 - power) << 23);
-    Ints sum = __builtin_convertvector(start * scale, Ints);
-    Floats cut;
-    for (uint32_t from = 0; from < kStep; from += kTogether) {
-        Ints part = {};
-        for (uint32_t k = first + from; k < first + std::min(from + kTogether, kStep); ++k) {
-            part +=
-                __builtin_convertvector(left[k] * load_vector<Floats>(b.values[k]) * scale, Ints);
+void add_rows(float (*made)[kSumColumns], const float (*left)[kDepth], const int32_t* left_pairs,
+              const RightFactors<kDepth>& b, uint32_t extra_bits, Outside& outside) {
+    for (uint32_t first = 0; first < kDepth; first += kStep) {
+        Shorts most = Shorts{} + static_cast<int16_t>(2 * kNothing);
+        for (uint32_t k = first; k < first + kStep; ++k) {
+            const Shorts exponent = std::bit_cast<Shorts>(load_vector<Ints>(b.pairs[k])) +
+                                    std::bit_cast<Shorts>(Ints{} + left_pairs[k]);
+            most = exponent > most ? exponent : most;
         }
-        if (from + kTogether < kStep) {
-            // Two parts of 16 products do not fit together, but the first and the start do with
-            // what the factors of such steps have: 8 bits each.
-            sum += part;
-            continue;
+        const auto both = std::bit_cast<Ints>(most);
+        RowStep low(made[0], (both << 16) >> 16, extra_bits, outside);
+        RowStep high(made[1], both >> 16, extra_bits, outside);
+        for (uint32_t from = first; from < first + kStep; from += kTogether) {
+            Ints of_low = {}, of_high = {};
+            for (uint32_t k = from; k < std::min(from + kTogether, first + kStep); ++k) {
+                const auto right = load_vector<Floats>(b.values[k]);
+                of_low += __builtin_convertvector(left[0][k] * right * low.scale, Ints);
+                of_high += __builtin_convertvector(left[1][k] * right * high.scale, Ints);
+            }
+            if (from == first) {
+                low.sum += of_low;
+                high.sum += of_high;
+            } else {
+                low.add(of_low, outside);
+                high.add(of_high, outside);
+            }
         }
-        cut = __builtin_shufflevector(cut_sums<0>(sum, part), cut_sums<4>(sum, part), 0, 1, 2, 3, 4,
-                                      5, 6, 7);
+        if (kStep > kTogether) {
+            // Where the nearest f32 may have too many bits.
+            constexpr int32_t kMost = 0x7fffff00;
+            outside.sums |= (low.sum > kMost) | (low.sum < -kMost);
+            outside.sums |= (high.sum > kMost) | (high.sum < -kMost);
+        }
+        low.store(made[0]);
+        high.store(made[1]);
     }
-    cut *= unscale;
-    std::memcpy(made, &cut, sizeof cut);
 }
 
 // All rows; false when something must not be added this way, and then `acc` is as it was.
@@ -181,15 +244,11 @@ bool add_narrow(float (*acc)[kSumColumns], const LeftFactors<kDepth>& a,
                 const RightFactors<kDepth>& b, uint32_t extra_bits) {
     alignas(64) float made[kSumRows][kSumColumns];
     std::memcpy(made, acc, sizeof made);
-    Ints outside = {};
-    for (uint32_t row = 0; row < kSumRows; ++row) {
-        for (uint32_t first = 0; first < kDepth; first += kStep)
-            add_step<kDepth, kStep>(made[row], a.values[row], a.exponents[row], b, first,
-                                    extra_bits, outside);
-    }
-    uint64_t any[4];
-    std::memcpy(any, &outside, sizeof any);
-    if ((any[0] | any[1] | any[2] | any[3]) != 0) return false;
+    Outside outside;
+    for (uint32_t row = 0; row < kSumRows; row += 2)
+        add_rows<kDepth, kStep>(&made[row], &a.values[row], a.pairs[row / 2], b, extra_bits,
+                                outside);
+    if (outside.any()) return false;
     std::memcpy(acc, made, sizeof made);
     return true;
 }
