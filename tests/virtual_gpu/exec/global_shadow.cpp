@@ -7,6 +7,7 @@
 #include "exec/access.h"
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/grid_trace.h"
 #include "exec/lanes.h"
 #include "exec/warp.h"
 
@@ -39,13 +40,24 @@ void split_granule(GlobalChunk& chunk, uint32_t index) {
         if (cell.how & GlobalCell::kByWordBit) cell.agent = static_cast<uint16_t>(cell.agent + i);
         if (cell.how & GlobalCell::kByPairBit)
             cell.agent = static_cast<uint16_t>(cell.agent + i / 2);
-        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit;
+        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit | GlobalCell::kManyBit;
         return cell;
     };
     for (uint32_t i = 0; i < 4; ++i)
         chunk.words[index * 4 + i] = {of_word(granule.write, i), of_word(granule.read, i)};
     granule = {};
     granule.write.how = GlobalCell::kSplitBit;
+}
+
+// Whether something has been acquired from another cluster of the grid.
+bool knows_of_others(const Knowledge& knowledge) {
+    return std::any_of(knowledge.others.begin(), knowledge.others.end(),
+                       [](const Knowledge::OfCluster& one) { return one.cluster != kGridsBefore; });
+}
+
+// Whether a read comes behind those of other clusters than this.
+bool has_others(const GlobalCell& read, uint32_t cluster) {
+    return read.cluster != 0 && (read.cluster != cluster || (read.how & GlobalCell::kManyBit));
 }
 
 constexpr uint8_t kByPart = GlobalCell::kByWordBit | GlobalCell::kByPairBit;
@@ -64,7 +76,7 @@ GlobalShadow::~GlobalShadow() {
 GlobalChunk& GlobalShadow::chunk_of(const MemoryBlock& block, uint64_t offset) {
     if (&block != last_block_) {
         last_block_ = &block;
-        last_directory_ = &blocks_[&block];
+        last_directory_ = &blocks_[block.base];
         if (last_directory_->empty()) last_directory_->resize(block.size / GlobalChunk::kBytes + 1);
     }
     auto& chunk = (*last_directory_)[offset / GlobalChunk::kBytes];
@@ -130,8 +142,34 @@ void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t ad
                "the earlier access is " + warp.describe_op(earlier.pc), address);
 }
 
+const GlobalCell* GlobalShadow::find_conflict(const MemoryBlock& block, uint64_t address,
+                                              uint32_t bytes, AccessFlags flags, bool writes,
+                                              bool& wrote) const {
+    const auto found = blocks_.find(block.base);
+    if (found == blocks_.end()) return nullptr;
+    const uint64_t begin = address - block.base, end = begin + bytes;
+    for (uint64_t word = begin / 4 * 4; word < end; word += 4) {
+        const auto& chunk = found->second[word / GlobalChunk::kBytes];
+        if (!chunk) continue;
+        const auto index = static_cast<uint32_t>(word % GlobalChunk::kBytes / 4);
+        const GlobalWord* at = &chunk->granules[index / 4];
+        if (at->write.how & GlobalCell::kSplitBit) at = &chunk->words[index];
+        const uint64_t low = std::max(begin, word) - word, high = std::min(end, word + 4) - word;
+        const uint64_t touched = ((1u << high) - 1) & ~((1u << low) - 1);
+        const bool both_strong = (flags & kStrong) && (at->write.how & GlobalCell::kStrongBit);
+        wrote = at->write.cluster != 0 && (at->write.bytes & touched) != 0 && !both_strong;
+        if (wrote) return &at->write;
+        const bool strong_read = (flags & kStrong) && (at->read.how & GlobalCell::kStrongBit);
+        if (writes && at->read.cluster != 0 && (at->read.bytes & touched) != 0 && !strong_read)
+            return &at->read;
+    }
+    return nullptr;
+}
+
 void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                         uint64_t address, uint32_t bytes, AccessFlags flags, bool non_coherent) {
+    if (!warp.grid.launch.before.empty())
+        need_grids_before(warp, op, lane, block, address, bytes, flags, false);
     const uint32_t cluster = warp.cta.cluster.id;
     const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
     each_unit(block, address, bytes, [&](GlobalWord& at, uint8_t touched, uint64_t, uint64_t) {
@@ -146,17 +184,19 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
             if (!both_strong && !ordered(warp, lane, at.write))
                 conflict(warp, op, lane, address, at.write, false, true);
         }
-        if (flags & kStrong) return;
+        const uint8_t strong = flags & kStrong ? GlobalCell::kStrongBit : 0;
+        const bool alike = (at.read.how & GlobalCell::kStrongBit) == strong;
+        if (at.read.cluster != 0 && strong && !alike) return;
         if (at.read.cluster == cluster && at.read.epoch == warp.knowledge.epoch() &&
-            at.read.agent == agent) {
+            at.read.agent == agent && alike) {
             at.read.bytes |= touched;
             return;
         }
-        const bool many = at.read.cluster != 0 && at.read.cluster != cluster;
-        at.read = {many ? GlobalWord::kMany : cluster,
+        const bool many = alike && has_others(at.read, cluster);
+        at.read = {cluster,
                    warp.knowledge.epoch(),
                    agent,
-                   0,
+                   static_cast<uint8_t>(strong | (many ? GlobalCell::kManyBit : 0)),
                    static_cast<uint8_t>(many ? at.read.bytes & touched : touched),
                    warp.program.index_of(op)};
     });
@@ -180,13 +220,14 @@ void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span&
             chunk_of(*span.block, offset).granules[offset % GlobalChunk::kBytes / kGranule];
         if (at.write.cluster != 0 || at.write.how != 0) return false;
         const auto agent = static_cast<uint16_t>(first_agent + lane);
-        const bool many = at.read.cluster != 0 && at.read.cluster != cluster;
+        const bool many = !(at.read.how & GlobalCell::kStrongBit) && has_others(at.read, cluster);
+        const auto how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
         const bool again = at.read.cluster == cluster && at.read.epoch == epoch &&
-                           at.read.agent == agent && at.read.how == parts;
-        at.read = {many ? GlobalWord::kMany : cluster, epoch, agent,
-                   many ? uint8_t{0} : parts,          15,    again ? at.read.pc : pc};
+                           at.read.agent == agent && at.read.how == how;
+        at.read = {cluster, epoch, agent, how, 15, again ? at.read.pc : pc};
         return true;
     };
+    if (!warp.grid.launch.before.empty()) return one_by_one(mask);
     if (access.bytes == kGranule) {
         uint32_t left = 0;
         each_lane(mask, [&](uint32_t lane) {
@@ -207,6 +248,8 @@ void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span&
 void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                          uint64_t address, uint32_t bytes, AccessFlags flags,
                          const std::byte* data) {
+    if (!warp.grid.launch.before.empty())
+        need_grids_before(warp, op, lane, block, address, bytes, flags, true);
     const uint32_t pc = warp.program.index_of(op);
     const uint64_t begin = address - block.base;
     const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
@@ -222,10 +265,13 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
                     conflict(warp, op, lane, address, at.write, true, true);
             }
             if (at.read.cluster != 0 && (at.read.bytes & touched) != 0) {
-                // Of many readers none is known by itself: who has acquired something is believed.
-                const bool fine = at.read.cluster == GlobalWord::kMany
-                                      ? !warp.knowledge.of(lane).others.empty()
-                                      : ordered(warp, lane, at.read);
+                const bool both_strong =
+                    (flags & kStrong) && (at.read.how & GlobalCell::kStrongBit);
+                // Of readers of several clusters the last is known by itself; of the others who
+                // has acquired something is believed to know.
+                const bool of_others = !(at.read.how & GlobalCell::kManyBit) ||
+                                       knows_of_others(warp.knowledge.of(lane));
+                const bool fine = both_strong || (of_others && ordered(warp, lane, at.read));
                 if (!fine) conflict(warp, op, lane, address, at.read, true, false);
             }
             const bool adds = at.write.cluster == warp.cta.cluster.id && at.write.agent == agent;

@@ -18,6 +18,7 @@ struct GlobalCell {
     // Of a granule: word i is agent + i's, or words i and i + 1 are agent + i / 2's.
     static constexpr uint8_t kByWordBit = 4;
     static constexpr uint8_t kByPairBit = 8;
+    static constexpr uint8_t kManyBit = 32;   // of a read: those of other clusters came before it
     static constexpr uint8_t kSplitBit = 16;  // of a granule's write: its words have their own
     uint32_t cluster = 0;                     // 0: nothing yet
     uint32_t epoch = 0;
@@ -28,9 +29,9 @@ struct GlobalCell {
 };
 
 // The two latest accesses of a word, or of a granule of four words that were always accessed alike:
-// a write, and a read, or that blocks of several clusters read.
+// a write, and a read since then. A strong read does not take the place of a weak one, with which
+// more conflicts.
 struct GlobalWord {
-    static constexpr uint32_t kMany = 0xffffffff;
     GlobalCell write;
     GlobalCell read;
 };
@@ -47,6 +48,8 @@ struct Span;
 
 class GlobalShadow {
   public:
+    GlobalShadow() = default;
+    GlobalShadow(GlobalShadow&&) = default;
     ~GlobalShadow();
     void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
               uint32_t bytes, AccessFlags flags, bool non_coherent);
@@ -64,6 +67,10 @@ class GlobalShadow {
     // It has, and the writes count as the lane's own of this moment.
     void settle(Warp& warp, uint32_t lane, const MemoryBlock& block, uint64_t address,
                 uint32_t bytes);
+    // An access of these bytes that one of another grid conflicts with; null when there is none.
+    // `wrote` says what it was.
+    const GlobalCell* find_conflict(const MemoryBlock& block, uint64_t address, uint32_t bytes,
+                                    AccessFlags flags, bool writes, bool& wrote) const;
     // What last wrote the word in this grid; its cluster is 0 when nothing has.
     const GlobalCell& last_write(const MemoryBlock& block, uint64_t address);
 
@@ -81,7 +88,7 @@ class GlobalShadow {
     void need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                     uint64_t address, uint32_t bytes);
 
-    std::unordered_map<const MemoryBlock*, Directory> blocks_;
+    std::unordered_map<uint64_t, Directory> blocks_;  // by address
     const MemoryBlock* last_block_ = nullptr;
     Directory* last_directory_ = nullptr;
 };

@@ -5,6 +5,7 @@
 #include <bit>
 #include <numeric>
 
+#include "exec/grid_trace.h"
 #include "exec/register_pool.h"
 #include "exec/specials.h"
 #include "exec/warp.h"
@@ -19,7 +20,7 @@ constexpr uint64_t kSlice = 1 << 16;  // warp instructions that a block runs bef
 Grid::Grid(const Launch& what, DeviceMemory& device_memory)
     : launch(what),
       options(what.options),
-      program(what.module->program(*what.entry)),
+      program(*what.module->program(*what.entry)),
       memory(device_memory),
       starting_registers(
           fattn::vgpu::starting_registers(program, *what.entry, what.module->model())),
@@ -183,6 +184,11 @@ LaunchResult Grid::run() {
         }
     } catch (FaultError& error) {
         result.fault = std::move(error.fault);
+    }
+    if (launch.keep_trace) {
+        result.trace =
+            std::make_shared<GridTrace>(launch.entry->name, std::move(global_shadow),
+                                        launch.module->program(*launch.entry), waited_for_grids);
     }
     count_kinds();
     result.statistics = std::move(statistics);

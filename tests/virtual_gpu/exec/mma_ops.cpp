@@ -113,6 +113,31 @@ void store_accumulators(Warp& w, const Op& op, bool half, const float (*c)[8]) {
     }
 }
 
+// c += the products as DeviceModel::unpacks_fp8 says.
+template <uint32_t kDepth>
+void accumulate_unpacked(float (*c)[8], const LeftFactors<kDepth>& a, const RightFactors<kDepth>& b,
+                         const Accumulation& how) {
+    alignas(64) float sums[16][8] = {};
+    for (uint32_t half = 0; half < 2; ++half) {
+        LeftFactors<kDepth / 2> left;
+        RightFactors<kDepth / 2> right;
+        for (uint32_t k = 0; k < kDepth / 2; ++k) {
+            const uint32_t from = 4 * (k / 2) + 2 * half + k % 2;
+            for (uint32_t row = 0; row < 16; ++row) left.values[row][k] = a.values[row][from];
+            std::memcpy(right.values[k], b.values[from], sizeof right.values[k]);
+        }
+        left.prepare();
+        right.prepare();
+        accumulate(sums, left, right, how);
+    }
+    for (uint32_t row = 0; row < 16; ++row) {
+        for (uint32_t n = 0; n < 8; ++n) {
+            const float sum = c[row][n] + sums[row][n];
+            c[row][n] = std::isnan(sum) ? std::bit_cast<float>(0x7fffffffu) : sum;
+        }
+    }
+}
+
 template <Type a_type, Type b_type, uint32_t kDepth>
 Step multiply(Warp& w, const Op& op, uint32_t mask) {
     w.need_converged(op, mask);
@@ -122,14 +147,19 @@ Step multiply(Warp& w, const Op& op, uint32_t mask) {
     alignas(64) float c[16][8];
     gather_a<a_type, kDepth>(w, op, 0, a.values);
     gather_b<b_type, kDepth>(w, op, shape.a_registers(), b.values);
-    a.prepare();
-    b.prepare();
     const bool half_c = shape.c == Type::kF16;
     load_accumulators(w, op, shape.a_registers() + shape.b_registers(), half_c, c);
     const DeviceModel& model = w.grid.launch.module->model();
-    const Accumulation how = {std::max(1u, model.mma_step * 2 / shape.size()), model.mma_extra_bits,
-                              w.grid.options.mma_round_to_nearest};
-    accumulate(c, a, b, how);
+    const bool unpacks = kElementsOf<a_type> == 4 && model.unpacks_fp8;
+    const Accumulation how = {std::max(1u, model.mma_step * 2 / (unpacks ? 2 : shape.size())),
+                              model.mma_extra_bits, w.grid.options.mma_round_to_nearest};
+    if (unpacks) {
+        accumulate_unpacked(c, a, b, how);
+    } else {
+        a.prepare();
+        b.prepare();
+        accumulate(c, a, b, how);
+    }
     define_outputs(w, op, shape, half_c ? 2 : 4);
     store_accumulators(w, op, shape.d == Type::kF16, c);
     return Step::kNext;

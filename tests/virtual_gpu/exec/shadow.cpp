@@ -114,7 +114,8 @@ bool WordAccess::read(uint32_t word, uint32_t count, uint32_t lane) const {
         uint64_t any[2];
         std::memcpy(any, &past, sizeof any);
         if ((any[0] | any[1]) != 0) return false;
-        const Four mine = cells_at<Four>(readers_.epochs + word) == epoch_;
+        const Four mine = (cells_at<Four>(readers_.epochs + word) == epoch_) &
+                          (cells_at<Four>(readers_.pcs + word) < ShadowLayer::kStrongBit);
         const Four lanes = (cells_at<Four>(readers_.lanes + word) & mine) | bit;
         const Four pcs = choose(mine, cells_at<Four>(readers_.pcs + word), Four{} + pc_);
         const Four reads = cells_at<Four>(last_reads_ + word), now = Four{} + epoch_;
@@ -129,7 +130,7 @@ bool WordAccess::read(uint32_t word, uint32_t count, uint32_t lane) const {
         if (epochs_[i] > floor_) return false;
     }
     for (uint32_t i = word; i < word + count; ++i) {
-        if (readers_.epochs[i] != epoch_) {
+        if (readers_.epochs[i] != epoch_ || readers_.pcs[i] >= ShadowLayer::kStrongBit) {
             readers_.epochs[i] = epoch_;
             readers_.lanes[i] = 0;
             readers_.pcs[i] = pc_;
@@ -152,7 +153,7 @@ bool WordAccess::read_row(uint32_t word, uint32_t count) const {
     const uint32_t shift = count == 4 ? 2 : count - 1;
 #pragma GCC ivdep
     for (uint32_t i = 0; i < num_words; ++i) {
-        const bool mine = epochs[i] == epoch_;
+        const bool mine = epochs[i] == epoch_ && pcs[i] < ShadowLayer::kStrongBit;
         epochs[i] = epoch_;
         lanes[i] = (mine ? lanes[i] : 0) | 1u << (i >> shift);
         pcs[i] = mine ? pcs[i] : pc_;
@@ -209,9 +210,12 @@ void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLaye
             }
         }
     }
-    if (flags & kStrong) return;
-    layer.note_read(knowledge.first_agent() / 32, cell, 1u << lane, knowledge.epoch(),
-                    warp.program.index_of(op));
+    const uint32_t pc = warp.program.index_of(op);
+    if (flags & kStrong) {
+        return layer.note_strong_read(knowledge.first_agent() / 32, cell, 1u << lane,
+                                      knowledge.epoch(), pc, knowledge.floor());
+    }
+    layer.note_read(knowledge.first_agent() / 32, cell, 1u << lane, knowledge.epoch(), pc);
 }
 
 void SharedMemory::read_all(Warp& warp, const Op& op, uint32_t mask, const uint32_t* offsets,
@@ -249,10 +253,12 @@ void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLay
             const ShadowLayer::Readers readers = layer.readers_of(other);
             const uint32_t epoch = readers.epochs[cell];
             if (epoch <= knowledge.floor()) continue;
+            if ((flags & kStrong) && (readers.pcs[cell] & ShadowLayer::kStrongBit)) continue;
             for (uint32_t lanes = readers.lanes[cell]; lanes != 0; lanes &= lanes - 1) {
                 const uint32_t agent = other * 32 + static_cast<uint32_t>(std::countr_zero(lanes));
                 if (!knowledge.ordered(lane, agent, epoch)) {
-                    race(warp, op, lane, layer, cell, true, false, agent, readers.pcs[cell], false);
+                    race(warp, op, lane, layer, cell, true, false, agent,
+                         readers.pcs[cell] & ~ShadowLayer::kStrongBit, false);
                 }
             }
         }

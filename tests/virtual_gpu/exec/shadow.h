@@ -29,7 +29,8 @@ struct ShadowLayer {
     static constexpr uint32_t kSplit = 0xfffffffe;
     static constexpr uint32_t kStrongBit = 1u << 31;
 
-    // Of one warp: the last epoch in which it read, which lanes did, and where.
+    // Of one warp: the last epoch in which it read, which lanes did, and where; kStrongBit of the
+    // latter says that they were strong reads.
     struct Readers {
         uint32_t* epochs;
         uint32_t* lanes;
@@ -53,13 +54,21 @@ struct ShadowLayer {
     }
     void note_read(uint32_t warp, uint32_t cell, uint32_t lanes, uint32_t epoch, uint32_t pc) {
         const Readers readers = readers_of(warp);
-        if (readers.epochs[cell] != epoch) {
+        if (readers.epochs[cell] != epoch || (readers.pcs[cell] & ~pc & kStrongBit)) {
             readers.epochs[cell] = epoch;
             readers.lanes[cell] = 0;
             readers.pcs[cell] = pc;
         }
         readers.lanes[cell] |= lanes;
         last_reads[cell] = std::max(last_reads[cell], epoch);
+    }
+
+    // Strong reads do not take the place of weak ones behind `floor`, with which more conflicts.
+    void note_strong_read(uint32_t warp, uint32_t cell, uint32_t lanes, uint32_t epoch, uint32_t pc,
+                          uint32_t floor) {
+        const Readers readers = readers_of(warp);
+        if (readers.epochs[cell] > floor && !(readers.pcs[cell] & kStrongBit)) return;
+        note_read(warp, cell, lanes, epoch, pc | kStrongBit);
     }
 
   private:

@@ -57,7 +57,7 @@ void Warp::fault(const Op& op, uint32_t lane, FaultKind kind, const std::string&
     throw FaultError{std::move(made)};
 }
 
-std::string Warp::describe_op(uint32_t pc) const {
+std::string describe_op(const Program& program, uint32_t pc) {
     if (pc >= program.infos.size()) return "an operation of the driver";
     const OpInfo& info = program.infos[pc];
     std::string made = "'" + info.text + "' (PTX line " + std::to_string(info.line);

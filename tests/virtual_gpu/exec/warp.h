@@ -17,6 +17,9 @@ namespace fattn::vgpu {
 class Cta;
 class Grid;
 
+// "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
+std::string describe_op(const Program& program, uint32_t pc);
+
 // Thrown by handlers; run_grid turns it into its result.
 struct FaultError {
     Fault fault;
@@ -103,8 +106,7 @@ class Warp {
 
     [[noreturn]] void fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message,
                             const std::string& earlier = {}, uint64_t address = 0);
-    std::string describe_op(
-        uint32_t pc) const;  // "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
+    std::string describe_op(uint32_t pc) const { return vgpu::describe_op(program, pc); }
     std::string describe_thread(uint32_t lane) const;
 
     // --- control
