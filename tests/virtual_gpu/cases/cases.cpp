@@ -212,7 +212,11 @@ std::vector<InstructionCase> make() {
     add("fma.f32", "fma.rn.f32 %d, %a, %b, %c;", "ffff",
         [](auto a, auto b, auto c) { return bits(std::fma(f32(a), f32(b), f32(c))); });
     add("fma.ftz.f32", "fma.rn.ftz.f32 %d, %a, %b, %c;", "ffff", [](auto a, auto b, auto c) {
-        return bits(zeroed(std::fma(zeroed(f32(a)), zeroed(f32(b)), zeroed(f32(c)))));
+        // What 24 bits hold below the smallest normal number is 0 before it is rounded further.
+        const double exact = double{zeroed(f32(a))} * double{zeroed(f32(b))} + zeroed(f32(c));
+        const float rounded = std::fma(zeroed(f32(a)), zeroed(f32(b)), zeroed(f32(c)));
+        return bits(std::fabs(exact) < 0x1p-126 - 0x1p-151 ? std::copysign(0.0f, rounded)
+                                                           : zeroed(rounded));
     });
     add("div.rn.f32", "div.rn.f32 %d, %a, %b;", "fff-",
         [](auto a, auto b, auto) { return bits(f32(a) / f32(b)); });

@@ -41,6 +41,7 @@ struct Driver {
 
     std::vector<std::shared_ptr<Capture>> captures;  // that have not ended
     std::string report;                              // the last fault or leaks
+    bool has_programmatic = false;                   // a programmatic dependent has been launched
     std::map<std::string, Statistics> statistics;    // by kernel name
     std::map<std::string, uint64_t> num_launches;    // by kernel name
     uint64_t next_id = 1;                            // of streams, contexts, captures, launches

@@ -131,7 +131,11 @@ struct Grid {
     std::shared_ptr<Function> function;
     LaunchRequest request;
     std::vector<std::byte> parameters;
+    std::shared_ptr<GridOrder> order;
 };
+
+// Grids further back than this have ended when another begins.
+constexpr size_t kMostOverlapping = 4;
 
 // One line of JSON at the end of the file, for each launch in the order in which they ran.
 void write_statistics(const std::string& file, const Launch& launch, const LaunchResult& result) {
@@ -169,6 +173,11 @@ double run(Driver& state, Context& context, const Grid& grid) {
     launch.dynamic_shared_bytes = grid.request.dynamic_shared_bytes;
     launch.cooperative = grid.request.cooperative;
     launch.parameters = grid.parameters;
+    GridOrder& order = *grid.order;
+    if (order.before) launch.before = order.before->traces;
+    order.before.reset();
+    launch.keep_trace =
+        order.keeps_traces && (state.has_programmatic || launch.entry->launches_dependents);
     launch.options.checks = settings.checks;
     launch.options.asynchrony = settings.order;
     launch.options.mma_round_to_nearest = settings.mma_round_to_nearest;
@@ -183,6 +192,12 @@ double run(Driver& state, Context& context, const Grid& grid) {
 
     KernelMemory memory(state.memory, context);
     const LaunchResult result = run_grid(launch, memory);
+    order.traces.clear();
+    if (result.trace) {
+        order.traces = std::move(launch.before);
+        order.traces.insert(order.traces.begin(), result.trace);
+        order.traces.resize(std::min(order.traces.size(), kMostOverlapping));
+    }
     state.statistics[name].add(result.statistics);
     if (!settings.statistics_file.empty())
         write_statistics(settings.statistics_file, launch, result);
@@ -214,8 +229,10 @@ LaunchRequest request_of(const cuda::CUlaunchConfig& config) {
                 request.cooperative = attribute.value.cooperative != 0;
                 break;
             // An early start is allowed, never promised: here a grid begins when the one before it
-            // has ended.
+            // has ended, and its threads know of that once they have waited for it.
             case cuda::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+                request.programmatic = attribute.value.programmaticStreamSerializationAllowed != 0;
+                break;
             // Hints that change no result.
             case cuda::CU_LAUNCH_ATTRIBUTE_IGNORE:
             case cuda::CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
@@ -300,17 +317,21 @@ Work launch_work(Driver& state, Context& context, const std::shared_ptr<Function
     check_launch(*function, request);
     Grid grid = {.function = function,
                  .request = request,
-                 .parameters = parameters_of(*function->entry, request)};
+                 .parameters = parameters_of(*function->entry, request),
+                 .order = std::make_shared<GridOrder>()};
+    grid.order->programmatic = request.programmatic;
+    state.has_programmatic |= request.programmatic;
+    const std::shared_ptr<GridOrder> order = grid.order;
     if (!request.cluster_given && function->entry->required_cluster.count() != 0) {
         grid.request.cluster = function->entry->required_cluster;
     }
     const std::string what =
         format_text("launch of %s, %s blocks of %s threads", function->entry->name.c_str(),
                     dims(request.grid).c_str(), dims(request.block).c_str());
-    return {
-        .kind = cuda::CU_GRAPH_NODE_TYPE_KERNEL,
-        .what = what,
-        .run = [&state, &context, grid = std::move(grid)] { return run(state, context, grid); }};
+    return {.kind = cuda::CU_GRAPH_NODE_TYPE_KERNEL,
+            .what = what,
+            .run = [&state, &context, grid = std::move(grid)] { return run(state, context, grid); },
+            .order = order};
 }
 
 }  // namespace fattn::vgpu::driver

@@ -12,6 +12,7 @@ struct LaunchRequest {
     Dim3 cluster;
     bool cluster_given = false;
     bool cooperative = false;
+    bool programmatic = false;
     uint32_t dynamic_shared_bytes = 0;
     void** parameters = nullptr;  // one pointer for each
     void** extra = nullptr;       // or all of them in one buffer

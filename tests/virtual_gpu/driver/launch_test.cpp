@@ -35,6 +35,20 @@ class Launches : public DriverTest {
                                     shape.shared_bytes, shape.stream, parameters.data(), nullptr);
     }
 
+    // One block of 128 threads that may begin before the kernel before it has ended.
+    CUresult launch_dependent(const char* name, void** parameters) {
+        CUlaunchAttribute attribute{};
+        attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        attribute.value.programmaticStreamSerializationAllowed = 1;
+        CUlaunchConfig config{};
+        config.gridDimX = config.gridDimY = config.gridDimZ = 1;
+        config.blockDimX = 128;
+        config.blockDimY = config.blockDimZ = 1;
+        config.attrs = &attribute;
+        config.numAttrs = 1;
+        return api().cuLaunchKernelEx(&config, function(name), parameters, nullptr);
+    }
+
     CUresult fill(CUdeviceptr out, uint32_t value, uint32_t count, CUstream on = nullptr) {
         return launch("fill", {.grid = (count + 31) / 32, .stream = on}, {&out, &value, &count});
     }
@@ -71,6 +85,31 @@ TEST_F(Launches, AMissingEventWaitBeforeAKernelShows) {
     ASSERT_OK(api().cuMemcpyDtoHAsync_v2(out, block, 4, consumer));
     EXPECT_FAILS(api().cuStreamSynchronize(consumer), CUDA_ERROR_LAUNCH_FAILED,
                  "that nothing has written");
+}
+
+// The kernels of these texts do not wait for the grid before.
+TEST_F(Launches, ProgrammaticDependentsMustWaitThemselves) {
+    for (const char* order : {"early", "late"}) {
+        configure(std::string("order=") + order);
+        CUdeviceptr out = alloc(400);
+        uint32_t count = 100;
+        void* parameters[] = {&out, &count};
+        // What stands between has to have ended, and so has what is before it.
+        ASSERT_OK(fill(out, 14, 100));
+        ASSERT_OK(api().cuMemsetD32Async(out, 7, 50, nullptr));
+        ASSERT_OK(launch_dependent("scale", parameters));
+        EXPECT_EQ(word(out), 21u);
+        ASSERT_OK(launch_dependent("scale", parameters));
+        EXPECT_EQ(word(out), 63u);
+    }
+    configure("order=late");
+    CUdeviceptr out = alloc(400);
+    uint32_t count = 100;
+    void* parameters[] = {&out, &count};
+    ASSERT_OK(fill(out, 14, 100));
+    ASSERT_OK(launch_dependent("scale", parameters));
+    EXPECT_FAILS(api().cuCtxSynchronize(), CUDA_ERROR_LAUNCH_FAILED,
+                 "griddepcontrol.wait must stand before this");
 }
 
 TEST_F(Launches, ParametersComeAsAListOrAsABuffer) {

@@ -56,6 +56,16 @@ struct Device {
     std::shared_ptr<MemoryPool> pool;
 };
 
+// How the grid of a kernel's launch stands to the one before it.
+struct GridOrder {
+    bool programmatic = false;  // it may begin before that one has ended
+    bool keeps_traces = false;  // it is in a stream, where another may come behind it
+    // Of the kernel before it in the stream, while it is programmatic and has not run.
+    std::shared_ptr<GridOrder> before;
+    // Once it has run: its own, then those of the grids that it may have overlapped.
+    std::vector<std::shared_ptr<const GridTrace>> traces;
+};
+
 // What an operation does, apart from when. Copied into graphs.
 struct Work {
     cuda::CUgraphNodeType kind = cuda::CU_GRAPH_NODE_TYPE_EMPTY;
@@ -73,6 +83,7 @@ struct Work {
     };
     Range host_read{};
     Range host_write{};
+    std::shared_ptr<GridOrder> order{};  // of a kernel
     // Overwrites the host destination when the copy is issued: until it is done its bytes mean
     // nothing.
     std::function<void()> poison_host_write{};

@@ -67,6 +67,12 @@ OperationRef Queue::submit(Stream& stream, Work work, const std::vector<Operatio
         add_if_pending(operation->after, operation->ready_us, before);
     }
     if (work.poison_host_write && !host_range_in_use(work.host_write)) work.poison_host_write();
+    if (work.order) {
+        work.order->keeps_traces = true;
+        // Anything else than the kernel before it has to have ended.
+        if (work.order->programmatic && stream.last && also_after.empty())
+            work.order->before = stream.last->work.order;
+    }
     operation->work = std::move(work);
     stream.last = add(operation);
     let_seed_run();

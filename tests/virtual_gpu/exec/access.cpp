@@ -148,55 +148,67 @@ Place resolve(Warp& w, const Op& op, uint32_t lane, Space space, uint64_t addres
     }
 }
 
-namespace {
-
-// What all lanes of an access fall into, when they do and are aligned.
-struct Span {
-    std::byte* data;
-    uint8_t* defined;  // null: everything is
-    SharedMemory* shared;
-    const MemoryBlock* block;
-    uint64_t base;  // address of data[0]
-};
-
-bool find_span(Warp& w, uint32_t mask, const uint64_t* addresses, Space space, uint32_t bytes,
-               bool writes, Span& span) {
-    uint64_t low = ~uint64_t{0}, high = 0, any = 0;
-    each_lane(mask, [&](uint32_t lane) {
-        low = std::min(low, addresses[lane]);
-        high = std::max(high, addresses[lane]);
-        any |= addresses[lane];
-    });
-    if ((any & (std::bit_ceil(bytes) - 1)) != 0) return false;
-    SharedMemory& shared = w.cta.shared;
-    const bool windowed = space == Space::kGeneric && low - kSharedWindow < kWindowBytes;
-    if (space == Space::kShared || windowed) {
-        const uint64_t base = windowed ? kSharedWindow : 0;
-        if (high - base + bytes > shared.bytes.size()) return false;
-        span = {shared.bytes.data(), shared.defined.data(), &shared, nullptr, base};
-        return true;
+bool find_span(Warp& w, uint32_t mask, const uint64_t* addresses, const Access& access, bool writes,
+               Span& span) {
+    const uint32_t bytes = access.bytes;
+    const uint64_t some = addresses[std::countr_zero(mask)];
+    const bool windowed = access.space == Space::kGeneric && some - kSharedWindow < kWindowBytes;
+    uint64_t base = 0, size = 0;
+    if (access.space == Space::kShared || windowed) {
+        SharedMemory& shared = w.cta.shared;
+        base = windowed ? kSharedWindow : 0;
+        size = shared.bytes.size();
+        span.data = shared.bytes.data();
+        span.defined = shared.defined.data();
+        span.shared = &shared;
+        span.block = nullptr;
+    } else if (access.space == Space::kGlobal || access.space == Space::kGeneric) {
+        const MemoryBlock* block = w.grid.block_of(some, bytes);
+        if (!block || (writes && block->read_only)) return false;
+        base = block->base;
+        size = block->size;
+        span.data = block->data;
+        span.defined = block->initialised;
+        span.shared = nullptr;
+        span.block = block;
+    } else {
+        return false;
     }
-    if (space != Space::kGlobal && space != Space::kGeneric) return false;
-    if (high - low > ~uint32_t{0} - bytes) return false;
-    const MemoryBlock* block = w.grid.block_of(low, static_cast<uint32_t>(high - low) + bytes);
-    if (!block || (writes && block->read_only)) return false;
-    span = {block->data, block->initialised, nullptr, block, block->base};
+    if (size < bytes) return false;
+    uint64_t far = 0;
+    uint32_t any = 0, most = 0;
+    for (uint32_t lane = 0; lane < 32; ++lane) {
+        const uint64_t address = mask >> lane & 1 ? addresses[lane] : some;
+        const uint64_t offset = address - base;
+        far |= offset >> 32;
+        any |= static_cast<uint32_t>(address);
+        most = std::max(most, static_cast<uint32_t>(offset));
+        span.offsets[lane] = static_cast<uint32_t>(offset);
+    }
+    if (far != 0 || (any & (std::bit_ceil(bytes) - 1)) != 0 || most > size - bytes) return false;
+    uint32_t apart = ~mask;
+    for (uint32_t lane = 0; lane < 32; ++lane)
+        apart |= span.offsets[lane] ^ (span.offsets[0] + lane * bytes);
+    span.in_row = apart == 0;
     return true;
 }
 
+namespace {
+
 template <uint32_t kBytes>
-void copy_in(const Span& span, uint32_t mask, const uint64_t* addresses, LaneData& to) {
+void copy_in(const Span& span, uint32_t mask, LaneData& to) {
+    constexpr uint32_t kAll = (1u << kBytes) - 1;
     each_lane(mask, [&](uint32_t lane) {
-        const uint64_t at = addresses[lane] - span.base;
+        const uint32_t at = span.offsets[lane];
         std::memcpy(to.bytes + lane * kLaneBytes, span.data + at, kBytes);
-        to.defined[lane] = !span.defined || all_defined(span.defined + at, kBytes)
-                               ? (1u << kBytes) - 1
+        to.defined[lane] = !span.defined || whole_defined<kBytes>(span.defined + at)
+                               ? kAll
                                : defined_bits(span.defined + at, kBytes);
     });
 }
 
 template <uint32_t kBytes>
-void copy_out(const Span& span, uint64_t at, const std::byte* data, uint32_t defined) {
+void copy_out(const Span& span, uint32_t at, const std::byte* data, uint32_t defined) {
     constexpr uint32_t kAll = (1u << kBytes) - 1;
     std::memcpy(span.data + at, data, kBytes);
     if (!span.defined) return;
@@ -278,125 +290,78 @@ void write_one_by_one(Warp& w, const Op& op, uint32_t mask, const uint64_t* addr
     });
 }
 
-// The space that traffic counts for; all lanes are in the first one's.
-Space counted_space(Space space, uint32_t mask, const uint64_t* addresses) {
-    if (space != Space::kGeneric) return space;
-    const uint64_t address = addresses[std::countr_zero(mask)];
-    if (address - kSharedWindow < kWindowBytes) return Space::kShared;
-    return address - kParamWindow < kSharedWindow - kParamWindow ? Space::kLocal : Space::kGlobal;
-}
-
 }  // namespace
+
+void note_span_read(Warp& w, const Op& op, uint32_t mask, const Span& span, const Access& access) {
+    if (w.grid.options.checks.races && span.shared) {
+        span.shared->read_all(w, op, mask, span.offsets, span.in_row, access.bytes, access.flags);
+    } else if (w.grid.options.checks.races) {
+        w.grid.global_shadow.read_all(w, op, mask, span, access);
+    }
+    if (w.grid.options.statistics) count_span(w, mask, span, access.bytes, false);
+}
 
 void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
                 const Access& access, LaneData& to) {
     Span span;
-    const bool together =
-        !(access.flags & kStrong) &&
-        find_span(w, mask, addresses, access.space, access.bytes, false, span) &&
-        by_bytes(access.bytes, [&](auto bytes) { copy_in<bytes>(span, mask, addresses, to); });
-    if (!together) {
-        read_one_by_one(w, op, mask, addresses, access, to);
-    } else if (w.grid.options.checks.races && span.shared) {
-        span.shared->read_all(w, op, mask, addresses, span.base, access.bytes, access.flags);
-    } else if (w.grid.options.checks.races) {
-        each_lane(mask, [&](uint32_t lane) {
-            w.grid.global_shadow.read(w, op, lane, *span.block, addresses[lane], access.bytes,
-                                      access.flags, access.non_coherent);
-        });
+    if (!(access.flags & kStrong) && find_span(w, mask, addresses, access, false, span) &&
+        by_bytes(access.bytes, [&](auto bytes) { copy_in<bytes>(span, mask, to); })) {
+        return note_span_read(w, op, mask, span, access);
     }
+    read_one_by_one(w, op, mask, addresses, access, to);
     if (w.grid.options.statistics)
-        count_traffic(w, mask, addresses, access.bytes,
-                      counted_space(access.space, mask, addresses), false);
-}
-
-void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
-                    const Access& access, const LaneData& from) {
-    w.grid.made_progress();
-    const bool races = w.grid.options.checks.races;
-    Span span;
-    const bool together =
-        !(access.flags & kStrong) &&
-        find_span(w, mask, addresses, access.space, access.bytes, true, span) &&
-        by_bytes(access.bytes, [&](auto bytes) {
-            each_lane(mask, [&](uint32_t lane) {
-                const uint64_t at = addresses[lane] - span.base;
-                const std::byte* data = from.bytes + lane * kLaneBytes;
-                if (races && span.shared)
-                    span.shared->write(w, op, lane, static_cast<uint32_t>(at), bytes, access.flags,
-                                       data);
-                if (races && span.block)
-                    w.grid.global_shadow.write(w, op, lane, *span.block, addresses[lane], bytes,
-                                               access.flags, data);
-                copy_out<bytes>(span, at, data, from.defined[lane]);
-            });
-        });
-    if (!together) write_one_by_one(w, op, mask, addresses, access, from);
-    if (races && access.releases) w.knowledge.advance(w.cta.cluster.next_epoch());
-    if (w.grid.options.statistics)
-        count_traffic(w, mask, addresses, access.bytes,
-                      counted_space(access.space, mask, addresses), true);
+        count_traffic(w, mask, addresses, access.bytes, access.space, false);
 }
 
 namespace {
 
-// Lanes are served in groups that move at most 128 bytes; in a group, words of one bank that differ
-// take a turn each.
-uint32_t wavefronts(uint32_t mask, const uint64_t* addresses, uint32_t bytes, uint32_t& ideal) {
-    const uint32_t lanes_per_group = bytes <= 4 ? 32 : 128 / bytes;
-    uint32_t total = 0;
-    ideal = 0;
-    for (uint32_t first = 0; first < 32; first += lanes_per_group) {
-        uint32_t words[32][8];
-        uint32_t count[32] = {};
-        uint32_t distinct = 0, worst = 0;
-        for (uint32_t lane = first; lane < first + lanes_per_group; ++lane) {
-            if (!(mask >> lane & 1)) continue;
-            for (uint32_t k = 0; k < bytes; k += 4) {
-                const auto word = static_cast<uint32_t>((addresses[lane] + k) / 4);
-                const uint32_t bank = word % 32;
-                const uint32_t kept = std::min(count[bank], 8u);
-                if (std::find(words[bank], words[bank] + kept, word) != words[bank] + kept)
-                    continue;
-                if (count[bank] < 8) words[bank][count[bank]] = word;
-                ++count[bank];
-                ++distinct;
-                worst = std::max(worst, count[bank]);
-            }
-        }
-        total += worst;
-        ideal += (distinct + 31) / 32;
+// Lane after lane, because two may write one place.
+template <uint32_t kBytes>
+void write_span(Warp& w, const Op& op, uint32_t mask, const Span& span, const Access& access,
+                const LaneData& from) {
+    const bool races = w.grid.options.checks.races;
+    SharedMemory* const shared =
+        races && span.shared && span.shared->has_shadow() ? span.shared : nullptr;
+    if (shared && kBytes % 4 == 0 && !shared->is_held()) {
+        const WordAccess words = shared->words_of(w, op);
+        const bool noted = span.in_row && words.write_row(span.offsets[0] / 4, kBytes / 4);
+        each_lane(mask, [&](uint32_t lane) {
+            const uint32_t at = span.offsets[lane];
+            const std::byte* data = from.bytes + lane * kLaneBytes;
+            if (!noted && !words.write(at / 4, kBytes / 4, lane))
+                shared->write(w, op, lane, at, kBytes, access.flags, data);
+            copy_out<kBytes>(span, at, data, from.defined[lane]);
+        });
+        return;
     }
-    return total;
+    each_lane(mask, [&](uint32_t lane) {
+        const uint32_t at = span.offsets[lane];
+        const std::byte* data = from.bytes + lane * kLaneBytes;
+        if (shared) shared->write(w, op, lane, at, kBytes, access.flags, data);
+        if (races && span.block)
+            w.grid.global_shadow.write(w, op, lane, *span.block, span.block->base + at, kBytes,
+                                       access.flags, data);
+        copy_out<kBytes>(span, at, data, from.defined[lane]);
+    });
 }
 
 }  // namespace
 
-void count_traffic(Warp& w, uint32_t mask, const uint64_t* addresses, uint32_t bytes, Space space,
-                   bool writes) {
-    Statistics& statistics = w.grid.statistics;
-    if (space == Space::kGlobal) {
-        const uint64_t total = uint64_t{bytes} * static_cast<uint32_t>(std::popcount(mask));
-        // Sectors that differ: lanes mostly ascend, so most repeat the one before.
-        uint64_t sectors[64];
-        uint32_t count = 0;
-        each_lane(mask, [&](uint32_t lane) {
-            for (uint64_t sector = addresses[lane] / 32;
-                 sector <= (addresses[lane] + bytes - 1) / 32; ++sector) {
-                if (count > 0 && sectors[count - 1] == sector) continue;
-                if (std::find(sectors, sectors + count, sector) == sectors + count)
-                    sectors[count++] = sector;
-            }
-        });
-        ++statistics.global_accesses;
-        (writes ? statistics.global_store_bytes : statistics.global_load_bytes) += total;
-        (writes ? statistics.global_store_sectors : statistics.global_load_sectors) += count;
-    } else if (space == Space::kShared) {
-        uint32_t ideal = 0;
-        ++statistics.shared_accesses;
-        statistics.shared_wavefronts += wavefronts(mask, addresses, bytes, ideal);
-        statistics.shared_ideal_wavefronts += ideal;
+void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                    const Access& access, const LaneData& from) {
+    w.grid.made_progress();
+    Span span;
+    if (!(access.flags & kStrong) && find_span(w, mask, addresses, access, true, span) &&
+        by_bytes(access.bytes,
+                 [&](auto bytes) { write_span<bytes>(w, op, mask, span, access, from); })) {
+        if (w.grid.options.statistics) count_span(w, mask, span, access.bytes, true);
+        return;
     }
+    write_one_by_one(w, op, mask, addresses, access, from);
+    if (w.grid.options.checks.races && access.releases)
+        w.knowledge.advance(w.cta.cluster.next_epoch());
+    if (w.grid.options.statistics)
+        count_traffic(w, mask, addresses, access.bytes, access.space, true);
 }
 
 }  // namespace fattn::vgpu

@@ -2,7 +2,9 @@
 // stores, atomics and copies.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "exec/shadow.h"
 #include "exec/warp.h"
@@ -54,6 +56,31 @@ inline void lane_addresses(Warp& w, const Op& op, uint32_t i, uint64_t* to) {
     lane_addresses(w, op, i, to, static_cast<uint64_t>(op.offset), op.aux2 & 1);
 }
 
+// What all lanes of an access fall into, when they do and are aligned.
+struct Span {
+    std::byte* data;
+    uint8_t* defined;  // null: everything is
+    SharedMemory* shared;
+    const MemoryBlock* block;
+    bool in_row;                       // 32 lanes, each behind the one before
+    alignas(64) uint32_t offsets[32];  // into data; where a lane takes no part, as another's
+};
+
+// False when the lanes have to be looked at one by one.
+bool find_span(Warp& w, uint32_t mask, const uint64_t* addresses, const Access& access, bool writes,
+               Span& span);
+// Races of a read of all lanes, and its traffic.
+void note_span_read(Warp& w, const Op& op, uint32_t mask, const Span& span, const Access& access);
+
+// Whether so many bytes are defined; 1, 2, 4, 8 or 16.
+template <uint32_t kBytes>
+bool whole_defined(const uint8_t* defined) {
+    if constexpr (kBytes == 16) return whole_defined<8>(defined) && whole_defined<8>(defined + 8);
+    uint64_t word = ~uint64_t{0};
+    std::memcpy(&word, defined, std::min(kBytes, 8u));
+    return word == ~uint64_t{0};
+}
+
 // Faults when the bytes lie nowhere or are misaligned.
 Place resolve(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,
               uint32_t bytes, bool writes);
@@ -63,7 +90,8 @@ void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
 void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
                     const Access& access, const LaneData& from);
 
-// Counts sectors or wavefronts of one warp instruction.
+// Counts sectors or wavefronts of one warp instruction, from a span or from addresses.
+void count_span(Warp& w, uint32_t mask, const Span& span, uint32_t bytes, bool writes);
 void count_traffic(Warp& w, uint32_t mask, const uint64_t* addresses, uint32_t bytes,
                    ptx::Space space, bool writes);
 

@@ -7,6 +7,7 @@
 #include "exec/decoding.h"
 #include "exec/flatten.h"
 #include "exec/grid.h"
+#include "exec/grid_trace.h"
 #include "exec/lanes.h"
 
 namespace fattn::vgpu {
@@ -231,11 +232,24 @@ void decode_fence(Decoding& d) {
     d.finish(fence, "fence");
 }
 
+// Grids run one after the other here, so what a dependent waits for has always ended; but only who
+// has waited knows of it.
+Step wait_for_grids(Warp& w, const Op&, uint32_t mask) {
+    w.grid.waited_for_grids = true;
+    if (w.grid.launch.before.empty()) return Step::kNext;
+    Knowledge ended;
+    ended.of_cluster(kGridsBefore).generic.set_floor(1);
+    w.knowledge.acquire(mask, w.whole(mask), ended);
+    return Step::kNext;
+}
+
 void decode_griddepcontrol(Decoding& d) {
-    if (d.take_one({"launch_dependents", "wait"}).empty())
-        d.fail("one of .launch_dependents .wait is missing");
-    // Grids run one after the other here, so what a dependent waits for has always ended.
-    d.finish(control_nothing, "hint");
+    d.need_arch(90, "griddepcontrol");
+    d.need_count(0, 0);
+    const auto what = d.take_one({"launch_dependents", "wait"});
+    if (what.empty()) d.fail("one of .launch_dependents .wait is missing");
+    // The earliest time at which dependents may start is always one that they have to reckon with.
+    d.finish(what == "wait" ? wait_for_grids : control_nothing, "hint");
 }
 
 }  // namespace

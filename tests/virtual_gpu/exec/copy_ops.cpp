@@ -19,25 +19,40 @@ using ptx::Type;
 
 void fetch(Warp& w, PendingCopy& copy) {
     copy.has_read = true;
-    copy.data.assign(32 * 16, 0);
-    copy.defined.assign(32 * 16, 0xff);  // what is not copied is filled with zeros
     const Op& op = w.program.ops[copy.pc];
     each_lane(copy.mask, [&](uint32_t lane) {
         const uint32_t bytes = copy.source_bytes[lane];
+        std::byte* const data = copy.data + lane * 16;
+        uint8_t* const defined = copy.defined + lane * 16;
+        // What is not copied is filled with zeros.
+        std::memset(data, 0, 16);
+        std::memset(defined, 0xff, 16);
         if (bytes == 0) return;
-        const Place place = resolve(w, op, lane, Space::kGlobal, copy.source[lane], 1, false);
-        std::memcpy(copy.data.data() + lane * 16, place.data, bytes);
-        if (place.defined) std::memcpy(copy.defined.data() + lane * 16, place.defined, bytes);
+        const MemoryBlock* block = w.grid.block_of(copy.source[lane], bytes);
+        if (!block) block = resolve(w, op, lane, Space::kGlobal, copy.source[lane], 1, false).block;
+        const uint64_t at = copy.source[lane] - block->base;
+        if (bytes == 16) {
+            std::memcpy(data, block->data + at, 16);
+            if (block->initialised) std::memcpy(defined, block->initialised + at, 16);
+            return;
+        }
+        std::memcpy(data, block->data + at, bytes);
+        if (block->initialised) std::memcpy(defined, block->initialised + at, bytes);
     });
 }
 
 void deliver(Warp& w, PendingCopy& copy, uint32_t lanes) {
-    SharedMemory& shared = w.cta.shared;
+    std::byte* const bytes = w.cta.shared.bytes.data();
+    uint8_t* const defined = w.cta.shared.defined.data();
     each_lane(lanes, [&](uint32_t lane) {
-        std::memcpy(shared.bytes.data() + copy.target[lane], copy.data.data() + lane * 16,
-                    copy.bytes);
-        std::memcpy(shared.defined.data() + copy.target[lane], copy.defined.data() + lane * 16,
-                    copy.bytes);
+        const uint32_t target = copy.target[lane];
+        if (copy.bytes == 16) {
+            std::memcpy(bytes + target, copy.data + lane * 16, 16);
+            std::memcpy(defined + target, copy.defined + lane * 16, 16);
+            return;
+        }
+        std::memcpy(bytes + target, copy.data + lane * 16, copy.bytes);
+        std::memcpy(defined + target, copy.defined + lane * 16, copy.bytes);
     });
 }
 
@@ -56,7 +71,74 @@ void finish(Warp& w, PendingCopy& copy, uint32_t lanes) {
 }
 
 void sweep(Warp& w) {
-    std::erase_if(w.copies, [](const PendingCopy& copy) { return copy.mask == 0; });
+    std::erase_if(w.copies, [&](std::unique_ptr<PendingCopy>& copy) {
+        if (copy->mask != 0) return false;
+        w.spare_copies.push_back(std::move(copy));
+        return true;
+    });
+}
+
+std::unique_ptr<PendingCopy> new_copy(Warp& w) {
+    if (w.spare_copies.empty()) return std::make_unique<PendingCopy>();
+    std::unique_ptr<PendingCopy> made = std::move(w.spare_copies.back());
+    w.spare_copies.pop_back();
+    return made;
+}
+
+// Where the copy will write, which nobody may touch until it has.
+void own_targets(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
+                 PendingCopy& copy) {
+    const bool races = w.grid.options.checks.races;
+    SharedMemory& shared = w.cta.shared;
+    Span span;
+    if (find_span(w, mask, addresses, {Space::kShared, copy.bytes, kPlain}, true, span)) {
+        std::memcpy(copy.target, span.offsets, sizeof copy.target);
+        if (races && shared.has_shadow()) {
+            const WordAccess words = shared.words_of(w, op);
+            const bool quick = !shared.is_held();
+            each_lane(mask, [&](uint32_t lane) {
+                if (!quick || !words.owe(copy.target[lane] / 4, copy.bytes / 4, lane))
+                    shared.owe(w, op, lane, copy.target[lane], copy.bytes);
+            });
+        }
+        if (w.grid.options.statistics) count_span(w, mask, span, copy.bytes, true);
+        return;
+    }
+    each_lane(mask, [&](uint32_t lane) {
+        const Place target =
+            resolve(w, op, lane, Space::kShared, addresses[lane], copy.bytes, true);
+        copy.target[lane] = static_cast<uint32_t>(target.address);
+        if (races) shared.owe(w, op, lane, copy.target[lane], copy.bytes);
+    });
+    if (w.grid.options.statistics)
+        count_traffic(w, mask, addresses, copy.bytes, Space::kShared, true);
+}
+
+// What the lanes of `mask` copy from.
+void note_sources(Warp& w, const Op& op, uint32_t mask, const PendingCopy& copy) {
+    const bool races = w.grid.options.checks.races;
+    const Access whole = {Space::kGlobal, copy.bytes, kPlain};
+    bool full = true;
+    each_lane(mask, [&](uint32_t lane) { full &= copy.source_bytes[lane] == copy.bytes; });
+    Span span;
+    if (full && find_span(w, mask, copy.source, whole, false, span))
+        return note_span_read(w, op, mask, span, whole);
+    each_lane(mask, [&](uint32_t lane) {
+        const uint32_t bytes = copy.source_bytes[lane];
+        if (copy.source[lane] % copy.bytes != 0) {
+            w.fault(op, lane, FaultKind::kMisaligned,
+                    "the source is no multiple of " + std::to_string(copy.bytes) + " bytes", {},
+                    copy.source[lane]);
+        }
+        const Place source = resolve(w, op, lane, Space::kGlobal, copy.source[lane], 1, false);
+        if (!w.grid.block_of(copy.source[lane], bytes))
+            resolve(w, op, lane, Space::kGlobal, copy.source[lane] + bytes - 1, 1, false);
+        if (races)
+            w.grid.global_shadow.read(w, op, lane, *source.block, copy.source[lane], bytes, kPlain,
+                                      false);
+    });
+    if (w.grid.options.statistics)
+        count_traffic(w, mask, copy.source, copy.bytes, Space::kGlobal, false);
 }
 
 // Sources: target, source, then the source's size and a predicate that leaves the source out, if
@@ -67,15 +149,14 @@ Step copy_async(Warp& w, const Op& op, uint32_t mask) {
             w.need_defined(op, op.src(i), mask, i < 2 ? "an address" : "an operand of cp.async");
     }
     alignas(64) uint64_t targets[32];
-    PendingCopy copy;
-    copy.mask = mask;
-    copy.bytes = static_cast<uint32_t>(op.aux2 >> 16 & 255);
-    copy.pc = w.program.index_of(op);
+    std::unique_ptr<PendingCopy> issued = new_copy(w);
+    PendingCopy& copy = *issued;
+    copy.start(mask, static_cast<uint32_t>(op.aux2 >> 16 & 255), w.program.index_of(op));
     lane_addresses(w, op, 0, targets);
     lane_addresses(w, op, 1, copy.source, op.aux, op.aux2 & 2);
     const bool sized = op.aux2 >> 8 & 1, ignores = op.aux2 >> 9 & 1;
     const uint32_t ignore_at = sized ? 3 : 2;
-    const bool races = w.grid.options.checks.races;
+    uint32_t reading = 0;  // lanes that copy something
     each_lane(mask, [&](uint32_t lane) {
         uint32_t bytes = copy.bytes;
         if (sized) {
@@ -92,22 +173,10 @@ Step copy_async(Warp& w, const Op& op, uint32_t mask) {
              1))
             bytes = 0;
         copy.source_bytes[lane] = static_cast<uint8_t>(bytes);
-        const Place target = resolve(w, op, lane, Space::kShared, targets[lane], copy.bytes, true);
-        copy.target[lane] = static_cast<uint32_t>(target.address);
-        if (races) w.cta.shared.owe(w, op, lane, copy.target[lane], copy.bytes);
-        if (bytes == 0) return;
-        if (copy.source[lane] % copy.bytes != 0) {
-            w.fault(op, lane, FaultKind::kMisaligned,
-                    "the source is no multiple of " + std::to_string(copy.bytes) + " bytes", {},
-                    copy.source[lane]);
-        }
-        const Place source = resolve(w, op, lane, Space::kGlobal, copy.source[lane], 1, false);
-        if (!w.grid.block_of(copy.source[lane], bytes))
-            resolve(w, op, lane, Space::kGlobal, copy.source[lane] + bytes - 1, 1, false);
-        if (races)
-            w.grid.global_shadow.read(w, op, lane, *source.block, copy.source[lane], bytes, kPlain,
-                                      false);
+        reading |= uint32_t{bytes != 0} << lane;
     });
+    own_targets(w, op, mask, targets, copy);
+    if (reading != 0) note_sources(w, op, reading, copy);
     const Asynchrony when = w.grid.options.asynchrony;
     const auto early = [&] {
         return when == Asynchrony::kEarly || (when == Asynchrony::kSeeded && w.grid.random.coin());
@@ -118,31 +187,30 @@ Step copy_async(Warp& w, const Op& op, uint32_t mask) {
     }
     if (copy.has_written) {
         deliver(w, copy, mask);
-    } else {
+    } else if (copy.bytes == 16) {
         each_lane(mask, [&](uint32_t lane) {
             // Until it is written the target holds neither the old nor the new value.
+            std::memcpy(w.cta.shared.bytes.data() + copy.target[lane],
+                        "\xa5\x7f\xa5\x7f\xa5\x7f\xa5\x7f\xa5\x7f\xa5\x7f\xa5\x7f\xa5\x7f", 16);
+            std::memset(w.cta.shared.defined.data() + copy.target[lane], 0, 16);
+        });
+    } else {
+        each_lane(mask, [&](uint32_t lane) {
             for (uint32_t i = 0; i < copy.bytes; i += 4)
                 std::memcpy(w.cta.shared.bytes.data() + copy.target[lane] + i, "\xa5\x7f\xa5\x7f",
                             4);
             std::memset(w.cta.shared.defined.data() + copy.target[lane], 0, copy.bytes);
         });
     }
-    if (w.grid.options.statistics) {
-        uint32_t reading = 0;
-        each_lane(mask, [&](uint32_t lane) {
-            reading |= uint32_t{copy.source_bytes[lane] != 0} << lane;
-        });
-        if (reading) count_traffic(w, reading, copy.source, copy.bytes, Space::kGlobal, false);
-        count_traffic(w, mask, targets, copy.bytes, Space::kShared, true);
-    }
-    w.copies.push_back(std::move(copy));
+    w.copies.push_back(std::move(issued));
     return Step::kNext;
 }
 
 Step copy_commit(Warp& w, const Op&, uint32_t mask) {
     // Lanes that have committed as often make one group.
-    std::vector<PendingCopy> parted;
-    for (PendingCopy& copy : w.copies) {
+    std::vector<std::unique_ptr<PendingCopy>> parted;
+    for (const auto& pending : w.copies) {
+        PendingCopy& copy = *pending;
         while (copy.group == PendingCopy::kOpenGroup && (copy.mask & mask) != 0) {
             const uint32_t number = w.committed_groups[std::countr_zero(copy.mask & mask)];
             uint32_t alike = 0;
@@ -153,13 +221,14 @@ Step copy_commit(Warp& w, const Op&, uint32_t mask) {
                 copy.group = number;
                 break;
             }
-            parted.push_back(copy);
-            parted.back().mask = alike;
-            parted.back().group = number;
+            parted.push_back(new_copy(w));
+            *parted.back() = copy;
+            parted.back()->mask = alike;
+            parted.back()->group = number;
             copy.mask &= ~alike;
         }
     }
-    for (PendingCopy& copy : parted) w.copies.push_back(std::move(copy));
+    for (auto& copy : parted) w.copies.push_back(std::move(copy));
     sweep(w);
     each_lane(mask, [&](uint32_t lane) { ++w.committed_groups[lane]; });
     return Step::kNext;
@@ -168,7 +237,8 @@ Step copy_commit(Warp& w, const Op&, uint32_t mask) {
 // aux: groups that may stay; bit 63: everything ends, committed or not.
 Step copy_wait(Warp& w, const Op& op, uint32_t mask) {
     const bool all = op.aux >> 63;
-    for (PendingCopy& copy : w.copies) {
+    for (const auto& pending : w.copies) {
+        PendingCopy& copy = *pending;
         uint32_t done = 0;
         each_lane(copy.mask & mask, [&](uint32_t lane) {
             const bool old = copy.group != PendingCopy::kOpenGroup &&
@@ -184,7 +254,7 @@ Step copy_wait(Warp& w, const Op& op, uint32_t mask) {
 // cp.async.mbarrier.arrive: here the lanes' copies end at once, which is in the window that they
 // have.
 Step arrive_when_copied(Warp& w, const Op& op, uint32_t mask) {
-    for (PendingCopy& copy : w.copies) finish(w, copy, mask);
+    for (const auto& copy : w.copies) finish(w, *copy, mask);
     sweep(w);
     if (op.aux == 1) return mbarrier_arrive(w, op, mask);
     // Without .noinc the arrival was added to those expected, so that nothing remains to be counted

@@ -8,6 +8,8 @@
 
 namespace fattn::vgpu {
 
+Cluster::~Cluster() { ShadowPool::of_thread().cluster_ended(now); }
+
 bool Cluster::ended() const {
     for (const auto& cta : ctas) {
         if (!cta->ended()) return false;
@@ -21,7 +23,8 @@ Cta::Cta(Grid& of, Cluster& in, Dim3 at, uint32_t cluster_rank)
       block(at),
       rank(cluster_rank),
       num_threads_(static_cast<uint32_t>(of.launch.block.count())) {
-    shared.allocate(grid.shared_bytes(), grid.options.checks.races);
+    shared.allocate(grid.shared_bytes(),
+                    grid.options.checks.races ? &ShadowPool::of_thread() : nullptr);
     shared.id = uint64_t{cluster.id} << 8 | (rank + 1);
     local.assign(size_t{grid.program.local_bytes} * num_threads_, std::byte{0x7f});
     local_defined.assign(local.size(), 0);

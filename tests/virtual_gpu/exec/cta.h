@@ -49,6 +49,7 @@ struct Cluster {
 
     BulkCopies copies;  // bulk copies under way
 
+    ~Cluster();
     uint32_t next_epoch() { return ++now; }
     bool ended() const;
 };

@@ -41,8 +41,8 @@ const OpcodeTable& opcodes() {
     return table;
 }
 
-const std::array<std::pair<std::string_view, Special>, 37>& special_names() {
-    static const std::array<std::pair<std::string_view, Special>, 37> names = {{
+const std::array<std::pair<std::string_view, Special>, 40>& special_names() {
+    static const std::array<std::pair<std::string_view, Special>, 40> names = {{
         {"%tid.x", Special::kTidX},
         {"%tid.y", Special::kTidY},
         {"%tid.z", Special::kTidZ},
@@ -80,6 +80,9 @@ const std::array<std::pair<std::string_view, Special>, 37>& special_names() {
         {"%cluster_nctarank", Special::kClusterNctarank},
         {"%is_explicit_cluster", Special::kIsExplicitCluster},
         {"%cluster_nctaid.y", Special::kClusterNctaidY},
+        {"%cluster_nctaid.z", Special::kClusterNctaidZ},
+        {"%nclusterid.y", Special::kNclusteridY},
+        {"%nclusterid.z", Special::kNclusteridZ},
     }};
     return names;
 }
@@ -261,6 +264,10 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
     info.required_cluster = entry.required_cluster;
     info.explicit_cluster = entry.explicit_cluster;
     info.min_blocks_per_sm = entry.min_blocks_per_sm;
+    info.launches_dependents =
+        std::any_of(flat_.body.begin(), flat_.body.end(), [](const ptx::Instruction& one) {
+            return one.opcode == "griddepcontrol" && one.modifiers[0] == "launch_dependents";
+        });
     uint32_t peak = 0;
     std::vector<uint32_t> bytes;
     for (const ptx::Register& reg : flat_.registers) bytes.push_back(bytes_of(reg.type));

@@ -5,6 +5,7 @@
 #include <cfenv>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "exec/decoding.h"
 #include "exec/half.h"
@@ -149,6 +150,19 @@ template <class F, class T, int kArity>
     for (uint32_t i = 0; i < 32; ++i) made[i] = after(made[i], flags);
 }
 
+// Flushing looks at the result before its exponent meets its limit: what 24 bits would hold below
+// the smallest normal number becomes 0, though rounded to the places of a subnormal it is that
+// number.
+void flush_tiny(float* made, const float* a, const float* b, const float* c) {
+    constexpr double kLeast = 0x1p-126, kStillNormal = kLeast - 0x1p-151;
+    for (uint32_t i = 0; i < 32; ++i) {
+        if (std::fabs(made[i]) != static_cast<float>(kLeast)) continue;
+        const auto of = [](float value) { return static_cast<double>(flush(value)); };
+        const double exact = of(a[i]) * of(b[i]) + (c ? of(c[i]) : 0.0);
+        if (std::fabs(exact) < kStillNormal) made[i] = std::copysign(0.0F, made[i]);
+    }
+}
+
 template <class F, class T, int kArity, int kMode>
 Step arithmetic(Warp& w, const Op& op, uint32_t mask) {
     alignas(64) T made[32];
@@ -158,6 +172,10 @@ Step arithmetic(Warp& w, const Op& op, uint32_t mask) {
     if constexpr (kMode != FE_TONEAREST) std::fesetround(kMode);
     compute<F, T, kArity>(made, a, b, c, op.aux);
     if constexpr (kMode != FE_TONEAREST) std::fesetround(FE_TONEAREST);
+    if constexpr (std::is_same_v<T, float> &&
+                  (std::is_same_v<F, Mul> || std::is_same_v<F, Fma>)&&kMode == FE_TONEAREST) {
+        if (op.aux & kFloatFtz) flush_tiny(made, a, b, c);
+    }
     write_lanes(w.dst<T>(op), mask, [&](uint32_t i) { return made[i]; });
     return Step::kNext;
 }

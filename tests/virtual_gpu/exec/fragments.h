@@ -1,8 +1,9 @@
-// Elements of matrices in registers, and fragments of A. Used by mma and wgmma.
+// Elements of matrices in registers, and fragments of A and B. Used by mma and wgmma.
 #pragma once
 
 #include <bit>
 #include <cstdint>
+#include <cstring>
 
 #include "exec/half.h"
 #include "exec/warp.h"
@@ -28,16 +29,61 @@ inline constexpr uint32_t kElementsOf = type == ptx::Type::kTf32                
                                         : type == ptx::Type::kF16 || type == ptx::Type::kBf16 ? 2
                                                                                               : 4;
 
-// 16 rows of A from sources `first` on: lane l holds rows l / 4 and l / 4 + 8 in turn; a register
-// holds elements beside each other in k, and two registers on the k of 16 bytes further.
+// A register is a matrix of 8 rows, four lanes each, whose elements lie beside each other in k.
+// Row `row` of it as values.
 template <ptx::Type type>
-void gather_a(Warp& w, const Op& op, uint32_t first, uint32_t registers, float (*a)[32]) {
+void row_of_register(const uint32_t* lanes, uint32_t row, float* to) {
     constexpr uint32_t kPer = kElementsOf<type>;
-    for (uint32_t r = 0; r < registers; ++r) {
+    uint32_t words[4];
+    std::memcpy(words, lanes + 4 * row, sizeof words);
+    for (uint32_t i = 0; i < 4; ++i) {
+        for (uint32_t e = 0; e < kPer; ++e) to[kPer * i + e] = element<type>(words[i], e);
+    }
+}
+
+// 16 rows of A from sources `first` on: registers hold rows 0 to 7 and 8 to 15 in turn, and two
+// registers on the k of 16 bytes further.
+template <ptx::Type type, uint32_t kDepth>
+void gather_a(Warp& w, const Op& op, uint32_t first, float (*a)[kDepth]) {
+    constexpr uint32_t kWide = 4 * kElementsOf<type>;
+    for (uint32_t r = 0; r < 2 * kDepth / kWide; ++r) {
         const uint32_t* from = w.src<uint32_t>(op, first + r);
-        for (uint32_t lane = 0; lane < 32; ++lane) {
-            float* to = &a[lane / 4 + 8 * (r & 1)][kPer * (lane % 4) + 4 * kPer * (r >> 1)];
-            for (uint32_t i = 0; i < kPer; ++i) to[i] = element<type>(from[lane], i);
+        for (uint32_t row = 0; row < 8; ++row)
+            row_of_register<type>(from, row, &a[row + 8 * (r & 1)][kWide * (r >> 1)]);
+    }
+}
+
+// Where column n of B and of the accumulators stands among eight: the columns that one register of
+// accumulators holds lie beside each other.
+inline constexpr uint32_t kColumnAt[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+
+// 8 columns of B from sources `first` on, each register with a part of all of them; b[k] has them
+// in the order of kColumnAt.
+template <ptx::Type type, uint32_t kDepth>
+void gather_b(Warp& w, const Op& op, uint32_t first, float (*b)[8]) {
+    constexpr uint32_t kWide = 4 * kElementsOf<type>;
+    using Quad = float __attribute__((vector_size(16)));
+    for (uint32_t r = 0; r < kDepth / kWide; ++r) {
+        const uint32_t* from = w.src<uint32_t>(op, first + r);
+        alignas(64) float rows[8][kWide];
+        for (uint32_t n = 0; n < 8; ++n) row_of_register<type>(from, n, rows[n]);
+        for (uint32_t half = 0; half < 2; ++half) {
+            for (uint32_t k = 0; k < kWide; k += 4) {
+                // Columns half, half + 2, half + 4 and half + 6, turned round.
+                Quad q[4];
+                for (uint32_t i = 0; i < 4; ++i)
+                    std::memcpy(&q[i], &rows[half + 2 * i][k], sizeof(Quad));
+                const Quad a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5);
+                const Quad c = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
+                const Quad e = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
+                const Quad g = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
+                const Quad turned[4] = {__builtin_shufflevector(a, c, 0, 1, 4, 5),
+                                        __builtin_shufflevector(a, c, 2, 3, 6, 7),
+                                        __builtin_shufflevector(e, g, 0, 1, 4, 5),
+                                        __builtin_shufflevector(e, g, 2, 3, 6, 7)};
+                for (uint32_t i = 0; i < 4; ++i)
+                    std::memcpy(&b[r * kWide + k + i][4 * half], &turned[i], sizeof(Quad));
+            }
         }
     }
 }

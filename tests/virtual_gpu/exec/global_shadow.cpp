@@ -2,32 +2,123 @@
 #include "exec/global_shadow.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "exec/access.h"
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/grid_trace.h"
+#include "exec/lanes.h"
 #include "exec/warp.h"
 
 namespace fattn::vgpu {
 
-void GlobalShadow::Free::operator()(GlobalWord* words) const { std::free(words); }
+namespace {
 
-GlobalWord* GlobalShadow::words_of(const MemoryBlock& block) {
-    if (&block == last_block_) return last_words_;
-    auto& words = blocks_[&block];
-    if (!words) {
-        // Zeroed pages of the system cost nothing until they are touched.
-        words.reset(static_cast<GlobalWord*>(std::calloc(block.size / 4 + 2, sizeof(GlobalWord))));
-        if (!words) throw std::bad_alloc();
+// Chunks of grids that have ended, at most 64 MB of them.
+constexpr size_t kMostSpare = 8192;
+std::vector<std::unique_ptr<GlobalChunk>>& spare_chunks() {
+    thread_local std::vector<std::unique_ptr<GlobalChunk>> chunks;
+    return chunks;
+}
+
+std::unique_ptr<GlobalChunk> new_chunk() {
+    auto& spare = spare_chunks();
+    if (spare.empty()) return std::make_unique<GlobalChunk>();
+    std::unique_ptr<GlobalChunk> made = std::move(spare.back());
+    spare.pop_back();
+    std::fill(std::begin(made->granules), std::end(made->granules), GlobalWord{});
+    return made;
+}
+
+void split_granule(GlobalChunk& chunk, uint32_t index) {
+    GlobalWord& granule = chunk.granules[index];
+    if (granule.write.how & GlobalCell::kSplitBit) return;
+    if (!chunk.words)
+        chunk.words = std::make_unique_for_overwrite<GlobalWord[]>(GlobalChunk::kBytes / 4);
+    const auto of_word = [](GlobalCell cell, uint32_t i) {
+        if (cell.how & GlobalCell::kByWordBit) cell.agent = static_cast<uint16_t>(cell.agent + i);
+        if (cell.how & GlobalCell::kByPairBit)
+            cell.agent = static_cast<uint16_t>(cell.agent + i / 2);
+        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit | GlobalCell::kManyBit;
+        return cell;
+    };
+    for (uint32_t i = 0; i < 4; ++i)
+        chunk.words[index * 4 + i] = {of_word(granule.write, i), of_word(granule.read, i)};
+    granule = {};
+    granule.write.how = GlobalCell::kSplitBit;
+}
+
+// Whether something has been acquired from another cluster of the grid.
+bool knows_of_others(const Knowledge& knowledge) {
+    return std::any_of(knowledge.others.begin(), knowledge.others.end(),
+                       [](const Knowledge::OfCluster& one) { return one.cluster != kGridsBefore; });
+}
+
+// Whether a read comes behind those of other clusters than this.
+bool has_others(const GlobalCell& read, uint32_t cluster) {
+    return read.cluster != 0 && (read.cluster != cluster || (read.how & GlobalCell::kManyBit));
+}
+
+constexpr uint8_t kByPart = GlobalCell::kByWordBit | GlobalCell::kByPairBit;
+
+}  // namespace
+
+GlobalShadow::~GlobalShadow() {
+    auto& spare = spare_chunks();
+    for (auto& [block, directory] : blocks_) {
+        for (auto& chunk : directory) {
+            if (chunk && spare.size() < kMostSpare) spare.push_back(std::move(chunk));
+        }
     }
-    last_block_ = &block;
-    return last_words_ = words.get();
+}
+
+GlobalChunk& GlobalShadow::chunk_of(const MemoryBlock& block, uint64_t offset) {
+    if (&block != last_block_) {
+        last_block_ = &block;
+        last_directory_ = &blocks_[block.base];
+        if (last_directory_->empty()) last_directory_->resize(block.size / GlobalChunk::kBytes + 1);
+    }
+    auto& chunk = (*last_directory_)[offset / GlobalChunk::kBytes];
+    if (!chunk) chunk = new_chunk();
+    return *chunk;
+}
+
+template <class F>
+void GlobalShadow::each_unit(const MemoryBlock& block, uint64_t address, uint32_t bytes, F f) {
+    constexpr uint32_t kGranule = GlobalChunk::kGranuleBytes;
+    const uint64_t begin = address - block.base, end = begin + bytes;
+    for (uint64_t at = begin / kGranule * kGranule; at < end; at += kGranule) {
+        GlobalChunk& chunk = chunk_of(block, at);
+        const auto index = static_cast<uint32_t>(at % GlobalChunk::kBytes / kGranule);
+        GlobalWord& granule = chunk.granules[index];
+        const bool alike = (granule.write.how & (GlobalCell::kSplitBit | kByPart)) == 0 &&
+                           (granule.read.how & kByPart) == 0;
+        if (alike && begin <= at && at + kGranule <= end) {
+            f(granule, uint8_t{15}, at, at + kGranule);
+            continue;
+        }
+        split_granule(chunk, index);
+        for (uint64_t word = at; word < at + kGranule; word += 4) {
+            const uint64_t low = std::max(begin, word), high = std::min(end, word + 4);
+            if (low >= high) continue;
+            const auto touched =
+                static_cast<uint8_t>(((1u << (high - word)) - 1) & ~((1u << (low - word)) - 1));
+            f(chunk.words[word % GlobalChunk::kBytes / 4], touched, low, high);
+        }
+    }
+}
+
+const GlobalCell& GlobalShadow::last_write(const MemoryBlock& block, uint64_t address) {
+    const uint64_t offset = address - block.base;
+    GlobalChunk& chunk = chunk_of(block, offset);
+    const auto word = static_cast<uint32_t>(offset % GlobalChunk::kBytes / 4);
+    split_granule(chunk, word / 4);
+    return chunk.words[word].write;
 }
 
 bool GlobalShadow::ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const {
-    if (earlier.epoch == ShadowCell::kPending) return false;
+    if (earlier.epoch == kPendingEpoch) return false;
     if (earlier.cluster == warp.cta.cluster.id)
         return warp.knowledge.ordered(lane, earlier.agent, earlier.epoch);
     return warp.knowledge.ordered_across(lane, earlier.cluster, earlier.agent, earlier.epoch);
@@ -38,7 +129,7 @@ void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t ad
     char place[32];
     std::snprintf(place, sizeof place, "0x%llx", static_cast<unsigned long long>(address));
     const bool other_cluster = earlier.cluster != warp.cta.cluster.id;
-    if (earlier.epoch == ShadowCell::kPending) {
+    if (earlier.epoch == kPendingEpoch) {
         warp.fault(op, lane, FaultKind::kInFlight,
                    std::string(writes ? "writes" : "reads") + " device memory at " + place +
                        " while a bulk copy that was not waited for still writes it",
@@ -51,16 +142,37 @@ void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t ad
                "the earlier access is " + warp.describe_op(earlier.pc), address);
 }
 
+const GlobalCell* GlobalShadow::find_conflict(const MemoryBlock& block, uint64_t address,
+                                              uint32_t bytes, AccessFlags flags, bool writes,
+                                              bool& wrote) const {
+    const auto found = blocks_.find(block.base);
+    if (found == blocks_.end()) return nullptr;
+    const uint64_t begin = address - block.base, end = begin + bytes;
+    for (uint64_t word = begin / 4 * 4; word < end; word += 4) {
+        const auto& chunk = found->second[word / GlobalChunk::kBytes];
+        if (!chunk) continue;
+        const auto index = static_cast<uint32_t>(word % GlobalChunk::kBytes / 4);
+        const GlobalWord* at = &chunk->granules[index / 4];
+        if (at->write.how & GlobalCell::kSplitBit) at = &chunk->words[index];
+        const uint64_t low = std::max(begin, word) - word, high = std::min(end, word + 4) - word;
+        const uint64_t touched = ((1u << high) - 1) & ~((1u << low) - 1);
+        const bool both_strong = (flags & kStrong) && (at->write.how & GlobalCell::kStrongBit);
+        wrote = at->write.cluster != 0 && (at->write.bytes & touched) != 0 && !both_strong;
+        if (wrote) return &at->write;
+        const bool strong_read = (flags & kStrong) && (at->read.how & GlobalCell::kStrongBit);
+        if (writes && at->read.cluster != 0 && (at->read.bytes & touched) != 0 && !strong_read)
+            return &at->read;
+    }
+    return nullptr;
+}
+
 void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                         uint64_t address, uint32_t bytes, AccessFlags flags, bool non_coherent) {
-    GlobalWord* words = words_of(block);
-    const uint64_t begin = address - block.base;
+    if (!warp.grid.launch.before.empty())
+        need_grids_before(warp, op, lane, block, address, bytes, flags, false);
     const uint32_t cluster = warp.cta.cluster.id;
-    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
-        const uint64_t low = std::max(begin, word * 4) - word * 4;
-        const uint64_t high = std::min(begin + bytes, word * 4 + 4) - word * 4;
-        const auto touched = static_cast<uint8_t>(((1u << high) - 1) & ~((1u << low) - 1));
-        GlobalWord& at = words[word];
+    const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
+    each_unit(block, address, bytes, [&](GlobalWord& at, uint8_t touched, uint64_t, uint64_t) {
         if (at.write.cluster != 0 && (at.write.bytes & touched) != 0) {
             if (non_coherent) {
                 warp.fault(
@@ -72,79 +184,122 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
             if (!both_strong && !ordered(warp, lane, at.write))
                 conflict(warp, op, lane, address, at.write, false, true);
         }
-        if (flags & kStrong) continue;
-        const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
+        const uint8_t strong = flags & kStrong ? GlobalCell::kStrongBit : 0;
+        const bool alike = (at.read.how & GlobalCell::kStrongBit) == strong;
+        if (at.read.cluster != 0 && strong && !alike) return;
         if (at.read.cluster == cluster && at.read.epoch == warp.knowledge.epoch() &&
-            at.read.agent == agent) {
+            at.read.agent == agent && alike) {
             at.read.bytes |= touched;
-            continue;
+            return;
         }
-        const bool many = at.read.cluster != 0 && at.read.cluster != cluster;
-        at.read = {many ? GlobalWord::kMany : cluster,
+        const bool many = alike && has_others(at.read, cluster);
+        at.read = {cluster,
                    warp.knowledge.epoch(),
                    agent,
-                   0,
+                   static_cast<uint8_t>(strong | (many ? GlobalCell::kManyBit : 0)),
                    static_cast<uint8_t>(many ? at.read.bytes & touched : touched),
                    warp.program.index_of(op)};
+    });
+}
+
+void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span& span,
+                            const Access& access) {
+    constexpr uint32_t kGranule = GlobalChunk::kGranuleBytes;
+    const uint32_t cluster = warp.cta.cluster.id, epoch = warp.knowledge.epoch();
+    const uint32_t pc = warp.program.index_of(op);
+    const auto first_agent = static_cast<uint16_t>(warp.knowledge.first_agent());
+    const auto one_by_one = [&](uint32_t lanes) {
+        each_lane(lanes, [&](uint32_t lane) {
+            read(warp, op, lane, *span.block, span.block->base + span.offsets[lane], access.bytes,
+                 access.flags, access.non_coherent);
+        });
+    };
+    // False where there is a write to compare with.
+    const auto note = [&](uint32_t offset, uint32_t lane, uint8_t parts) {
+        GlobalWord& at =
+            chunk_of(*span.block, offset).granules[offset % GlobalChunk::kBytes / kGranule];
+        if (at.write.cluster != 0 || at.write.how != 0) return false;
+        const auto agent = static_cast<uint16_t>(first_agent + lane);
+        const bool many = !(at.read.how & GlobalCell::kStrongBit) && has_others(at.read, cluster);
+        const auto how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
+        const bool again = at.read.cluster == cluster && at.read.epoch == epoch &&
+                           at.read.agent == agent && at.read.how == how;
+        at.read = {cluster, epoch, agent, how, 15, again ? at.read.pc : pc};
+        return true;
+    };
+    if (!warp.grid.launch.before.empty()) return one_by_one(mask);
+    if (access.bytes == kGranule) {
+        uint32_t left = 0;
+        each_lane(mask, [&](uint32_t lane) {
+            left |= uint32_t{!note(span.offsets[lane], lane, 0)} << lane;
+        });
+        return one_by_one(left);
+    }
+    const bool in_parts = access.bytes == 4 || access.bytes == 8;
+    if (!in_parts || !span.in_row || span.offsets[0] % kGranule != 0) return one_by_one(mask);
+    const uint32_t lanes_of_granule = kGranule / access.bytes;
+    const uint8_t parts = access.bytes == 4 ? GlobalCell::kByWordBit : GlobalCell::kByPairBit;
+    for (uint32_t lane = 0; lane < 32; lane += lanes_of_granule) {
+        if (!note(span.offsets[lane], lane, parts))
+            one_by_one(((1u << lanes_of_granule) - 1) << lane);
     }
 }
 
 void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                          uint64_t address, uint32_t bytes, AccessFlags flags,
                          const std::byte* data) {
-    GlobalWord* words = words_of(block);
-    const uint64_t begin = address - block.base;
+    if (!warp.grid.launch.before.empty())
+        need_grids_before(warp, op, lane, block, address, bytes, flags, true);
     const uint32_t pc = warp.program.index_of(op);
-    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
-        const uint64_t low = std::max(begin, word * 4);
-        const uint64_t high = std::min(begin + bytes, word * 4 + 4);
-        const auto touched =
-            static_cast<uint8_t>(((1u << (high - word * 4)) - 1) & ~((1u << (low - word * 4)) - 1));
-        GlobalWord& at = words[word];
-        if (at.write.cluster != 0 && (at.write.bytes & touched) != 0) {
-            const bool same = data && at.write.pc == pc && !warp.grid.options.checks.strict &&
-                              std::memcmp(block.data + low, data + (low - begin), high - low) == 0;
-            const bool both_strong = (flags & kStrong) && (at.write.how & GlobalCell::kStrongBit);
-            if (!both_strong && !same && !ordered(warp, lane, at.write))
-                conflict(warp, op, lane, address, at.write, true, true);
-        }
-        if (at.read.cluster != 0 && (at.read.bytes & touched) != 0) {
-            // Of many readers none is known by itself: who has acquired something is believed.
-            const bool fine = at.read.cluster == GlobalWord::kMany
-                                  ? !warp.knowledge.of(lane).others.empty()
-                                  : ordered(warp, lane, at.read);
-            if (!fine) conflict(warp, op, lane, address, at.read, true, false);
-        }
-        const bool adds = at.write.cluster == warp.cta.cluster.id &&
-                          at.write.agent == warp.knowledge.first_agent() + lane;
-        at.write = {warp.cta.cluster.id,
-                    warp.knowledge.epoch(),
-                    static_cast<uint16_t>(warp.knowledge.first_agent() + lane),
-                    (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0},
-                    static_cast<uint8_t>(adds ? at.write.bytes | touched : touched),
-                    pc};
-        at.read = {};
-    }
+    const uint64_t begin = address - block.base;
+    const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
+    each_unit(
+        block, address, bytes, [&](GlobalWord& at, uint8_t touched, uint64_t low, uint64_t high) {
+            if (at.write.cluster != 0 && (at.write.bytes & touched) != 0) {
+                const bool same =
+                    data && at.write.pc == pc && !warp.grid.options.checks.strict &&
+                    std::memcmp(block.data + low, data + (low - begin), high - low) == 0;
+                const bool both_strong =
+                    (flags & kStrong) && (at.write.how & GlobalCell::kStrongBit);
+                if (!both_strong && !same && !ordered(warp, lane, at.write))
+                    conflict(warp, op, lane, address, at.write, true, true);
+            }
+            if (at.read.cluster != 0 && (at.read.bytes & touched) != 0) {
+                const bool both_strong =
+                    (flags & kStrong) && (at.read.how & GlobalCell::kStrongBit);
+                // Of readers of several clusters the last is known by itself; of the others who
+                // has acquired something is believed to know.
+                const bool of_others = !(at.read.how & GlobalCell::kManyBit) ||
+                                       knows_of_others(warp.knowledge.of(lane));
+                const bool fine = both_strong || (of_others && ordered(warp, lane, at.read));
+                if (!fine) conflict(warp, op, lane, address, at.read, true, false);
+            }
+            const bool adds = at.write.cluster == warp.cta.cluster.id && at.write.agent == agent;
+            at.write = {warp.cta.cluster.id,
+                        warp.knowledge.epoch(),
+                        agent,
+                        (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0},
+                        static_cast<uint8_t>(adds ? at.write.bytes | touched : touched),
+                        pc};
+            at.read = {};
+        });
 }
 
 void GlobalShadow::need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                               uint64_t address, uint32_t bytes) {
-    GlobalWord* words = words_of(block);
-    const uint64_t begin = address - block.base;
-    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
-        const GlobalCell& at = words[word].write;
-        if (at.cluster == 0 || (at.how & GlobalCell::kAsyncBit) || !ordered(warp, lane, at))
-            continue;
+    each_unit(block, address, bytes, [&](GlobalWord& word, uint8_t, uint64_t low, uint64_t) {
+        const GlobalCell& at = word.write;
+        if (at.cluster == 0 || (at.how & GlobalCell::kAsyncBit) || !ordered(warp, lane, at)) return;
         const bool fenced =
             at.cluster == warp.cta.cluster.id
                 ? warp.knowledge.ordered_async_global(lane, at.agent, at.epoch)
                 : warp.knowledge.ordered_async_across(lane, at.cluster, at.agent, at.epoch);
-        if (fenced) continue;
+        if (fenced) return;
         warp.fault(op, lane, FaultKind::kMissingProxyFence,
                    "a bulk copy touches device memory that was written through the generic proxy "
                    "in this grid; fence.proxy.async must stand between them",
-                   "the earlier access is " + warp.describe_op(at.pc), block.base + word * 4);
-    }
+                   "the earlier access is " + warp.describe_op(at.pc), block.base + low / 4 * 4);
+    });
 }
 
 void GlobalShadow::read_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
@@ -157,26 +312,21 @@ void GlobalShadow::owe(Warp& warp, const Op& op, uint32_t lane, const MemoryBloc
                        uint64_t address, uint32_t bytes, bool reduces) {
     need_async(warp, op, lane, block, address, bytes);
     write(warp, op, lane, block, address, bytes, reduces ? kStrong : kPlain, nullptr);
-    GlobalWord* words = words_of(block);
-    const uint64_t begin = address - block.base;
-    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
-        words[word].write.epoch = ShadowCell::kPending;
-        words[word].write.how |= GlobalCell::kAsyncBit;
-    }
+    each_unit(block, address, bytes, [](GlobalWord& at, uint8_t, uint64_t, uint64_t) {
+        at.write.epoch = kPendingEpoch;
+        at.write.how |= GlobalCell::kAsyncBit;
+    });
 }
 
 void GlobalShadow::settle(Warp& warp, uint32_t lane, const MemoryBlock& block, uint64_t address,
                           uint32_t bytes) {
-    GlobalWord* words = words_of(block);
-    const uint64_t begin = address - block.base;
     const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
-    for (uint64_t word = begin / 4; word <= (begin + bytes - 1) / 4; ++word) {
-        GlobalCell& at = words[word].write;
+    each_unit(block, address, bytes, [&](GlobalWord& word, uint8_t, uint64_t, uint64_t) {
+        GlobalCell& at = word.write;
         // A later write may have come over a reduction.
-        if (at.cluster == warp.cta.cluster.id && at.agent == agent &&
-            at.epoch == ShadowCell::kPending)
+        if (at.cluster == warp.cta.cluster.id && at.agent == agent && at.epoch == kPendingEpoch)
             at.epoch = warp.knowledge.epoch();
-    }
+    });
 }
 
 }  // namespace fattn::vgpu

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <vector>
 
 #include "exec/shadow.h"
 #include "gpu/memory.h"
@@ -14,7 +15,12 @@ namespace fattn::vgpu {
 struct GlobalCell {
     static constexpr uint8_t kStrongBit = 1;
     static constexpr uint8_t kAsyncBit = 2;  // by a bulk copy
-    uint32_t cluster = 0;                    // 0: nothing yet
+    // Of a granule: word i is agent + i's, or words i and i + 1 are agent + i / 2's.
+    static constexpr uint8_t kByWordBit = 4;
+    static constexpr uint8_t kByPairBit = 8;
+    static constexpr uint8_t kManyBit = 32;   // of a read: those of other clusters came before it
+    static constexpr uint8_t kSplitBit = 16;  // of a granule's write: its words have their own
+    uint32_t cluster = 0;                     // 0: nothing yet
     uint32_t epoch = 0;
     uint16_t agent = 0;
     uint8_t how = 0;
@@ -22,18 +28,33 @@ struct GlobalCell {
     uint32_t pc = 0;
 };
 
-// The two latest accesses of each word: a write, and a read, or that blocks of several clusters
-// read.
+// The two latest accesses of a word, or of a granule of four words that were always accessed alike:
+// a write, and a read since then. A strong read does not take the place of a weak one, with which
+// more conflicts.
 struct GlobalWord {
-    static constexpr uint32_t kMany = 0xffffffff;
     GlobalCell write;
     GlobalCell read;
 };
 
+// Of 4096 bytes. Chunks serve grid after grid, so that their pages are there.
+struct GlobalChunk {
+    static constexpr uint32_t kBytes = 4096, kGranuleBytes = 16;
+    GlobalWord granules[kBytes / kGranuleBytes];
+    std::unique_ptr<GlobalWord[]> words;  // of granules that are split
+};
+
+struct Access;
+struct Span;
+
 class GlobalShadow {
   public:
+    GlobalShadow() = default;
+    GlobalShadow(GlobalShadow&&) = default;
+    ~GlobalShadow();
     void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
               uint32_t bytes, AccessFlags flags, bool non_coherent);
+    // The same for every lane of `mask`, which fall into one block.
+    void read_all(Warp& warp, const Op& op, uint32_t mask, const Span& span, const Access& access);
     void write(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
                uint32_t bytes, AccessFlags flags, const std::byte* data);
     // A bulk copy issued by this lane will read or write here: what was written before must be
@@ -46,25 +67,30 @@ class GlobalShadow {
     // It has, and the writes count as the lane's own of this moment.
     void settle(Warp& warp, uint32_t lane, const MemoryBlock& block, uint64_t address,
                 uint32_t bytes);
+    // An access of these bytes that one of another grid conflicts with; null when there is none.
+    // `wrote` says what it was.
+    const GlobalCell* find_conflict(const MemoryBlock& block, uint64_t address, uint32_t bytes,
+                                    AccessFlags flags, bool writes, bool& wrote) const;
     // What last wrote the word in this grid; its cluster is 0 when nothing has.
-    const GlobalCell& last_write(const MemoryBlock& block, uint64_t address) {
-        return words_of(block)[(address - block.base) / 4].write;
-    }
+    const GlobalCell& last_write(const MemoryBlock& block, uint64_t address);
 
   private:
-    GlobalWord* words_of(const MemoryBlock& block);
+    using Directory = std::vector<std::unique_ptr<GlobalChunk>>;
+
+    GlobalChunk& chunk_of(const MemoryBlock& block, uint64_t offset);
+    // f(cells, bytes of each of their words, begin and end in the block) for each granule or word
+    // that the bytes touch.
+    template <class F>
+    void each_unit(const MemoryBlock& block, uint64_t address, uint32_t bytes, F f);
     void conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
                   const GlobalCell& earlier, bool writes, bool earlier_wrote);
     bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
     void need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                     uint64_t address, uint32_t bytes);
 
-    struct Free {
-        void operator()(GlobalWord* words) const;
-    };
-    std::unordered_map<const MemoryBlock*, std::unique_ptr<GlobalWord[], Free>> blocks_;
+    std::unordered_map<uint64_t, Directory> blocks_;  // by address
     const MemoryBlock* last_block_ = nullptr;
-    GlobalWord* last_words_ = nullptr;
+    Directory* last_directory_ = nullptr;
 };
 
 }  // namespace fattn::vgpu

@@ -5,6 +5,7 @@
 #include <bit>
 #include <numeric>
 
+#include "exec/grid_trace.h"
 #include "exec/register_pool.h"
 #include "exec/specials.h"
 #include "exec/warp.h"
@@ -19,7 +20,7 @@ constexpr uint64_t kSlice = 1 << 16;  // warp instructions that a block runs bef
 Grid::Grid(const Launch& what, DeviceMemory& device_memory)
     : launch(what),
       options(what.options),
-      program(what.module->program(*what.entry)),
+      program(*what.module->program(*what.entry)),
       memory(device_memory),
       starting_registers(
           fattn::vgpu::starting_registers(program, *what.entry, what.module->model())),
@@ -105,6 +106,7 @@ void Grid::start_cluster() {
     const Dim3 at{number % columns, number / columns % rows, number / columns / rows};
     auto cluster = std::make_unique<Cluster>();
     cluster->id = next_cluster_id_++;
+    cluster->now = ShadowPool::of_thread().first_epoch();
     cluster->first_block = {at.x * shape.x, at.y * shape.y, at.z * shape.z};
     const auto warps = static_cast<uint32_t>((launch.block.count() + 31) / 32);
     cluster->num_threads = cluster->num_agents = static_cast<uint32_t>(shape.count()) * warps * 32;
@@ -182,6 +184,11 @@ LaunchResult Grid::run() {
         }
     } catch (FaultError& error) {
         result.fault = std::move(error.fault);
+    }
+    if (launch.keep_trace) {
+        result.trace =
+            std::make_shared<GridTrace>(launch.entry->name, std::move(global_shadow),
+                                        launch.module->program(*launch.entry), waited_for_grids);
     }
     count_kinds();
     result.statistics = std::move(statistics);

@@ -48,7 +48,8 @@ class Grid {
     PublishedTable published;
     TensorMapFences tensor_map_fences;
     Random random;
-    uint64_t time = 0;  // virtual, in warp instructions
+    bool waited_for_grids = false;  // griddepcontrol.wait was executed
+    uint64_t time = 0;              // virtual, in warp instructions
 
   private:
     static constexpr size_t kCacheEntries = 16;

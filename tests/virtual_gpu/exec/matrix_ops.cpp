@@ -29,6 +29,44 @@ uint32_t address_lanes(uint64_t aux) {
     return (aux & 255) == 4 ? ~0u : (1u << (8 * (aux & 255))) - 1;
 }
 
+using Halves = uint16_t __attribute__((vector_size(16)));
+
+// Rows become columns: each round exchanges one bit of a place's row with one of its column.
+void turn(Halves* matrix) {
+    for (uint32_t round = 0; round < 3; ++round) {
+        Halves next[8];
+        for (uint32_t i = 0; i < 4; ++i) {
+            const Halves a = matrix[i], b = matrix[i + 4];
+            next[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+            next[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        std::memcpy(matrix, next, sizeof next);
+    }
+}
+
+// The common case: all rows lie in one memory and have been written. A register's lanes are the
+// rows of its matrix one after the other.
+bool load_defined_rows(Warp& w, const Op& op, uint32_t rows, const uint64_t* addresses,
+                       const Access& access) {
+    Span span;
+    if (!find_span(w, rows, addresses, access, false, span)) return false;
+    const auto count = static_cast<uint32_t>(op.aux & 255);
+    for (uint32_t i = 0; span.defined && i < 8 * count; ++i) {
+        if (!whole_defined<16>(span.defined + span.offsets[i])) return false;
+    }
+    const bool transposed = op.aux >> 8 & 1;
+    note_span_read(w, op, rows, span, access);
+    for (uint32_t m = 0; m < count; ++m) {
+        Halves matrix[8];
+        for (uint32_t row = 0; row < 8; ++row)
+            std::memcpy(&matrix[row], span.data + span.offsets[8 * m + row], sizeof matrix[row]);
+        if (transposed) turn(matrix);
+        std::memcpy(w.dst<uint32_t>(op, m), matrix, sizeof matrix);
+        w.set_defined(op.dst(m), ~0u, ~0u);
+    }
+    return true;
+}
+
 Step load_matrix(Warp& w, const Op& op, uint32_t mask) {
     w.need_converged(op, mask);
     const auto count = static_cast<uint32_t>(op.aux & 255);
@@ -37,9 +75,10 @@ Step load_matrix(Warp& w, const Op& op, uint32_t mask) {
     if (w.grid.options.checks.uninitialised) w.need_defined(op, op.src(0), rows, "an address");
     alignas(64) uint64_t addresses[32];
     lane_addresses(w, op, 0, addresses);
+    const Access access = {static_cast<Space>(op.aux >> 16 & 255), 16, kPlain, false};
+    if (load_defined_rows(w, op, rows, addresses, access)) return Step::kNext;
     LaneData data;
-    read_lanes(w, op, rows, addresses, {static_cast<Space>(op.aux >> 16 & 255), 16, kPlain, false},
-               data);
+    read_lanes(w, op, rows, addresses, access, data);
     for (uint32_t m = 0; m < count; ++m) {
         uint32_t* to = w.dst<uint32_t>(op, m);
         uint32_t undefined = 0;

@@ -227,9 +227,40 @@ void decode_access(Decoding& d) {
     d.finish(stores ? store : load, (stores ? std::string("st.") : std::string("ld.")) + where);
 }
 
+constexpr uint32_t kDiscarded = 128;
+
+// What memory held is gone: nobody may use it before it is written again.
+Step discard(Warp& w, const Op& op, uint32_t mask) {
+    if (w.grid.options.checks.uninitialised) w.need_defined(op, op.src(0), mask, "an address");
+    alignas(64) uint64_t addresses[32];
+    lane_addresses(w, op, 0, addresses);
+    w.grid.made_progress();
+    each_lane(mask, [&](uint32_t lane) {
+        const Place place = resolve(w, op, lane, Space::kGlobal, addresses[lane], kDiscarded, true);
+        if (w.grid.options.checks.races)
+            w.grid.global_shadow.write(w, op, lane, *place.block, place.address, kDiscarded, kPlain,
+                                       nullptr);
+        for (uint32_t i = 0; i < kDiscarded; i += 4)
+            std::memcpy(place.data + i, "\xa5\x7f\xa5\x7f", 4);
+        if (place.defined) std::memset(place.defined, 0, kDiscarded);
+    });
+    return Step::kNext;
+}
+
+void decode_discard(Decoding& d) {
+    d.take("global");
+    if (!d.take("L2")) d.fail("the form is discard.global.L2");
+    d.need_count(2, 2);
+    d.address(d.in.operands[0]);
+    if (d.constant(d.in.operands[1], "the size") != kDiscarded) d.fail("the size is 128");
+    d.op.propagates = false;
+    d.finish(discard, "st.global");
+}
+
 }  // namespace
 
 void add_memory_opcodes(OpcodeTable& table) {
+    table["discard"] = decode_discard;
     table["ld"] = table["ldu"] = table["st"] = decode_access;
 }
 

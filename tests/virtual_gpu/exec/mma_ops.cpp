@@ -36,18 +36,6 @@ struct Shape {
     }
 };
 
-template <Type type>
-void gather_b(Warp& w, const Op& op, const Shape& shape, float (*b)[8]) {
-    constexpr uint32_t kPer = kElementsOf<type>;
-    for (uint32_t r = 0; r < shape.b_registers(); ++r) {
-        const uint32_t* from = w.src<uint32_t>(op, shape.a_registers() + r);
-        for (uint32_t lane = 0; lane < 32; ++lane) {
-            for (uint32_t i = 0; i < kPer; ++i)
-                b[kPer * (lane % 4) + 4 * kPer * r + i][lane / 4] = element<type>(from[lane], i);
-        }
-    }
-}
-
 // An output is undefined where its row of A, its column of B or its accumulator is.
 void define_outputs(Warp& w, const Op& op, const Shape& shape, uint32_t c_registers) {
     uint32_t all = ~0u;
@@ -93,61 +81,106 @@ void define_outputs(Warp& w, const Op& op, const Shape& shape, uint32_t c_regist
     }
 }
 
-template <Type a_type, Type b_type>
+// Rows of accumulators lie in registers as four lanes of one that holds the even columns and four
+// of one that holds the odd ones, which is the order of kColumnAt.
+void load_accumulators(Warp& w, const Op& op, uint32_t first, bool half, float (*c)[8]) {
+    for (uint32_t row = 0; row < 16; ++row) {
+        const uint32_t upper = row / 8, lane = 4 * (row % 8);
+        if (half) {
+            const uint32_t* from = w.src<uint32_t>(op, first + upper) + lane;
+            for (uint32_t i = 0; i < 4; ++i) {
+                c[row][i] = f16_value(static_cast<uint16_t>(from[i]));
+                c[row][4 + i] = f16_value(static_cast<uint16_t>(from[i] >> 16));
+            }
+            continue;
+        }
+        std::memcpy(&c[row][0], w.src<float>(op, first + 2 * upper) + lane, 16);
+        std::memcpy(&c[row][4], w.src<float>(op, first + 2 * upper + 1) + lane, 16);
+    }
+}
+
+void store_accumulators(Warp& w, const Op& op, bool half, const float (*c)[8]) {
+    for (uint32_t row = 0; row < 16; ++row) {
+        const uint32_t upper = row / 8, lane = 4 * (row % 8);
+        if (half) {
+            uint32_t* to = w.dst<uint32_t>(op, upper) + lane;
+            for (uint32_t i = 0; i < 4; ++i)
+                to[i] = to_f16(c[row][i]) | uint32_t{to_f16(c[row][4 + i])} << 16;
+            continue;
+        }
+        std::memcpy(w.dst<float>(op, 2 * upper) + lane, &c[row][0], 16);
+        std::memcpy(w.dst<float>(op, 2 * upper + 1) + lane, &c[row][4], 16);
+    }
+}
+
+// c += the products as DeviceModel::unpacks_fp8 says.
+template <uint32_t kDepth>
+void accumulate_unpacked(float (*c)[8], const LeftFactors<kDepth>& a, const RightFactors<kDepth>& b,
+                         const Accumulation& how) {
+    alignas(64) float sums[16][8] = {};
+    for (uint32_t half = 0; half < 2; ++half) {
+        LeftFactors<kDepth / 2> left;
+        RightFactors<kDepth / 2> right;
+        for (uint32_t k = 0; k < kDepth / 2; ++k) {
+            const uint32_t from = 4 * (k / 2) + 2 * half + k % 2;
+            for (uint32_t row = 0; row < 16; ++row) left.values[row][k] = a.values[row][from];
+            std::memcpy(right.values[k], b.values[from], sizeof right.values[k]);
+        }
+        left.prepare();
+        right.prepare();
+        accumulate(sums, left, right, how);
+    }
+    for (uint32_t row = 0; row < 16; ++row) {
+        for (uint32_t n = 0; n < 8; ++n) {
+            const float sum = c[row][n] + sums[row][n];
+            c[row][n] = std::isnan(sum) ? std::bit_cast<float>(0x7fffffffu) : sum;
+        }
+    }
+}
+
+template <Type a_type, Type b_type, uint32_t kDepth>
 Step multiply(Warp& w, const Op& op, uint32_t mask) {
     w.need_converged(op, mask);
     const Shape shape = Shape::unpack(op.aux);
-    alignas(64) float a[16][32];
-    alignas(64) float b[32][8];
+    LeftFactors<kDepth> a;
+    RightFactors<kDepth> b;
     alignas(64) float c[16][8];
-    gather_a<a_type>(w, op, 0, shape.a_registers(), a);
-    gather_b<b_type>(w, op, shape, b);
-    const uint32_t first_c = shape.a_registers() + shape.b_registers();
-    const bool half_c = shape.c == Type::kF16, half_d = shape.d == Type::kF16;
-    for (uint32_t lane = 0; lane < 32; ++lane) {
-        for (uint32_t i = 0; i < 4; ++i) {
-            float& to = c[lane / 4 + 8 * (i >> 1)][2 * (lane % 4) + (i & 1)];
-            to = half_c ? f16_value(static_cast<uint16_t>(
-                              w.src<uint32_t>(op, first_c + i / 2)[lane] >> (16 * (i & 1))))
-                        : w.src<float>(op, first_c + i)[lane];
-        }
-    }
+    gather_a<a_type, kDepth>(w, op, 0, a.values);
+    gather_b<b_type, kDepth>(w, op, shape.a_registers(), b.values);
+    const bool half_c = shape.c == Type::kF16;
+    load_accumulators(w, op, shape.a_registers() + shape.b_registers(), half_c, c);
     const DeviceModel& model = w.grid.launch.module->model();
-    const Accumulation how = {std::max(1u, model.mma_step * 2 / shape.size()), model.mma_extra_bits,
-                              w.grid.options.mma_round_to_nearest};
-    accumulate<16, 8, 32>(c, a, b, shape.depth, how);
-    define_outputs(w, op, shape, half_c ? 2 : 4);
-    for (uint32_t lane = 0; lane < 32; ++lane) {
-        const float* upper = &c[lane / 4][2 * (lane % 4)];
-        const float* lower = &c[lane / 4 + 8][2 * (lane % 4)];
-        if (half_d) {
-            w.dst<uint32_t>(op, 0)[lane] = to_f16(upper[0]) | uint32_t{to_f16(upper[1])} << 16;
-            w.dst<uint32_t>(op, 1)[lane] = to_f16(lower[0]) | uint32_t{to_f16(lower[1])} << 16;
-        } else {
-            w.dst<float>(op, 0)[lane] = upper[0];
-            w.dst<float>(op, 1)[lane] = upper[1];
-            w.dst<float>(op, 2)[lane] = lower[0];
-            w.dst<float>(op, 3)[lane] = lower[1];
-        }
+    const bool unpacks = kElementsOf<a_type> == 4 && model.unpacks_fp8;
+    const Accumulation how = {std::max(1u, model.mma_step * 2 / (unpacks ? 2 : shape.size())),
+                              model.mma_extra_bits, w.grid.options.mma_round_to_nearest};
+    if (unpacks) {
+        accumulate_unpacked(c, a, b, how);
+    } else {
+        a.prepare();
+        b.prepare();
+        accumulate(c, a, b, how);
     }
+    define_outputs(w, op, shape, half_c ? 2 : 4);
+    store_accumulators(w, op, shape.d == Type::kF16, c);
     return Step::kNext;
 }
 
 // Integers: exact, wrapping or saturating (aux2 bit 1).
-template <Type a_type, Type b_type>
+template <Type a_type, Type b_type, uint32_t kDepth>
 Step multiply_integers(Warp& w, const Op& op, uint32_t mask) {
     w.need_converged(op, mask);
     const Shape shape = Shape::unpack(op.aux);
-    float a[16][32], b[32][8];
-    gather_a<a_type>(w, op, 0, shape.a_registers(), a);
-    gather_b<b_type>(w, op, shape, b);
+    float a[16][kDepth], b[kDepth][8];
+    gather_a<a_type, kDepth>(w, op, 0, a);
+    gather_b<b_type, kDepth>(w, op, shape.a_registers(), b);
     const uint32_t first_c = shape.a_registers() + shape.b_registers();
     int32_t made[4][32];
     for (uint32_t lane = 0; lane < 32; ++lane) {
         for (uint32_t i = 0; i < 4; ++i) {
-            const uint32_t row = lane / 4 + 8 * (i >> 1), column = 2 * (lane % 4) + (i & 1);
+            const uint32_t row = lane / 4 + 8 * (i >> 1);
+            const uint32_t column = kColumnAt[2 * (lane % 4) + (i & 1)];
             int64_t sum = w.src<int32_t>(op, first_c + i)[lane];
-            for (uint32_t k = 0; k < shape.depth; ++k)
+            for (uint32_t k = 0; k < kDepth; ++k)
                 sum += static_cast<int64_t>(a[row][k]) * static_cast<int64_t>(b[k][column]);
             if (op.aux2 & 2) sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
             made[i][lane] = static_cast<int32_t>(sum);
@@ -158,21 +191,31 @@ Step multiply_integers(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
-Handler handler_of(Type a, Type b) {
-    if (a == Type::kF16) return multiply<Type::kF16, Type::kF16>;
-    if (a == Type::kBf16) return multiply<Type::kBf16, Type::kBf16>;
-    if (a == Type::kTf32) return multiply<Type::kTf32, Type::kTf32>;
+// kDepth is what 32 bytes of a row hold, or half of it.
+template <Type a, Type b>
+Handler by_depth(uint32_t depth) {
+    constexpr uint32_t kMost = 8 * kElementsOf<a>;
+    if constexpr (a == Type::kU8 || a == Type::kS8)
+        return depth == kMost ? multiply_integers<a, b, kMost> : multiply_integers<a, b, kMost / 2>;
+    else
+        return depth == kMost ? multiply<a, b, kMost> : multiply<a, b, kMost / 2>;
+}
+
+Handler handler_of(Type a, Type b, uint32_t depth) {
+    if (a == Type::kF16) return by_depth<Type::kF16, Type::kF16>(depth);
+    if (a == Type::kBf16) return by_depth<Type::kBf16, Type::kBf16>(depth);
+    if (a == Type::kTf32) return by_depth<Type::kTf32, Type::kTf32>(depth);
     if (a == Type::kE4m3)
-        return b == Type::kE4m3 ? multiply<Type::kE4m3, Type::kE4m3>
-                                : multiply<Type::kE4m3, Type::kE5m2>;
+        return b == Type::kE4m3 ? by_depth<Type::kE4m3, Type::kE4m3>(depth)
+                                : by_depth<Type::kE4m3, Type::kE5m2>(depth);
     if (a == Type::kE5m2)
-        return b == Type::kE4m3 ? multiply<Type::kE5m2, Type::kE4m3>
-                                : multiply<Type::kE5m2, Type::kE5m2>;
+        return b == Type::kE4m3 ? by_depth<Type::kE5m2, Type::kE4m3>(depth)
+                                : by_depth<Type::kE5m2, Type::kE5m2>(depth);
     if (a == Type::kU8)
-        return b == Type::kU8 ? multiply_integers<Type::kU8, Type::kU8>
-                              : multiply_integers<Type::kU8, Type::kS8>;
-    return b == Type::kU8 ? multiply_integers<Type::kS8, Type::kU8>
-                          : multiply_integers<Type::kS8, Type::kS8>;
+        return b == Type::kU8 ? by_depth<Type::kU8, Type::kU8>(depth)
+                              : by_depth<Type::kU8, Type::kS8>(depth);
+    return b == Type::kU8 ? by_depth<Type::kS8, Type::kU8>(depth)
+                          : by_depth<Type::kS8, Type::kS8>(depth);
 }
 
 void decode_mma(Decoding& d) {
@@ -235,7 +278,7 @@ void decode_mma(Decoding& d) {
     d.op.aux2 = saturates ? 2 : 0;
     d.op.propagates = false;
     d.flops = 2 * 16 * 8 * depth;
-    d.finish(handler_of(shape.a, shape.b), "mma");
+    d.finish(handler_of(shape.a, shape.b, shape.depth), "mma");
 }
 
 }  // namespace

@@ -1,8 +1,11 @@
-// Module::load: parse, place variables, decode entries, at once or when they are asked for.
+// Module::load: parse, place variables, decode entries, at once or when they are asked for. What
+// came of a text is kept for the next module of the same text.
 #include "gpu/module.h"
 
 #include <charconv>
 #include <cstring>
+#include <list>
+#include <mutex>
 
 #include "exec/decoder.h"
 #include "exec/program.h"
@@ -27,52 +30,60 @@ void fill_addresses(Program& program, const std::vector<uint64_t>& addresses) {
 
 }  // namespace
 
-Module::Module(const std::string& file, const DeviceModel& model) : file_(file), model_(model) {}
-Module::~Module() = default;
+// A text and what came of it, whichever module was first to ask; modules share programs that hold
+// no addresses of theirs.
+struct ModuleSource {
+    ModuleSource(std::string_view what, const DeviceModel& of) : text(what), model(of) {}
+
+    const std::string text;
+    const DeviceModel model;
+    std::vector<ptx::Body> bodies;  // none: the text is small and was read as a whole
+    std::vector<VariableInfo> variables;
+
+    std::mutex mutex;  // of what follows
+    std::vector<EntryInfo> entries;
+    std::vector<std::shared_ptr<Program>> programs;  // one for each entry; null: not read yet
+};
 
 class ModuleBuilder {
   public:
-    ModuleBuilder(std::string_view text, const std::string& file, const DeviceModel& model)
-        : text_(text), module_(new Module(file, model)) {}
+    ModuleBuilder(ModuleSource& source, const std::string& file)
+        : source_(source), file_(file), text_(source.text) {}
 
-    std::unique_ptr<Module> run() {
-        const std::vector<ptx::Body> bodies =
-            text_.size() > kWholeBytes ? ptx::entry_bodies(text_) : std::vector<ptx::Body>();
-        const bool outlined = !bodies.empty();
+    void run() {
+        if (source_.text.size() > kWholeBytes) source_.bodies = ptx::entry_bodies(source_.text);
+        const bool outlined = !source_.bodies.empty();
         const std::string outline =
-            outlined ? ptx::with_one_body(text_, bodies, bodies.size()) : std::string();
-        if (outlined) {
-            module_->text_ = text_;
-            text_ = outline;
-        }
-        parsed_ = ptx::parse(text_, module_->file_);
+            outlined ? ptx::with_one_body(text_, source_.bodies, source_.bodies.size())
+                     : std::string();
+        if (outlined) text_ = outline;
+        parsed_ = ptx::parse(text_, file_);
         check_target();
         make_variables();
         for (const ptx::Function& function : parsed_.functions) {
             if (!function.entry || !function.defined) continue;
             EntryInfo info{};
             info.name = function.name;
-            module_->programs_.push_back(outlined ? nullptr : decode(function, info));
-            module_->entries_.push_back(std::move(info));
+            source_.programs.push_back(outlined ? nullptr : decode(function, info));
+            source_.entries.push_back(std::move(info));
         }
-        return std::move(module_);
+        source_.variables = std::move(variables_);
     }
 
-    // Number `index` of the entries, from the module's text.
-    static void read(Module& module, size_t index) {
-        const std::string name = module.entries_[index].name;
-        const std::vector<ptx::Body> bodies = ptx::entry_bodies(module.text_);
+    // Number `index` of the entries.
+    void read(size_t index) {
+        const std::string name = source_.entries[index].name;
         size_t kept = 0;
-        while (kept < bodies.size() && bodies[kept].name != name) ++kept;
-        const std::string text = ptx::with_one_body(module.text_, bodies, kept);
-        ModuleBuilder builder(text, module.file_, module.model_);
-        builder.parsed_ = ptx::parse(text, module.file_);
-        builder.make_variables();
-        for (const ptx::Function& function : builder.parsed_.functions) {
+        while (kept < source_.bodies.size() && source_.bodies[kept].name != name) ++kept;
+        const std::string text = ptx::with_one_body(source_.text, source_.bodies, kept);
+        text_ = text;
+        parsed_ = ptx::parse(text_, file_);
+        make_variables();
+        for (const ptx::Function& function : parsed_.functions) {
             if (!function.entry || !function.defined || function.name != name) continue;
             EntryInfo made{};
-            module.programs_[index] = builder.decode(function, made);
-            module.entries_[index] = std::move(made);
+            source_.programs[index] = decode(function, made);
+            source_.entries[index] = std::move(made);
         }
     }
 
@@ -80,14 +91,13 @@ class ModuleBuilder {
     // Texts up to this size are read at once.
     static constexpr size_t kWholeBytes = 1 << 18;
 
-    std::unique_ptr<Program> decode(const ptx::Function& function, EntryInfo& info) {
-        return Decoder(parsed_, indices_, module_->model_, module_->file_, text_)
-            .run(function, info);
+    std::shared_ptr<Program> decode(const ptx::Function& function, EntryInfo& info) {
+        return Decoder(parsed_, indices_, source_.model, file_, text_).run(function, info);
     }
 
     [[noreturn]] void fail(uint32_t line, const std::string& message,
                            LoadError::Reason reason) const {
-        throw LoadError(reason, ptx::describe_line(module_->file_, text_, line, message), line);
+        throw LoadError(reason, ptx::describe_line(file_, text_, line, message), line);
     }
 
     void check_target() const {
@@ -97,7 +107,7 @@ class ModuleBuilder {
             std::from_chars(target.data() + std::min<size_t>(3, target.size()),
                             target.data() + target.size(), number);
         const std::string suffix(end, target.data() + target.size());
-        const DeviceModel& model = module_->model_;
+        const DeviceModel& model = source_.model;
         const uint32_t own = model.compute_major * 10 + model.compute_minor;
         if (!target.starts_with("sm_") || error != std::errc() ||
             (!suffix.empty() && suffix != "a")) {
@@ -120,20 +130,19 @@ class ModuleBuilder {
                 indices_.push_back(-1);
                 continue;
             }
-            indices_.push_back(static_cast<int32_t>(module_->variables_.size()));
+            indices_.push_back(static_cast<int32_t>(variables_.size()));
             VariableInfo made;
             made.name = from.name;
             made.size = from.bytes;
             made.alignment = from.alignment;
             made.constant = from.space == Space::kConst;
             made.initial.resize(from.bytes);
-            module_->variables_.push_back(std::move(made));
+            variables_.push_back(std::move(made));
         }
         for (size_t i = 0; i < parsed_.variables.size(); ++i) {
             if (indices_[i] >= 0)
-                fill(parsed_.variables[i], module_->variables_[static_cast<size_t>(indices_[i])]);
+                fill(parsed_.variables[i], variables_[static_cast<size_t>(indices_[i])]);
         }
-        module_->addresses_.assign(module_->variables_.size(), 0);
     }
 
     void fill(const ptx::Variable& from, VariableInfo& to) const {
@@ -152,8 +161,8 @@ class ModuleBuilder {
                 fail(from.line, "the address of " + value.symbol + " needs elements of 8 bytes",
                      LoadError::Reason::kUnsupported);
             bool found = false;
-            for (size_t k = 0; k < module_->variables_.size() && !found; ++k) {
-                if (module_->variables_[k].name != value.symbol) continue;
+            for (size_t k = 0; k < variables_.size() && !found; ++k) {
+                if (variables_[k].name != value.symbol) continue;
                 to.relocations.push_back({offset, static_cast<uint32_t>(k), value.addend});
                 found = true;
             }
@@ -164,15 +173,86 @@ class ModuleBuilder {
         }
     }
 
+    ModuleSource& source_;
+    const std::string& file_;
     std::string_view text_;
-    std::unique_ptr<Module> module_;
     ptx::Module parsed_;
+    std::vector<VariableInfo> variables_;
     std::vector<int32_t> indices_;
 };
 
+namespace {
+
+// The latest texts, 64 MB of them.
+class SourceList {
+  public:
+    static SourceList& of_process() {
+        static SourceList list;
+        return list;
+    }
+
+    std::shared_ptr<ModuleSource> find(std::string_view text, const DeviceModel& model) {
+        const std::lock_guard lock(mutex_);
+        for (auto at = sources_.begin(); at != sources_.end(); ++at) {
+            if ((*at)->text != text || !((*at)->model == model)) continue;
+            sources_.splice(sources_.begin(), sources_, at);
+            return sources_.front();
+        }
+        return nullptr;
+    }
+
+    void keep(const std::shared_ptr<ModuleSource>& source) {
+        const std::lock_guard lock(mutex_);
+        sources_.push_front(source);
+        bytes_ += source->text.size();
+        while (bytes_ > kMostBytes || sources_.size() > kMostTexts) {
+            bytes_ -= sources_.back()->text.size();
+            sources_.pop_back();
+        }
+    }
+
+  private:
+    static constexpr size_t kMostBytes = 64 << 20, kMostTexts = 256;
+
+    std::mutex mutex_;
+    std::list<std::shared_ptr<ModuleSource>> sources_;  // the latest first
+    size_t bytes_ = 0;
+};
+
+std::shared_ptr<Program> copy_of(const Program& program) {
+    auto made = std::make_shared<Program>(program);
+    for (Op& op : made->ops) op.rows = made->rows.data() + op.first_row;
+    return made;
+}
+
+}  // namespace
+
+Module::Module(const std::string& file, std::shared_ptr<ModuleSource> source)
+    : file_(file),
+      source_(std::move(source)),
+      programs_(source_->programs.size()),
+      variables_(source_->variables),
+      addresses_(variables_.size(), 0) {
+    const std::lock_guard lock(source_->mutex);
+    for (const EntryInfo& entry : source_->entries) {
+        entries_.push_back({});
+        entries_.back().name = entry.name;
+    }
+}
+
+Module::~Module() = default;
+
 std::unique_ptr<Module> Module::load(std::string_view ptx, const std::string& file,
                                      const DeviceModel& model) {
-    return ModuleBuilder(ptx, file, model).run();
+    std::shared_ptr<ModuleSource> source = SourceList::of_process().find(ptx, model);
+    if (!source) {
+        source = std::make_shared<ModuleSource>(ptx, model);
+        ModuleBuilder(*source, file).run();
+        SourceList::of_process().keep(source);
+    }
+    std::unique_ptr<Module> made(new Module(file, source));
+    if (source->bodies.empty()) made->read_all();
+    return made;
 }
 
 const EntryInfo* Module::find_entry(std::string_view name) {
@@ -190,12 +270,18 @@ void Module::read_all() {
 
 void Module::read(size_t entry) {
     if (programs_[entry]) return;
-    ModuleBuilder::read(*this, entry);
+    const std::lock_guard lock(source_->mutex);
+    if (!source_->programs[entry]) ModuleBuilder(*source_, file_).read(entry);
+    const std::shared_ptr<Program>& program = source_->programs[entry];
+    entries_[entry] = source_->entries[entry];
+    programs_[entry] = program->addresses.empty() ? program : copy_of(*program);
     fill_addresses(*programs_[entry], addresses_);
 }
 
-const Program& Module::program(const EntryInfo& entry) const {
-    return *programs_[static_cast<size_t>(&entry - entries_.data())];
+const DeviceModel& Module::model() const { return source_->model; }
+
+std::shared_ptr<const Program> Module::program(const EntryInfo& entry) const {
+    return programs_[static_cast<size_t>(&entry - entries_.data())];
 }
 
 void Module::place_variables(std::span<const uint64_t> addresses) {

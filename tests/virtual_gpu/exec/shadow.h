@@ -2,6 +2,8 @@
 // access to a block's memory.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -17,37 +19,115 @@ enum AccessFlags : uint16_t {
     kStrong = 1,  // atomic, volatile, relaxed or stronger
 };
 
-struct ShadowCell {
-    static constexpr uint32_t kPending =
-        0xffffffff;  // epoch of a write that an asynchronous operation still owes
-    uint32_t epoch = 0;
-    uint16_t agent = 0;
-    uint8_t strong = 0;
-    uint8_t split = 0;  // the four bytes of this word have cells of their own
-    uint32_t pc = 0;
-    uint32_t last_read = 0;  // the latest epoch in which anything read
-};
+// Epoch of a write that an asynchronous operation still owes.
+inline constexpr uint32_t kPendingEpoch = 0xffffffff;
 
-// Cells for units of one size, and who read them.
+// Cells for units of one size, each part of them in an array by cell, and who read them. Epochs of
+// a thread's grids never repeat, so a layer can serve another block when its own has ended.
 struct ShadowLayer {
-    struct Reader {
-        uint32_t epoch;
-        uint32_t lanes;
-        uint32_t pc;
+    // Epoch of a word whose four bytes have cells of their own.
+    static constexpr uint32_t kSplit = 0xfffffffe;
+    static constexpr uint32_t kStrongBit = 1u << 31;
+
+    // Of one warp: the last epoch in which it read, which lanes did, and where; kStrongBit of the
+    // latter says that they were strong reads.
+    struct Readers {
+        uint32_t* epochs;
+        uint32_t* lanes;
+        uint32_t* pcs;
     };
-    std::unique_ptr<ShadowCell[]> cells;
-    std::vector<std::unique_ptr<Reader[]>> readers;  // by warp of the cluster, then by cell
+
     uint32_t size = 0;
+    uint32_t* epochs = nullptr;   // of the last write
+    uint32_t* writers = nullptr;  // its agent, and whether it was strong
+    uint32_t* pcs = nullptr;
+    uint32_t* last_reads = nullptr;  // the latest epoch in which anything read
 
     void allocate(uint32_t num_cells);
-    Reader* readers_of(uint32_t warp);
-    Reader& reader(uint32_t warp, uint32_t cell) { return readers_of(warp)[cell]; }
+    void forget();  // what was written or is owed
+    bool has_readers(uint32_t warp) const { return warp < readers_.size() && readers_[warp]; }
+    uint32_t num_readers() const { return static_cast<uint32_t>(readers_.size()); }
+    Readers readers_of(uint32_t warp) {
+        if (!has_readers(warp)) make_readers(warp);
+        uint32_t* const first = readers_[warp].get();
+        return {first, first + size, first + 2 * size_t{size}};
+    }
+    void note_read(uint32_t warp, uint32_t cell, uint32_t lanes, uint32_t epoch, uint32_t pc) {
+        const Readers readers = readers_of(warp);
+        if (readers.epochs[cell] != epoch || (readers.pcs[cell] & ~pc & kStrongBit)) {
+            readers.epochs[cell] = epoch;
+            readers.lanes[cell] = 0;
+            readers.pcs[cell] = pc;
+        }
+        readers.lanes[cell] |= lanes;
+        last_reads[cell] = std::max(last_reads[cell], epoch);
+    }
+
+    // Strong reads do not take the place of weak ones behind `floor`, with which more conflicts.
+    void note_strong_read(uint32_t warp, uint32_t cell, uint32_t lanes, uint32_t epoch, uint32_t pc,
+                          uint32_t floor) {
+        const Readers readers = readers_of(warp);
+        if (readers.epochs[cell] > floor && !(readers.pcs[cell] & kStrongBit)) return;
+        note_read(warp, cell, lanes, epoch, pc | kStrongBit);
+    }
+
+  private:
+    void make_readers(uint32_t warp);
+
+    std::unique_ptr<uint32_t[]> cells_;
+    std::vector<std::unique_ptr<uint32_t[]>> readers_;  // by warp of the cluster
+};
+
+// Layers of blocks that have ended, of this thread's grids.
+class ShadowPool {
+  public:
+    static ShadowPool& of_thread();
+
+    ShadowLayer take(uint32_t num_cells);
+    void give(ShadowLayer&& layer);
+    // The first epoch of a cluster that starts: behind those of all layers here.
+    uint32_t first_epoch();
+    void cluster_ended(uint32_t last_epoch) { last_epoch_ = std::max(last_epoch_, last_epoch); }
+
+  private:
+    static constexpr size_t kMostLayers = 16;
+
+    std::vector<ShadowLayer> layers_;
+    uint32_t last_epoch_ = 0;
+};
+
+// What one warp's accesses of whole words are compared with and leave behind, where nothing is to
+// be looked at twice: the last write, of a write also the last read, is ordered before everyone.
+class WordAccess {
+  public:
+    WordAccess(ShadowLayer& words, const Warp& warp, const Op& op);
+
+    // False when the cells have to be looked at one by one.
+    bool read(uint32_t word, uint32_t count, uint32_t lane) const;
+    bool write(uint32_t word, uint32_t count, uint32_t lane) const;
+    // A write that an asynchronous operation owes.
+    bool owe(uint32_t word, uint32_t count, uint32_t lane) const;
+    // The same where each of 32 lanes has `count` words behind those of the lane before.
+    bool read_row(uint32_t word, uint32_t count) const;
+    bool write_row(uint32_t word, uint32_t count) const;
+
+  private:
+    using Four = uint32_t __attribute__((vector_size(16)));
+
+    uint32_t* epochs_;
+    uint32_t* writers_;
+    uint32_t* pcs_;
+    uint32_t* last_reads_;
+    ShadowLayer::Readers readers_;
+    uint32_t floor_, epoch_, pc_, first_agent_;
 };
 
 // The shared memory of one block: contents, which bytes have been written, and the shadow.
 class SharedMemory {
   public:
-    void allocate(uint32_t size, bool with_shadow);
+    // `pool` is null where no shadow is wanted.
+    void allocate(uint32_t size, ShadowPool* pool);
+    ~SharedMemory();
 
     void read(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
               AccessFlags flags) {
@@ -55,8 +135,9 @@ class SharedMemory {
         for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word)
             read_word(warp, op, lane, word, offset, size, flags);
     }
-    // The same for every lane of `mask`, at addresses[lane] - base.
-    void read_all(Warp& warp, const Op& op, uint32_t mask, const uint64_t* addresses, uint64_t base,
+    // The same for every lane of `mask`; `in_row` says that all lanes are there and that each has
+    // its bytes behind those of the lane before.
+    void read_all(Warp& warp, const Op& op, uint32_t mask, const uint32_t* offsets, bool in_row,
                   uint32_t size, AccessFlags flags);
     // `data` is what will be written, before it is; null where that does not matter.
     void write(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
@@ -67,6 +148,10 @@ class SharedMemory {
             write_word(warp, op, lane, word, offset, size, flags, data);
         }
     }
+    // Writes of one instruction to whole words, lane by lane.
+    WordAccess words_of(const Warp& warp, const Op& op) { return {words_, warp, op}; }
+    bool has_shadow() const { return words_.size != 0; }
+    bool is_held() const { return !held_.empty(); }
     // An asynchronous operation issued by this lane will write here: nobody may touch it until
     // `settle`.
     void owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
@@ -100,6 +185,7 @@ class SharedMemory {
                    AccessFlags flags);
     void write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
                     AccessFlags flags, bool same_value);
+    bool is_split(uint32_t word) const { return words_.epochs[word] == ShadowLayer::kSplit; }
     void split(uint32_t word);
     void need_free(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     void need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
@@ -113,6 +199,7 @@ class SharedMemory {
         uint32_t pc = 0;
     };
 
+    ShadowPool* pool_ = nullptr;
     ShadowLayer words_;
     ShadowLayer bytes_;
     std::vector<Held> held_;  // empty before the first

@@ -18,17 +18,88 @@ struct Accumulation {
     bool nearest;         // instead of all this: the exact sum of a step, rounded to nearest
 };
 
+inline constexpr uint32_t kSumRows = 16;
+inline constexpr uint32_t kSumColumns = 8;
+inline constexpr int32_t kNothing = -2000;  // the exponent of a product that is zero
+
+// Eight columns at once, whatever vectors the machine has.
+using Floats = float __attribute__((vector_size(32)));
+using Ints = int32_t __attribute__((vector_size(32)));
+using UnsignedInts = uint32_t __attribute__((vector_size(32)));
+using Shorts = int16_t __attribute__((vector_size(32)));
+
+template <class V, class T>
+V load_vector(const T* from) {
+    V loaded;
+    std::memcpy(&loaded, from, sizeof loaded);
+    return loaded;
+}
+
+// The biased exponent of an f32; those below the normal ones count as the smallest.
+inline int32_t exponent_of(float value) {
+    return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
+}
+// What a factor adds to the exponent of a product, before any carry.
+inline int32_t exponent_of_factor(float value) {
+    return value == 0 ? kNothing : exponent_of(value);
+}
+
+// Factors and their exponents; `special` says that an infinity or a NaN is among them.
+template <uint32_t kOuter, uint32_t kInner>
+struct Factors {
+    alignas(64) float values[kOuter][kInner];
+    alignas(64) int32_t exponents[kOuter][kInner];
+    bool special;
+
+  protected:
+    void find_exponents() {
+        int32_t most = 0;
+        for (uint32_t i = 0; i < kOuter; ++i) {
+            for (uint32_t j = 0; j < kInner; ++j) {
+                most = std::max(most, exponent_of(values[i][j]));
+                exponents[i][j] = exponent_of_factor(values[i][j]);
+            }
+        }
+        special = most == 255;
+    }
+};
+
+// Exponents of two rows are looked at together, in the halves of an integer. `prepare` is to be
+// called when all values have been set.
+template <uint32_t kDepth>
+struct LeftFactors : Factors<kSumRows, kDepth> {
+    alignas(64) int32_t pairs[kSumRows / 2][kDepth];
+
+    void prepare() {
+        this->find_exponents();
+        for (uint32_t i = 0; i < kSumRows / 2; ++i) {
+            for (uint32_t k = 0; k < kDepth; ++k)
+                pairs[i][k] = (this->exponents[2 * i][k] & 0xffff) | this->exponents[2 * i + 1][k]
+                                                                         << 16;
+        }
+    }
+};
+template <uint32_t kDepth>
+struct RightFactors : Factors<kDepth, kSumColumns> {
+    alignas(64) int32_t pairs[kDepth][kSumColumns];  // less 127: a product's is then a biased one
+
+    void prepare() {
+        this->find_exponents();
+        for (uint32_t k = 0; k < kDepth; ++k) {
+            for (uint32_t n = 0; n < kSumColumns; ++n) {
+                const int32_t exponent = this->exponents[k][n] - 127;
+                pairs[k][n] = (exponent & 0xffff) | exponent << 16;
+            }
+        }
+    }
+};
+
 // An f32 from a finite f64, toward zero.
 inline float cut_to_f32(double value) {
     if (std::fabs(value) < 0x1p-126)
         return static_cast<float>(std::trunc(value * 0x1p149) * 0x1p-149);
     const auto bits = std::bit_cast<uint64_t>(value) & ~((uint64_t{1} << 29) - 1);
     return static_cast<float>(std::bit_cast<double>(bits));
-}
-
-// The biased exponent of an f32; those below the normal ones count as the smallest.
-inline int32_t exponent_of(float value) {
-    return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
 }
 
 // The power of two that brings the last place kept under an alignment to 1.
@@ -39,125 +110,161 @@ inline double scale_of(int32_t align, const Accumulation& how) {
                                  << 52);
 }
 
-// The same sum where products, their alignment and 8 of them together fit 32 bits: factors of at
-// most 12 significant bits, exponents far from the ends of an f32's, or zeros alone.
-inline constexpr int32_t kNothing = -2000;  // the exponent of a product that is zero
-inline constexpr int32_t kLeastAlign = -100, kMostAlign = 120;
-
-// Eight columns at once, whatever vectors the machine has.
-using Floats = float __attribute__((vector_size(32)));
-using Ints = int32_t __attribute__((vector_size(32)));
-
-inline void add_step(float* made, const float* left, const float (*b)[8], uint32_t first,
-                     uint32_t end, const int32_t* align, const Accumulation& how) {
-    constexpr uint32_t kTogether = 8;
-    const auto load = [](const float* from) {
-        Floats loaded;
-        std::memcpy(&loaded, from, sizeof loaded);
-        return loaded;
-    };
-    Ints powers;
-    for (uint32_t n = 0; n < 8; ++n)
-        powers[n] =
-            127 + 23 + static_cast<int32_t>(how.extra_bits) - std::max(align[n], kLeastAlign);
-    const auto scale = std::bit_cast<Floats>(powers << 23);
-    const Ints start = __builtin_convertvector(load(made) * scale, Ints);
-    double sum[8];
-    for (uint32_t n = 0; n < 8; ++n) sum[n] = start[n];
-    for (uint32_t from = first; from < end; from += kTogether) {
-        const uint32_t to = std::min(from + kTogether, end);
-        Ints part = {};
-        for (uint32_t k = from; k < to; ++k)
-            part += __builtin_convertvector(left[k] * load(b[k]) * scale, Ints);
-        for (uint32_t n = 0; n < 8; ++n) sum[n] += part[n];
+// One column of one row, whatever its values.
+template <uint32_t kDepth>
+float add_any(float made, const float* left, const int32_t* left_exponents,
+              const RightFactors<kDepth>& b, uint32_t n, const Accumulation& how) {
+    for (uint32_t first = 0; first < kDepth; first += how.step) {
+        const uint32_t end = std::min(first + how.step, kDepth);
+        bool finite = std::isfinite(made);
+        double exact = made;
+        int32_t align = exponent_of(made) - 127;
+        for (uint32_t k = first; k < end; ++k) {
+            finite = finite && std::isfinite(left[k]) && std::isfinite(b.values[k][n]);
+            exact += double{left[k]} * double{b.values[k][n]};
+            align = std::max(align, left_exponents[k] + b.exponents[k][n] - 254);
+        }
+        if (!finite || how.nearest) {
+            const auto rounded = static_cast<float>(exact);
+            made = std::isnan(rounded) ? std::bit_cast<float>(0x7fffffffu) : rounded;
+            continue;
+        }
+        const double scale = scale_of(align, how);
+        double sum = std::trunc(made * scale);
+        for (uint32_t k = first; k < end; ++k)
+            sum += std::trunc(double{left[k]} * double{b.values[k][n]} * scale);
+        made = cut_to_f32((sum + 0.0) / scale);  // integers have one zero
     }
-    for (uint32_t n = 0; n < 8; ++n) made[n] = cut_to_f32(sum[n] / double{scale[n]});
+    return made;
 }
 
-// acc[row][column] += the sum over k of a[row][k] * b[k][column]; what columns have in common is
-// worked out once, and loops over columns are the compiler's to make vectors of.
-template <uint32_t kRows, uint32_t kColumns, uint32_t kMostDepth>
-void accumulate(float (*acc)[kColumns], const float (*a)[kMostDepth], const float (*b)[kColumns],
-                uint32_t depth, const Accumulation& how) {
-    static_assert(kColumns == 8, "add_step adds eight columns");
-    alignas(64) double right[kMostDepth][kColumns];
-    alignas(64) int32_t right_exponent[kMostDepth][kColumns];
-    int32_t right_worst[kMostDepth];
-    for (uint32_t k = 0; k < depth; ++k) {
-        right_worst[k] = 0;
-        for (uint32_t n = 0; n < kColumns; ++n) {
-            const int32_t exponent = exponent_of(b[k][n]);
-            right[k][n] = b[k][n];
-            right_exponent[k][n] = b[k][n] == 0 ? kNothing : exponent - 254;
-            right_worst[k] = std::max(right_worst[k], exponent);
-        }
+// The same sum for factors of at most 12 significant bits where alignments are far from the ends of
+// an f32's exponents: 8 products, cut to two bits below an f32's last place, and the accumulator
+// fit 31 bits together. More than 8 mostly do.
+inline constexpr int32_t kLeastAlign = 127 - 100, kMostAlign = 127 + 120;  // biased
+inline constexpr uint32_t kMostExtraBits = 2, kTogether = 8;
+
+// What must not have been added this way.
+struct Outside {
+    // Of all alignments but those of nothing but zeros, which are negative.
+    UnsignedInts least = UnsignedInts{} + kLeastAlign;
+    Ints most = {};
+    Ints sums = {};  // negative where a sum does not fit
+
+    bool any() const {
+        bool found = false;
+        for (uint32_t n = 0; n < kSumColumns; ++n)
+            found |= least[n] < kLeastAlign || most[n] > kMostAlign || sums[n] < 0;
+        return found;
     }
-    for (uint32_t row = 0; row < kRows; ++row) {
-        float* const made = acc[row];
-        for (uint32_t first = 0; first < depth; first += how.step) {
-            const uint32_t end = std::min(first + how.step, depth);
-            // Of products alone, then with the accumulator.
-            alignas(64) int32_t most[kColumns], align[kColumns];
-            int32_t worst = 0;
-            for (uint32_t n = 0; n < kColumns; ++n) {
-                most[n] = kNothing;
-                align[n] = exponent_of(made[n]) - 127;
-                worst = std::max(worst, align[n] + 127);
-            }
-            for (uint32_t k = first; k < end; ++k) {
-                const float left = a[row][k];
-                const int32_t exponent = exponent_of(left);
-                worst = std::max({worst, exponent, right_worst[k]});
-                // The exponent of a product is the sum of its factors', before any carry.
-                const int32_t counted = left == 0 ? kNothing : exponent;
-                for (uint32_t n = 0; n < kColumns; ++n)
-                    most[n] = std::max(most[n], counted + right_exponent[k][n]);
-            }
-            for (uint32_t n = 0; n < kColumns; ++n) align[n] = std::max(align[n], most[n]);
-            if (worst == 255 || how.nearest) {
-                // Columns are sums of their own: an infinity in one leaves the others as they are.
-                for (uint32_t n = 0; n < kColumns; ++n) {
-                    bool finite = std::isfinite(made[n]);
-                    double exact = made[n];
-                    for (uint32_t k = first; k < end; ++k) {
-                        finite = finite && std::isfinite(a[row][k]) && std::isfinite(b[k][n]);
-                        exact += double{a[row][k]} * right[k][n];
-                    }
-                    if (finite && !how.nearest) {
-                        const double scale = scale_of(align[n], how);
-                        double sum = std::trunc(made[n] * scale);
-                        for (uint32_t k = first; k < end; ++k)
-                            sum += std::trunc(double{a[row][k]} * right[k][n] * scale);
-                        made[n] = cut_to_f32(sum / scale);
-                        continue;
-                    }
-                    const auto rounded = static_cast<float>(exact);
-                    made[n] = std::isnan(rounded) ? std::bit_cast<float>(0x7fffffffu) : rounded;
-                }
-                continue;
-            }
-            bool narrow = true;
-            for (uint32_t n = 0; n < kColumns; ++n) {
-                // Nothing but zeros, or well inside of what an f32 holds.
-                const bool zero = made[n] == 0 && most[n] < kNothing / 2;
-                narrow &= (align[n] >= kLeastAlign && align[n] <= kMostAlign) || zero;
-            }
-            if (narrow) {
-                add_step(made, a[row], b, first, end, align, how);
-                continue;
-            }
-            alignas(64) double scale[kColumns], sum[kColumns];
-            for (uint32_t n = 0; n < kColumns; ++n) {
-                scale[n] = scale_of(align[n], how);
-                sum[n] = std::trunc(made[n] * scale[n]);
-            }
-            for (uint32_t k = first; k < end; ++k) {
-                const double left = a[row][k];
-                for (uint32_t n = 0; n < kColumns; ++n)
-                    sum[n] += std::trunc(left * right[k][n] * scale[n]);
-            }
-            for (uint32_t n = 0; n < kColumns; ++n) made[n] = cut_to_f32(sum[n] / scale[n]);
+};
+
+// One step of one row: how it is scaled, and its sum so far.
+struct RowStep {
+    Floats scale;
+    Ints sum;
+    Ints power;
+
+    RowStep(const float* made, Ints most, uint32_t extra_bits, Outside& outside) {
+        const auto start = load_vector<Floats>(made);
+        const Ints bits = std::bit_cast<Ints>(start) & 0x7fffffff;
+        const Ints own = (bits >> 23) + ((bits == 0) & kNothing);
+        const Ints align = own > most ? own : most;
+        outside.most = align > outside.most ? align : outside.most;
+        const auto place = std::bit_cast<UnsignedInts>(align);
+        outside.least = place < outside.least ? place : outside.least;
+        const Ints used = align > kLeastAlign ? align : Ints{} + kLeastAlign;
+        power = (277 + static_cast<int32_t>(extra_bits) - used) << 23;
+        scale = std::bit_cast<Floats>(power);
+        sum = __builtin_convertvector(start * scale, Ints);
+    }
+
+    void add(Ints part, Outside& outside) {
+        const Ints made = std::bit_cast<Ints>(std::bit_cast<UnsignedInts>(sum) +
+                                              std::bit_cast<UnsignedInts>(part));
+        outside.sums |= (sum ^ made) & (part ^ made);
+        sum = made;
+    }
+
+    // Cut to the 24 bits of an f32: what was rounded away from zero goes back by one place.
+    void store(float* made) const {
+        const auto rounded = __builtin_convertvector(sum, Floats);
+        const Ints back = __builtin_convertvector(rounded, Ints);
+        const Ints past = (back > 0 ? back : -back) > (sum > 0 ? sum : -sum);
+        const auto cut = std::bit_cast<Floats>(std::bit_cast<Ints>(rounded) + past);
+        const auto unscale = std::bit_cast<Floats>((254 << 23) - power);
+        const Floats result = cut * unscale;
+        std::memcpy(made, &result, sizeof result);
+    }
+};
+
+// Two rows, whose steps follow each other.
+template <uint32_t kDepth, uint32_t kStep>
+void add_rows(float (*made)[kSumColumns], const float (*left)[kDepth], const int32_t* left_pairs,
+              const RightFactors<kDepth>& b, uint32_t extra_bits, Outside& outside) {
+    for (uint32_t first = 0; first < kDepth; first += kStep) {
+        Shorts most = Shorts{} + static_cast<int16_t>(2 * kNothing);
+        for (uint32_t k = first; k < first + kStep; ++k) {
+            const Shorts exponent = std::bit_cast<Shorts>(load_vector<Ints>(b.pairs[k])) +
+                                    std::bit_cast<Shorts>(Ints{} + left_pairs[k]);
+            most = exponent > most ? exponent : most;
         }
+        const auto both = std::bit_cast<Ints>(most);
+        RowStep low(made[0], (both << 16) >> 16, extra_bits, outside);
+        RowStep high(made[1], both >> 16, extra_bits, outside);
+        for (uint32_t from = first; from < first + kStep; from += kTogether) {
+            Ints of_low = {}, of_high = {};
+            for (uint32_t k = from; k < std::min(from + kTogether, first + kStep); ++k) {
+                const auto right = load_vector<Floats>(b.values[k]);
+                of_low += __builtin_convertvector(left[0][k] * right * low.scale, Ints);
+                of_high += __builtin_convertvector(left[1][k] * right * high.scale, Ints);
+            }
+            if (from == first) {
+                low.sum += of_low;
+                high.sum += of_high;
+            } else {
+                low.add(of_low, outside);
+                high.add(of_high, outside);
+            }
+        }
+        if (kStep > kTogether) {
+            // Where the nearest f32 may have too many bits.
+            constexpr int32_t kMost = 0x7fffff00;
+            outside.sums |= (low.sum > kMost) | (low.sum < -kMost);
+            outside.sums |= (high.sum > kMost) | (high.sum < -kMost);
+        }
+        low.store(made[0]);
+        high.store(made[1]);
+    }
+}
+
+// All rows; false when something must not be added this way, and then `acc` is as it was.
+template <uint32_t kDepth, uint32_t kStep>
+bool add_narrow(float (*acc)[kSumColumns], const LeftFactors<kDepth>& a,
+                const RightFactors<kDepth>& b, uint32_t extra_bits) {
+    alignas(64) float made[kSumRows][kSumColumns];
+    std::memcpy(made, acc, sizeof made);
+    Outside outside;
+    for (uint32_t row = 0; row < kSumRows; row += 2)
+        add_rows<kDepth, kStep>(&made[row], &a.values[row], a.pairs[row / 2], b, extra_bits,
+                                outside);
+    if (outside.any()) return false;
+    std::memcpy(acc, made, sizeof made);
+    return true;
+}
+
+// acc[row][column] += the sum over k of a[row][k] * b[k][column].
+template <uint32_t kDepth>
+void accumulate(float (*acc)[kSumColumns], const LeftFactors<kDepth>& a,
+                const RightFactors<kDepth>& b, const Accumulation& how) {
+    if (!a.special && !b.special && !how.nearest && how.extra_bits <= kMostExtraBits) {
+        if (how.step >= kDepth && add_narrow<kDepth, kDepth>(acc, a, b, how.extra_bits)) return;
+        if (how.step == kDepth / 2 && add_narrow<kDepth, kDepth / 2>(acc, a, b, how.extra_bits))
+            return;
+    }
+    for (uint32_t row = 0; row < kSumRows; ++row) {
+        for (uint32_t n = 0; n < kSumColumns; ++n)
+            acc[row][n] = add_any(acc[row][n], a.values[row], a.exponents[row], b, n, how);
     }
 }
 

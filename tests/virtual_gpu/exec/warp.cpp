@@ -57,7 +57,7 @@ void Warp::fault(const Op& op, uint32_t lane, FaultKind kind, const std::string&
     throw FaultError{std::move(made)};
 }
 
-std::string Warp::describe_op(uint32_t pc) const {
+std::string describe_op(const Program& program, uint32_t pc) {
     if (pc >= program.infos.size()) return "an operation of the driver";
     const OpInfo& info = program.infos[pc];
     std::string made = "'" + info.text + "' (PTX line " + std::to_string(info.line);
@@ -103,34 +103,51 @@ void Warp::run_path(uint64_t& budget) {
     uint64_t* const executed = grid.executed.data();
     uint64_t* const executed_lanes = grid.executed_lanes.data();
     while (budget > 0) {
+        // Until an operation jumps nothing but the pc changes.
         Path& path = paths_[current_];
-        const uint32_t pc = path.pc;
-        if (path.join >= 0 && joins_[static_cast<size_t>(path.join)].pc == pc)
-            return settle(current_);
-        const Op& op = ops[pc];
-        uint32_t mask = path.mask;
-        if (op.guard != kNoRow) {
-            if (check_guards) need_defined(op, op.guard, mask, "a guard predicate");
-            const uint32_t value = *lanes<uint32_t>(op.guard);
-            mask &= op.guard_negated ? ~value : value;
-        }
-        --budget;
-        ++executed[pc];
-        executed_lanes[pc] += static_cast<uint32_t>(std::popcount(mask));
+        const uint32_t path_mask = path.mask;
+        const uint32_t join =
+            path.join >= 0 ? joins_[static_cast<size_t>(path.join)].pc : program.num_ops();
+        const auto lanes_of_path = static_cast<uint32_t>(std::popcount(path_mask));
         Step step = Step::kNext;
-        if (mask != 0) {
-            if (op.touches_wgmma) touch_wgmma_registers(*this, op, mask);
-            step = op.run(*this, op, mask);
-            if (op.propagates && step == Step::kNext) propagate(op, mask);
-            if (is_traced_ && step != Step::kWait) trace_instruction(*this, op, mask);
+        const Op* op = ops + path.pc;
+        while (budget > 0) {
+            const auto pc = static_cast<uint32_t>(op - ops);
+            path.pc = pc;
+            if (pc == join) return settle(current_);
+            --budget;
+            ++executed[pc];
+            uint32_t mask = path_mask;
+            if (op->guard != kNoRow) {
+                if (check_guards) need_defined(*op, op->guard, mask, "a guard predicate");
+                const uint32_t value = *lanes<uint32_t>(op->guard);
+                mask &= op->guard_negated ? ~value : value;
+                executed_lanes[pc] += static_cast<uint32_t>(std::popcount(mask));
+                if (mask == 0) {
+                    path.pc = pc + 1;
+                    ++op;
+                    continue;
+                }
+            } else {
+                executed_lanes[pc] += lanes_of_path;
+            }
+            if (op->touches_wgmma) touch_wgmma_registers(*this, *op, mask);
+            step = op->run(*this, *op, mask);
+            if (step != Step::kNext) {
+                if (is_traced_ && step != Step::kWait) trace_instruction(*this, *op, mask);
+                break;
+            }
+            if (op->propagates) propagate(*op, mask);
+            if (is_traced_) trace_instruction(*this, *op, mask);
+            path.pc = pc + 1;
+            ++op;
         }
         switch (step) {
             case Step::kNext:
-                paths_[current_].pc = pc + 1;
                 break;
             case Step::kJumped:
                 // Others may have to run before this path's condition changes.
-                if (op.back_edge && paths_.size() > 1) return;
+                if (op->back_edge && paths_.size() > 1) return;
                 break;
             case Step::kWait: {
                 Path& here = paths_[current_];

@@ -17,6 +17,9 @@ namespace fattn::vgpu {
 class Cta;
 class Grid;
 
+// "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
+std::string describe_op(const Program& program, uint32_t pc);
+
 // Thrown by handlers; run_grid turns it into its result.
 struct FaultError {
     Fault fault;
@@ -56,11 +59,19 @@ struct PendingCopy {
     uint32_t pc = 0;
     bool has_read = false;
     bool has_written = false;
-    alignas(64) uint32_t target[32] = {};
-    alignas(64) uint64_t source[32] = {};
-    uint8_t source_bytes[32] = {};
-    std::vector<uint8_t> data;  // 16 bytes a lane, once read
-    std::vector<uint8_t> defined;
+    alignas(64) uint32_t target[32];
+    alignas(64) uint64_t source[32];
+    uint8_t source_bytes[32];
+    alignas(64) std::byte data[32 * 16];  // 16 bytes a lane, once read
+    alignas(64) uint8_t defined[32 * 16];
+
+    void start(uint32_t lanes, uint32_t size, uint32_t at) {
+        mask = lanes;
+        group = kOpenGroup;
+        bytes = size;
+        pc = at;
+        has_read = has_written = false;
+    }
 };
 
 class Warp {
@@ -95,8 +106,7 @@ class Warp {
 
     [[noreturn]] void fault(const Op& op, uint32_t lane, FaultKind kind, const std::string& message,
                             const std::string& earlier = {}, uint64_t address = 0);
-    std::string describe_op(
-        uint32_t pc) const;  // "ld.shared.u32 %r1, [%r2] (PTX line 12, kernel.cu:34)"
+    std::string describe_op(uint32_t pc) const { return vgpu::describe_op(program, pc); }
     std::string describe_thread(uint32_t lane) const;
 
     // --- control
@@ -135,7 +145,8 @@ class Warp {
     const uint32_t index;
     WarpKnowledge knowledge;
     FenceState fences;
-    std::vector<PendingCopy> copies;
+    std::vector<std::unique_ptr<PendingCopy>> copies;
+    std::vector<std::unique_ptr<PendingCopy>> spare_copies;  // that have ended
     uint32_t committed_groups[32] = {};
     uint32_t committed_bulk_groups[32] = {};
     WgmmaState wgmma;

@@ -17,7 +17,6 @@ using ptx::Type;
 
 constexpr uint32_t kRows = 16;    // of a warp
 constexpr uint32_t kColumns = 8;  // computed at once
-constexpr uint32_t kMostDepth = 32;
 
 // Rows `begin` to `begin + count` of a matrix, in the order in which `fetch` reads their chunks.
 std::vector<uint32_t> chunks_of(const WgmmaForm& form, uint64_t bits, bool transposed,
@@ -58,37 +57,35 @@ uint32_t fetch_rows(const SharedMemory& shared, const uint32_t* chunks, bool tra
     return defined;
 }
 
-struct Operands {
-    alignas(64) float a[kRows][kMostDepth];
-    uint32_t a_defined = 0;  // by row
-};
-
-template <Type type>
-void fetch_a(Warp& w, const Op& op, const WgmmaForm& form, uint64_t descriptor, Operands& to) {
+// Sets the elements of A and returns a bit for each row that is defined.
+template <Type type, uint32_t kDepth>
+uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, uint64_t descriptor,
+                 float (*to)[kDepth]) {
+    uint32_t made = 0;
     if (form.a_in_registers) {
         const uint32_t first = form.d_registers();
-        gather_a<type>(w, op, first, 4, to.a);
+        gather_a<type, kDepth>(w, op, first, to);
         uint32_t by_half[2] = {~0u, ~0u};
         for (uint32_t r = 0; r < 4; ++r) by_half[r & 1] &= w.defined(op.src(first + r));
         for (uint32_t row = 0; row < kRows; ++row) {
             const bool all = (by_half[row / 8] >> (4 * (row % 8)) & 15) == 15;
-            to.a_defined |= uint32_t{all} << row;
+            made |= uint32_t{all} << row;
         }
     } else {
         const std::vector<uint32_t> chunks =
             chunks_of_a(form, descriptor, w.index % kWarpsPerGroup);
         for (uint32_t half = 0; half < 2; ++half) {
-            to.a_defined |=
-                fetch_rows<type>(
-                    w.cta.shared, chunks.data() + 16 * half, form.transposed_a,
-                    [&](uint32_t row, uint32_t k, float value) { to.a[8 * half + row][k] = value; })
-                << (8 * half);
+            made |= fetch_rows<type>(w.cta.shared, chunks.data() + 16 * half, form.transposed_a,
+                                     [&](uint32_t row, uint32_t k, float value) {
+                                         to[8 * half + row][k] = value;
+                                     })
+                    << (8 * half);
         }
     }
-    if (!form.negated_a) return;
-    for (auto& row : to.a) {
-        for (uint32_t k = 0; k < form.depth(); ++k) row[k] = -row[k];
+    for (uint32_t row = 0; form.negated_a && row < kRows; ++row) {
+        for (uint32_t k = 0; k < kDepth; ++k) to[row][k] = -to[row][k];
     }
+    return made;
 }
 
 // Which registers hold columns `column` to `column + 7` of D, and which of their lanes are defined.
@@ -145,18 +142,20 @@ template <Type a_type, Type b_type>
 void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOperation& operation) {
     constexpr bool kInteger = a_type == Type::kU8 || a_type == Type::kS8;
     using Sum = std::conditional_t<kInteger, int32_t, float>;
-    Operands operands;
-    fetch_a<a_type>(w, op, form, operation.a, operands);
+    constexpr uint32_t kDepth = 8 * kElementsOf<a_type>;
+    LeftFactors<kDepth> a;
+    const uint32_t a_defined = fetch_a<a_type, kDepth>(w, op, form, operation.a, a.values);
+    if constexpr (!kInteger) a.prepare();
     const std::vector<uint32_t> chunks = chunks_of_b(form, operation.b);
     const DeviceModel& model = w.grid.launch.module->model();
     const Accumulation how = {std::max(1u, model.mma_step * 2 / form.size()), model.mma_extra_bits,
                               w.grid.options.mma_round_to_nearest};
     for (uint32_t column = 0; column < form.columns; column += kColumns) {
-        alignas(64) float b[kMostDepth][kColumns];
+        RightFactors<kDepth> b;
         const uint32_t defined =
             fetch_rows<b_type>(w.cta.shared, chunks.data() + 2 * column, form.transposed_b,
                                [&](uint32_t n, uint32_t k, float value) {
-                                   b[k][n] = form.negated_b ? -value : value;
+                                   b.values[k][n] = form.negated_b ? -value : value;
                                });
         const Accumulators registers(w, op, form, column);
         alignas(64) Sum c[kRows][kColumns] = {};
@@ -169,22 +168,23 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOper
             for (uint32_t row = 0; row < kRows; ++row) {
                 for (uint32_t n = 0; n < kColumns; ++n) {
                     int64_t sum = c[row][n];
-                    for (uint32_t k = 0; k < form.depth(); ++k)
-                        sum += static_cast<int64_t>(operands.a[row][k]) *
-                               static_cast<int64_t>(b[k][n]);
+                    for (uint32_t k = 0; k < kDepth; ++k)
+                        sum += static_cast<int64_t>(a.values[row][k]) *
+                               static_cast<int64_t>(b.values[k][n]);
                     if (form.saturates) sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
                     c[row][n] = static_cast<int32_t>(sum);
                 }
             }
         } else {
-            accumulate<kRows, kColumns, kMostDepth>(c, operands.a, b, form.depth(), how);
+            b.prepare();
+            accumulate(c, a, b, how);
         }
         for (uint32_t lane = 0; lane < 32; ++lane) {
             for (uint32_t i = 0; i < 4; ++i)
                 registers.store<Sum>(
                     lane, i, c[Accumulators::row_of(lane, i)][Accumulators::column_of(lane, i)]);
         }
-        registers.define(operands.a_defined, defined, operation.adds);
+        registers.define(a_defined, defined, operation.adds);
     }
 }
 

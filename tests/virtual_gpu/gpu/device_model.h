@@ -24,14 +24,61 @@ struct DeviceModel {
     // the largest exponent with so many bits below an f32's last one, cut, summed, cut to f32.
     uint32_t mma_step;
     uint32_t mma_extra_bits;
+    // mma of 8-bit floats is what is made of it for sm_90: two products of f16, of the even pairs
+    // in k and of the odd ones, the second on top of the first, then added to C as f32 are.
+    bool unpacks_fp8;
+
+    bool operator==(const DeviceModel&) const = default;
 };
 
 // Few multiprocessors, so that small grids meet limited residency too.
-inline constexpr DeviceModel kSm80 = {
-    "Virtual GPU sm_80", 8, 0, false, 8, 1024, 2048, 32, 65536, 49152, 166912, 167936, 1024, 8, 1};
-inline constexpr DeviceModel kSm89 = {
-    "Virtual GPU sm_89", 8, 9, false, 8, 1024, 1536, 24, 65536, 49152, 101376, 102400, 1024, 8, 1};
-inline constexpr DeviceModel kSm90a = {
-    "Virtual GPU sm_90a", 9, 0, true, 8, 1024, 2048, 32, 65536, 49152, 232448, 233472, 1024, 16, 2};
+inline constexpr DeviceModel kSm80 = {"Virtual GPU sm_80",
+                                      8,
+                                      0,
+                                      false,
+                                      8,
+                                      1024,
+                                      2048,
+                                      32,
+                                      65536,
+                                      49152,
+                                      166912,
+                                      167936,
+                                      1024,
+                                      8,
+                                      1,
+                                      false};
+inline constexpr DeviceModel kSm89 = {"Virtual GPU sm_89",
+                                      8,
+                                      9,
+                                      false,
+                                      8,
+                                      1024,
+                                      1536,
+                                      24,
+                                      65536,
+                                      49152,
+                                      101376,
+                                      102400,
+                                      1024,
+                                      8,
+                                      1,
+                                      false};
+inline constexpr DeviceModel kSm90a = {"Virtual GPU sm_90a",
+                                       9,
+                                       0,
+                                       true,
+                                       8,
+                                       1024,
+                                       2048,
+                                       32,
+                                       65536,
+                                       49152,
+                                       232448,
+                                       233472,
+                                       1024,
+                                       16,
+                                       2,
+                                       true};
 
 }  // namespace fattn::vgpu

@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "gpu/fault.h"
 #include "gpu/memory.h"
@@ -45,6 +47,8 @@ struct LaunchOptions {
     const Trace* trace = nullptr;                // what one warp executes is written down
 };
 
+class GridTrace;  // what a grid did to device memory; known to the interpreter alone
+
 struct Launch {
     const Module* module = nullptr;
     const EntryInfo* entry = nullptr;
@@ -54,6 +58,11 @@ struct Launch {
     uint32_t dynamic_shared_bytes = 0;
     bool cooperative = false;  // all blocks must be resident at once, else a fault of kind kLaunch
     std::span<const std::byte> parameters;
+    // Of a programmatic dependent: the grids before it, the last first, each of which may have
+    // begun before the next one here had ended. What the last one did is known to threads behind
+    // griddepcontrol.wait alone, and what the others did if it has waited for them.
+    std::vector<std::shared_ptr<const GridTrace>> before;
+    bool keep_trace = false;  // for a dependent
     LaunchOptions options;
 };
 
@@ -83,6 +92,7 @@ struct Statistics {
 struct LaunchResult {
     std::optional<Fault> fault;  // the grid stopped there; memory holds what was stored until then
     Statistics statistics;
+    std::shared_ptr<const GridTrace> trace;  // when it was to be kept
 };
 
 // Runs the grid to its end on the calling thread. Several threads may run grids at once when their

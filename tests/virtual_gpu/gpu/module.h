@@ -46,6 +46,7 @@ struct EntryInfo {
     uint32_t min_blocks_per_sm;    // .minnctapersm; 0 without
     Dim3 required_cluster;         // .reqnctapercluster; 0,0,0 without
     bool explicit_cluster;         // .explicitcluster: a launch must give cluster dimensions
+    bool launches_dependents;      // it has griddepcontrol.launch_dependents
     uint32_t
         registers;  // per thread: an estimate from what is live at once, since ptxas does not run
 };
@@ -67,6 +68,7 @@ struct VariableInfo {
 };
 
 struct Program;  // decoded code of one entry; known to the interpreter alone
+struct ModuleSource;
 
 class Module {
   public:
@@ -90,20 +92,18 @@ class Module {
     void place_variables(std::span<const uint64_t> addresses);
     std::span<const uint64_t> variable_addresses() const { return addresses_; }
 
-    const Program& program(const EntryInfo& entry) const;  // which was read
-    const DeviceModel& model() const { return model_; }
+    std::shared_ptr<const Program> program(const EntryInfo& entry) const;  // which was read
+    const DeviceModel& model() const;
     const std::string& file() const { return file_; }
 
   private:
-    friend class ModuleBuilder;
     void read(size_t entry);
-    Module(const std::string& file, const DeviceModel& model);
+    Module(const std::string& file, std::shared_ptr<ModuleSource> source);
 
     std::string file_;
-    DeviceModel model_;
-    std::string text_;  // while there are entries to be read
+    std::shared_ptr<ModuleSource> source_;
     std::vector<EntryInfo> entries_;
-    std::vector<std::unique_ptr<Program>> programs_;  // one for each entry; null: not read yet
+    std::vector<std::shared_ptr<Program>> programs_;  // one for each entry; null: not read yet
     std::vector<VariableInfo> variables_;
     std::vector<uint64_t> addresses_;
 };

@@ -2,6 +2,7 @@
 #include "ptx/bodies.h"
 
 #include <algorithm>
+#include <array>
 
 namespace fattn::vgpu::ptx {
 namespace {
@@ -20,9 +21,16 @@ std::vector<Body> entry_bodies(std::string_view text) {
     size_t depth = 0, begin = 0;
     std::string_view entry;  // whose body comes next; empty: none's
     constexpr std::string_view kEntry = ".entry", kFunction = ".func";
+    constexpr auto kStops = [] {
+        std::array<bool, 256> stops{};
+        for (const unsigned char c : std::string_view("{}/\".;")) stops[c] = true;
+        return stops;
+    }();
     for (size_t at = 0; at < text.size();) {
-        at = text.find_first_of("{}/\".;", at);
-        if (at == std::string_view::npos) break;
+        if (!kStops[static_cast<unsigned char>(text[at])]) {
+            ++at;
+            continue;
+        }
         const std::string_view rest = text.substr(at);
         if (rest.starts_with("//")) {
             at = std::min(text.find('\n', at), text.size());

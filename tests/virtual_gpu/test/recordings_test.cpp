@@ -54,8 +54,7 @@ TEST(Recordings, ExactInstructionsGiveTheBitsOfHardware) {
         const auto found = recorded.find("exact " + one.name + (again ? kAgain : ""));
         ASSERT_NE(found, recorded.end()) << one.name;
         // Where hardware leaves the definition, recordings/README.md says how.
-        if (std::find(found->second.begin(), found->second.end(), "differs") != found->second.end())
-            continue;
+        if (one.name == "cvt.rna.tf32.f32" || one.name == "cvt.rp.f32.f64") continue;
         char hash[20];
         std::snprintf(hash, sizeof hash, "%016llx",
                       static_cast<unsigned long long>(case_hash(interpret(one))));
@@ -83,7 +82,6 @@ TEST(Recordings, ApproximationsOfHardwareLieWhereTheInterpreterIsExact) {
     }
 }
 
-// All to the bit but fp8: recordings/README.md.
 TEST(Recordings, MatrixProductsAreThoseOfHardware) {
     const auto recorded = recordings();
     for (const MmaCase& one : mma_cases()) {
@@ -98,20 +96,10 @@ TEST(Recordings, MatrixProductsAreThoseOfHardware) {
                 memory, {1}, {32}, Arguments().add(memory.upload(mma_inputs(one, probe))).add(out));
             ASSERT_FALSE(result.fault) << result.fault->text();
             const auto outputs = memory.download<uint32_t>(out);
-            float largest = 0;
-            for (const uint32_t bits : outputs)
-                largest = std::max(largest, std::fabs(std::bit_cast<float>(bits)));
             for (size_t i = 0; i < 128; ++i) {
                 const auto expected =
                     static_cast<uint32_t>(std::stoul(found->second[i], nullptr, 16));
-                if (one.element != '3' && one.element != '5') {
-                    EXPECT_EQ(outputs[i], expected)
-                        << one.name << " probe " << probe << " word " << i;
-                    continue;
-                }
-                EXPECT_NEAR(std::bit_cast<float>(outputs[i]), std::bit_cast<float>(expected),
-                            largest * 0x1p-10f)
-                    << one.name << " probe " << probe << " word " << i;
+                EXPECT_EQ(outputs[i], expected) << one.name << " probe " << probe << " word " << i;
             }
         }
     }
