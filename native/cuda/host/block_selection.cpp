@@ -8,6 +8,7 @@
 #include "cuda/host/dense_keys.h"
 #include "cuda/host/gathered_runs.h"
 #include "cuda/host/launch_checks.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -67,9 +68,10 @@ Status load_forward_key(const ForwardKey& key, KernelStore* store, Function* fun
 }  // namespace
 
 BlockSelection::BlockSelection(const PermutedBlockProblem& problem,
-                               std::shared_ptr<const Device> device)
+                               std::shared_ptr<const Device> device, const WorkspacePool* pool)
     : problem_(problem),
       device_(std::move(device)),
+      workspaces_(pool),
       judges_(judges_of(problem)),
       gradients_(gradients_of(problem)),
       parts_(parts()),
@@ -148,10 +150,10 @@ BlockSelectParams BlockSelection::params(BlockChoice choice, void* workspace) co
 
 /// Weights of the judges summed: the gradient of values under gradients of one, from the kernels of
 /// dense attention.
-Status BlockSelection::find_importance(const PermutedBlockSelectArgs& args, const RunOptions& run,
+Status BlockSelection::find_importance(const PermutedBlockSelectArgs& args, void* workspace,
                                        const Stream& stream) const {
     const PermutedBlockProblem& p = problem_;
-    const auto part = [&](uint64 at) { return static_cast<char*>(run.workspace) + at; };
+    const auto part = [&](uint64 at) { return static_cast<char*>(workspace) + at; };
     const int64 skipped = (p.q_len - p.num_judges()) * p.q.strides[2] * bytes_of(p.q.dtype);
     OnesParams ones{p.q.dtype, part(parts_.ones), elements_of(gradients_.d_o)};
     FATTN_CUDA_RETURN_IF_ERROR(launch_helper(
@@ -214,17 +216,18 @@ Status BlockSelection::select(const PermutedBlockSelectArgs& args, const RunOpti
          {"permutation", args.permutation, heads * p.kv_len},
          {"block_mask", args.block_mask, heads * p.num_query_blocks() * p.num_key_blocks()},
          {"coverage", args.coverage, heads * p.num_query_blocks()}}));
-    FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, workspace(), "selection"));
-    BlockSelectParams params = this->params(BlockChoice::kCover, run.workspace);
+    void* memory = nullptr;
+    FATTN_CUDA_RETURN_IF_ERROR(find_workspace(stream, *workspaces_, run, workspace(), &memory));
+    BlockSelectParams params = this->params(BlockChoice::kCover, memory);
     params.q = args.q;
     params.k = args.k;
     params.permutation = args.permutation;
     params.block_mask = args.block_mask;
     params.coverage = args.coverage;
     if (p.num_sorted() > 0 && p.q_len > 0) {
-        FATTN_CUDA_RETURN_IF_ERROR(find_importance(args, run, stream));
-        params.importance = reinterpret_cast<const float*>(static_cast<const char*>(run.workspace) +
-                                                           parts_.importance);
+        FATTN_CUDA_RETURN_IF_ERROR(find_importance(args, memory, stream));
+        params.importance =
+            reinterpret_cast<const float*>(static_cast<const char*>(memory) + parts_.importance);
     }
     params.sort_size = sort_size_;
     const int64 segments = p.num_sorted() / p.segment + 1;
@@ -242,19 +245,18 @@ Status BlockSelection::gate(const BlockGateArgs& args, const RunOptions& run) co
     Stream stream;
     FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
     const int64 mask = p.batch * p.num_q_heads * p.num_query_blocks() * p.num_key_blocks();
+    const bool pools = args.scores == nullptr;
     FATTN_CUDA_RETURN_IF_ERROR(
-        check_device_arrays(*device_, {{"q", args.q, elements_of(p.q)},
-                                       {"k", args.k, elements_of(p.k)},
+        check_device_arrays(*device_, {{"q", args.q, pools ? elements_of(p.q) : 0},
+                                       {"k", args.k, pools ? elements_of(p.k) : 0},
                                        {"scores", args.scores, mask},
                                        {"block_mask", args.block_mask, mask}}));
-    const bool pools = args.scores == nullptr;
-    if (pools) {
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, workspace(), "gate"));
-    }
+    void* memory = nullptr;
+    FATTN_CUDA_RETURN_IF_ERROR(
+        find_workspace(stream, *workspaces_, run, pools ? workspace() : 0, &memory));
     constexpr BlockChoice kChoices[] = {BlockChoice::kMoba, BlockChoice::kTopK,
                                         BlockChoice::kThreshold};
-    BlockSelectParams params =
-        this->params(kChoices[static_cast<uint32>(args.gate)], run.workspace);
+    BlockSelectParams params = this->params(kChoices[static_cast<uint32>(args.gate)], memory);
     params.q = args.q;
     params.k = args.k;
     params.scores = args.scores;

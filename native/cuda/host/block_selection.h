@@ -10,12 +10,15 @@
 #include "cuda/host/dense_forward.h"
 #include "cuda/runtime/kernel_store.h"
 #include "cuda/runtime/stream.h"
+#include "cuda/runtime/workspace_pool.h"
 
 namespace fattn::cuda {
 
 class BlockSelection {
   public:
-    BlockSelection(const PermutedBlockProblem& problem, std::shared_ptr<const Device> device);
+    /// pool: where selections that bring no workspace find theirs.
+    BlockSelection(const PermutedBlockProblem& problem, std::shared_ptr<const Device> device,
+                   const WorkspacePool* pool);
 
     Status load(KernelStore* store);
 
@@ -44,12 +47,13 @@ class BlockSelection {
     int64 num_units() const;  // of an entry
     int64 num_rows() const;   // of all units' masks
     BlockSelectParams params(BlockChoice choice, void* workspace) const;
-    Status find_importance(const PermutedBlockSelectArgs& args, const RunOptions& run,
+    Status find_importance(const PermutedBlockSelectArgs& args, void* workspace,
                            const Stream& stream) const;
     Status choose(const BlockSelectParams& params, bool pools, const Stream& stream) const;
 
     const PermutedBlockProblem problem_;
     const std::shared_ptr<const Device> device_;
+    const WorkspacePool* const workspaces_;
     const DenseProblem judges_;     // the last queries against all keys that are sorted
     const DenseProblem gradients_;  // the same with the units as heads of values
     const Parts parts_;
