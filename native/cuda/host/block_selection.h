@@ -35,7 +35,9 @@ class BlockSelection {
         uint64 pooled_q = 0;
         uint64 pooled_k = 0;
         uint64 importance = 0;
-        uint64 ones = 0;  // gradients of the judges' outputs
+        uint64 ones = 0;    // gradients of the judges' outputs
+        uint64 wide_q = 0;  // f32 copies of 16-bit judges and keys
+        uint64 wide_k = 0;
         uint64 o = 0;
         uint64 lse = 0;
         uint64 terms = 0;
