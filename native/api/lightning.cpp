@@ -36,7 +36,8 @@ Status check_problem(fattn_device* device, const fattn_lightning_problem* given,
     if (device == nullptr) return invalid("device is NULL");
     fattn_lightning_problem problem;
     FATTN_RETURN_IF_ERROR(read_growing(given, "problem", "fattn_lightning_problem", &problem));
-    return check_lightning_problem(problem, out);
+    FATTN_RETURN_IF_ERROR(check_lightning_problem(problem, out));
+    return device->backend->supports(out->problem);
 }
 
 Status make_plan(fattn_device* device, const fattn_lightning_problem* given, fattn_plan** out) {

@@ -9,7 +9,8 @@ Status check_problem(fattn_device* device, const fattn_permuted_block_problem* g
     if (device == nullptr) return invalid("device is NULL");
     fattn_permuted_block_problem problem;
     FATTN_RETURN_IF_ERROR(read_growing(given, "problem", "fattn_permuted_block_problem", &problem));
-    return check_permuted_block_problem(problem, out);
+    FATTN_RETURN_IF_ERROR(check_permuted_block_problem(problem, out));
+    return device->backend->supports(out->problem);
 }
 
 Status make_plan(fattn_device* device, const fattn_permuted_block_problem* given,

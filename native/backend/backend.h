@@ -103,8 +103,10 @@ class Backend {
     /// Sparse patterns over the tensors of a dense problem; runs take its arguments.
     virtual Status supports(const S2Problem& problem) const = 0;
     virtual Status make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) = 0;
+    virtual Status supports(const PermutedBlockProblem& problem) const = 0;
     virtual Status make_permuted_block(const PermutedBlockProblem& problem,
                                        std::unique_ptr<PermutedBlockKernel>* kernel) = 0;
+    virtual Status supports(const LightningProblem& problem) const = 0;
     virtual Status make_lightning(const LightningProblem& problem,
                                   std::unique_ptr<LightningKernel>* kernel) = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;

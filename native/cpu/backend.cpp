@@ -86,11 +86,15 @@ Status CpuBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel
     return {};
 }
 
+Status CpuBackend::supports(const PermutedBlockProblem&) const { return {}; }
+
 Status CpuBackend::make_permuted_block(const PermutedBlockProblem& problem,
                                        std::unique_ptr<PermutedBlockKernel>* kernel) {
     *kernel = make_permuted_block_kernel(problem, *choice_.kernels, pool_, num_threads_);
     return {};
 }
+
+Status CpuBackend::supports(const LightningProblem&) const { return {}; }
 
 Status CpuBackend::make_lightning(const LightningProblem& problem,
                                   std::unique_ptr<LightningKernel>* kernel) {

@@ -10,14 +10,29 @@ namespace FusedAttention;
 /// Runs allocate nothing on the managed heap (unless their token can be cancelled) and may be concurrent, with distinct
 /// outputs. Results do not depend on the number of threads or on other callers. A plan may outlive its device, and may
 /// be disposed while a run of it is under way.
+/// <para>
+/// On a <see cref="CudaDevice"/> the overloads with a stream take device tensors and only queue their work. Those with
+/// spans and host tensors copy every input into pinned memory, from there to the device, and the results the same way
+/// back: about the size of the tensors twice over in copies by the processor and once each way over the bus, pinned and
+/// device memory of that size kept for the next run (<see cref="AttentionDevice.Trim"/> frees it), and a wait for the
+/// GPU. There a token is looked at before the run alone, the number of threads says nothing, and the device must not be
+/// disposed before.
+/// </para>
 /// </remarks>
 public abstract class AttentionPlan : IDisposable
 {
+    private readonly ulong _forwardWorkspace;
+    private readonly ulong _backwardWorkspace;
+
     /// <summary>Takes over a native plan.</summary>
     private protected AttentionPlan(AttentionDevice device, PlanHandle handle)
     {
         Device = device;
         Handle = handle;
+        if (device is CudaDevice)
+        {
+            (_forwardWorkspace, _backwardWorkspace) = PlanQueries.GetDeviceWorkspaces(handle);
+        }
     }
 
     /// <summary>Where the plan runs.</summary>
@@ -25,6 +40,10 @@ public abstract class AttentionPlan : IDisposable
 
     /// <summary>The native plan.</summary>
     internal PlanHandle Handle { get; }
+
+    /// <summary>Device memory of a run over host tensors; 0 for a pass that the plan was made without.</summary>
+    internal ulong WorkspaceOnDevice(AttentionPass pass) =>
+        pass == AttentionPass.Forward ? _forwardWorkspace : _backwardWorkspace;
 
     /// <summary>Kernel, memory and work of this plan.</summary>
     /// <exception cref="ObjectDisposedException">The plan was disposed.</exception>

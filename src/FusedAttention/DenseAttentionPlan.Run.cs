@@ -28,36 +28,32 @@ public sealed unsafe partial class DenseAttentionPlan<T>
         fixed (int* queryStarts = arguments.CumulativeQueryLengths, keyStarts = arguments.CumulativeKeyLengths)
         fixed (int* keyLengths = arguments.KeyLengths, blockTable = arguments.BlockTable)
         {
+            using HostRun run = new(this, AttentionPass.Forward, arguments.MaxThreads, cancellationToken);
             fattn_dense_forward_args native = default;
             native.struct_size = (uint)sizeof(fattn_dense_forward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.bias = bias;
-            native.mask = mask;
-            native.alibi_slopes = slopes;
-            native.sink_logits = sinks;
+            run.Input(&native.q, q, _specs.Query);
+            run.Input(&native.k, k, _specs.Key);
+            run.Input(&native.v, v, _specs.Value);
+            run.Input(&native.bias, bias, _specs.Bias);
+            run.Input(&native.mask, mask, _specs.Mask);
+            run.Input(&native.alibi_slopes, slopes, _specs.AlibiSlopes);
+            run.Input(&native.sink_logits, sinks, _specs.SinkLogits);
+            run.Input(&native.block_table, blockTable, _specs.BlockTable);
+            // Tokens of no sequence stay as they are.
+            bool isPacked = Options.Packed is not null;
+            run.Output(&native.o, o, _specs.Output, isPacked);
+            run.Output(&native.lse, lse, _specs.Lse, isPacked);
             native.cu_seqlens_q = queryStarts;
             native.cu_seqlens_k = keyStarts;
             native.kv_len = keyLengths;
-            native.block_table = blockTable;
             native.dropout_seed = arguments.DropoutSeed;
             native.dropout_offset = arguments.DropoutOffset;
             native.q_position_offset = arguments.QueryPositionOffset;
             native.k_position_offset = arguments.KeyPositionOffset;
-            if (Device is CudaDevice cuda)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                StageForward(cuda, &native);
-                return;
-            }
-
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_dense_forward(Handle.Pointer, &native, &settings), ForwardName, cancellationToken);
+            run.End();
         }
     }
 
@@ -88,43 +84,37 @@ public sealed unsafe partial class DenseAttentionPlan<T>
         fixed (int* queryStarts = arguments.CumulativeQueryLengths, keyStarts = arguments.CumulativeKeyLengths)
         fixed (int* keyLengths = arguments.KeyLengths)
         {
+            using HostRun run = new(this, AttentionPass.Backward, arguments.MaxThreads, cancellationToken);
             fattn_dense_backward_args native = default;
             native.struct_size = (uint)sizeof(fattn_dense_backward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.d_o = gradOutput;
-            native.d_lse = (float*)gradLse;
-            native.bias = bias;
-            native.mask = mask;
-            native.alibi_slopes = slopes;
-            native.sink_logits = sinks;
+            run.Input(&native.q, q, _specs.Query);
+            run.Input(&native.k, k, _specs.Key);
+            run.Input(&native.v, v, _specs.Value);
+            run.Input(&native.o, o, _specs.Output);
+            run.Input(&native.lse, lse, _specs.Lse);
+            run.Input(&native.d_o, gradOutput, _specs.GradOutput);
+            run.Input(&native.d_lse, gradLse, _specs.GradLse);
+            run.Input(&native.bias, bias, _specs.Bias);
+            run.Input(&native.mask, mask, _specs.Mask);
+            run.Input(&native.alibi_slopes, slopes, _specs.AlibiSlopes);
+            run.Input(&native.sink_logits, sinks, _specs.SinkLogits);
+            run.Output(&native.d_q, gradQuery, _specs.GradQuery);
+            run.Output(&native.d_k, gradKey, _specs.GradKey);
+            run.Output(&native.d_v, gradValue, _specs.GradValue);
+            run.Output(&native.d_bias, gradBias, _specs.GradBias);
+            run.Output(&native.d_sink_logits, gradSinks, _specs.GradSinkLogits);
             native.cu_seqlens_q = queryStarts;
             native.cu_seqlens_k = keyStarts;
             native.kv_len = keyLengths;
-            native.d_q = gradQuery;
-            native.d_k = gradKey;
-            native.d_v = gradValue;
-            native.d_bias = (float*)gradBias;
-            native.d_sink_logits = gradSinks;
             native.dropout_seed = arguments.DropoutSeed;
             native.dropout_offset = arguments.DropoutOffset;
             native.q_position_offset = arguments.QueryPositionOffset;
             native.k_position_offset = arguments.KeyPositionOffset;
-            if (Device is CudaDevice cuda)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                StageBackward(cuda, &native);
-                return;
-            }
-
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_dense_backward(Handle.Pointer, &native, &settings), BackwardName,
                 cancellationToken);
+            run.End();
         }
     }
 
@@ -177,8 +167,8 @@ public sealed unsafe partial class DenseAttentionPlan<T>
 
     private void CheckVectors(int slopes, int sinks)
     {
-        CheckSpan(Options.Alibi ? _specs.AlibiSlopes : null, slopes, "alibiSlopes", nameof(Options.Alibi));
-        CheckSpan(Options.Sinks ? _specs.SinkLogits : null, sinks, "sinkLogits", nameof(Options.Sinks));
+        CheckSpan(Slopes, slopes, "alibiSlopes", nameof(Options.Alibi));
+        CheckSpan(Sinks, sinks, "sinkLogits", nameof(Options.Sinks));
     }
 
     private void CheckLengths(int queryStarts, int keyStarts, int keyLengths)

@@ -19,12 +19,8 @@ namespace FusedAttention;
 /// managed heap. Thread-safe: runs of one plan may be concurrent, with distinct outputs.
 /// </para>
 /// <para>
-/// On a <see cref="CudaDevice"/> the overloads with a stream take device tensors and only queue their work. Those with
-/// spans and host tensors copy every input into pinned memory, from there to the device, and the results the same way
-/// back: about the size of the tensors twice over in copies by the processor and once each way over the bus, pinned and
-/// device memory of that size kept for the next run (<see cref="AttentionDevice.Trim"/> frees it), and a wait for the
-/// GPU. There a token is looked at before the run alone, the number of threads says nothing, and the device must not be
-/// disposed before.
+/// On a <see cref="CudaDevice"/> the overloads with a stream take device tensors and only queue their work; what spans
+/// and host tensors cost there stands with <see cref="AttentionPlan"/>.
 /// </para>
 /// <para>
 /// Source: Dao 2023 (FlashAttention-2), arXiv:2307.08691, Algorithms 1 (forward, the online softmax of Milakov and
@@ -37,8 +33,6 @@ public sealed unsafe partial class DenseAttentionPlan<T>
     where T : unmanaged
 {
     private readonly DenseSpecs _specs;
-    private readonly ulong _forwardWorkspace;
-    private readonly ulong _backwardWorkspace;
 
     /// <summary>Prepares a plan.</summary>
     /// <param name="shape">Extents and layout of the tensors.</param>
@@ -57,11 +51,6 @@ public sealed unsafe partial class DenseAttentionPlan<T>
         try
         {
             _specs = new DenseSpecs(shape, Options, ElementTypeOf<T>.Float);
-            if (Device is CudaDevice)
-            {
-                _forwardWorkspace = GetDeviceWorkspaceBytes(AttentionPass.Forward);
-                _backwardWorkspace = Options.Backward ? GetDeviceWorkspaceBytes(AttentionPass.Backward) : 0;
-            }
         }
         catch
         {

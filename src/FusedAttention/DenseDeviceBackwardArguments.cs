@@ -9,7 +9,8 @@ namespace FusedAttention;
 /// <typeparam name="T">Type of the queries, keys and values.</typeparam>
 /// <remarks>
 /// Lengths and page numbers are read on the device and never looked at here: numbers that leave their tensors are cut to
-/// them, and give wrong results but no access outside.
+/// them, and give wrong results but no access outside. Lengths in host memory are checked
+/// (<see cref="DenseHostLengths"/>).
 /// </remarks>
 public struct DenseDeviceBackwardArguments<T>
     where T : unmanaged

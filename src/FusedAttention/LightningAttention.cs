@@ -131,12 +131,6 @@ public static unsafe class LightningAttention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        if (HostRuns.Refuse(device, "lightning", out string? refusal))
-        {
-            reason = refusal;
-            return false;
-        }
-
         fattn_lightning_problem problem = LightningSpecs.CreateProblem(
             shape, options ?? DefaultOptions, ElementTypeOf<T>.Float);
         device ??= AttentionDevice.Cpu;

@@ -1,4 +1,5 @@
 // The runs of a lightning plan: checks, pins, calls. Called by the public methods and by the one-call methods.
+using System;
 using System.Threading;
 using FusedAttention.Internal;
 using FusedAttention.Interop;
@@ -14,7 +15,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
     /// <summary>A forward run; the caller holds a reference to the native plan.</summary>
     internal void ForwardHeld(in LightningForwardArguments<T> arguments, CancellationToken cancellationToken)
     {
-        CheckTensors(in arguments);
+        CheckTensors(in arguments, ForwardName);
         CheckInitialState(in arguments.InitialState);
         _specs.FinalState.CheckIfGiven(in arguments.FinalState);
         Run(in arguments, isStep: false, cancellationToken);
@@ -41,24 +42,25 @@ public sealed unsafe partial class LightningAttentionPlan<T>
         fixed (void* gradInitial = arguments.GradInitialState)
         fixed (float* slopes = arguments.Slopes)
         {
+            using HostRun run = new(this, AttentionPass.Backward, arguments.MaxThreads, cancellationToken);
             fattn_lightning_backward_args native = default;
             native.struct_size = (uint)sizeof(fattn_lightning_backward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.slopes = slopes;
-            native.initial_state = (float*)initial;
-            native.d_o = gradOutput;
-            native.d_final_state = (float*)gradFinal;
-            native.d_q = gradQuery;
-            native.d_k = gradKey;
-            native.d_v = gradValue;
-            native.d_initial_state = (float*)gradInitial;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            run.Input(&native.q, q, _specs.Tensors.Query);
+            run.Input(&native.k, k, _specs.Tensors.Key);
+            run.Input(&native.v, v, _specs.Tensors.Value);
+            run.Input(&native.slopes, slopes, _specs.Slopes);
+            run.Input(&native.initial_state, initial, _specs.InitialState);
+            run.Input(&native.d_o, gradOutput, _specs.Tensors.GradOutput);
+            run.Input(&native.d_final_state, gradFinal, _specs.GradFinalState);
+            run.Output(&native.d_q, gradQuery, _specs.Tensors.GradQuery);
+            run.Output(&native.d_k, gradKey, _specs.Tensors.GradKey);
+            run.Output(&native.d_v, gradValue, _specs.Tensors.GradValue);
+            run.Output(&native.d_initial_state, gradInitial, _specs.GradInitialState);
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_lightning_backward(Handle.Pointer, &native, &settings), BackwardName,
                 cancellationToken);
+            run.End();
         }
     }
 
@@ -75,33 +77,43 @@ public sealed unsafe partial class LightningAttentionPlan<T>
         fixed (void* initial = arguments.InitialState, final = arguments.FinalState)
         fixed (float* slopes = arguments.Slopes)
         {
+            using HostRun run = new(this, AttentionPass.Forward, arguments.MaxThreads, cancellationToken);
             fattn_lightning_forward_args native = default;
             native.struct_size = (uint)sizeof(fattn_lightning_forward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.slopes = slopes;
-            native.initial_state = (float*)initial;
-            native.final_state = (float*)final;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            run.Input(&native.q, q, _specs.Tensors.Query);
+            run.Input(&native.k, k, _specs.Tensors.Key);
+            run.Input(&native.v, v, _specs.Tensors.Value);
+            run.Output(&native.o, o, _specs.Tensors.Output);
+            run.Input(&native.slopes, slopes, _specs.Slopes);
+            run.Input(&native.initial_state, initial, _specs.InitialState);
+            run.Output(&native.final_state, final, _specs.FinalState, isUpdated: isStep);
+            fattn_run settings = run.Begin();
             fattn_status status = isStep
                 ? NativeMethods.fattn_lightning_step(Handle.Pointer, &native, &settings)
                 : NativeMethods.fattn_lightning_forward(Handle.Pointer, &native, &settings);
             NativeCall.Check(status, isStep ? StepName : ForwardName, cancellationToken);
+            run.End();
         }
     }
 
-    private void CheckTensors(in LightningForwardArguments<T> arguments)
+    private void CheckTensors(in LightningForwardArguments<T> arguments, string operation)
     {
         _specs.Tensors.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
         _specs.Tensors.Output.Check(in arguments.Output);
-        _specs.Slopes.CheckLength(arguments.Slopes.Length);
+        CheckSlopes(arguments.Slopes, operation);
+    }
+
+    private void CheckSlopes(ReadOnlySpan<float> slopes, string operation)
+    {
+        _specs.Slopes.CheckLength(slopes.Length);
+        if (Device is CudaDevice)
+        {
+            LightningSpecs.CheckDecay(slopes, operation);
+        }
     }
 
     private void CheckInitialState(in TensorIn<float> state) => TensorSpec.CheckAnnounced(
-        Options.InitialState ? _specs.InitialState : null, in state, "initialState", nameof(Options.InitialState));
+        InitialState, in state, "initialState", nameof(Options.InitialState));
 
     private void CheckBackward(in LightningBackwardArguments<T> arguments)
     {
@@ -109,7 +121,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
         DenseSpecs tensors = _specs.Tensors;
         tensors.CheckInputs(in arguments.Query, in arguments.Key, in arguments.Value);
         tensors.GradOutput.Check(in arguments.GradOutput);
-        _specs.Slopes.CheckLength(arguments.Slopes.Length);
+        CheckSlopes(arguments.Slopes, BackwardName);
         CheckInitialState(in arguments.InitialState);
         _specs.GradFinalState.CheckIfGiven(in arguments.GradFinalState);
         tensors.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);

@@ -16,7 +16,7 @@ namespace FusedAttention;
 /// two-sided form keeps, for each thread, the sums of one direction over a part of a sequence (one of up to 16), and
 /// the backward pass with <see cref="LightningOptions.Normalize"/> keeps 8 bytes a row;
 /// <see cref="AttentionPlan.GetWorkspaceBytes"/> counts both. A sequence may be run in parts: the final state of one
-/// run is the initial state of the next, and the state of <see cref="Step"/>.
+/// run is the initial state of the next, and the state of <c>Step</c>.
 /// Qin et al. 2024, arXiv:2401.04658.
 /// </remarks>
 public sealed unsafe partial class LightningAttentionPlan<T>
@@ -37,7 +37,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public LightningAttentionPlan(
         AttentionShape shape, LightningOptions? options = null, AttentionDevice? device = null)
-        : base(HostRuns.Require(device, "lightning"), MakeNative(shape, options, device))
+        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
     {
         Shape = shape;
         Options = options ?? LightningAttention.DefaultOptions;
@@ -141,7 +141,7 @@ public sealed unsafe partial class LightningAttentionPlan<T>
             Output = output,
             FinalState = state,
         };
-        CheckTensors(in arguments);
+        CheckTensors(in arguments, StepName);
         _specs.StepState.Check(in state);
         Run(in arguments, isStep: true, cancellationToken);
     }

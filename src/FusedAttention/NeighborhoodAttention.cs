@@ -125,12 +125,6 @@ public static unsafe class NeighborhoodAttention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        if (HostRuns.Refuse(device, "neighborhood", out string? refusal))
-        {
-            reason = refusal;
-            return false;
-        }
-
         ArgumentNullException.ThrowIfNull(options);
         fattn_neighborhood_problem problem = NeighborhoodSpecs.CreateProblem(shape, options, ElementTypeOf<T>.Float);
         device ??= AttentionDevice.Cpu;

@@ -26,20 +26,21 @@ public sealed unsafe partial class NeighborhoodAttentionPlan<T>
         fixed (void* lse = arguments.Lse)
         fixed (void* additionalKey = arguments.AdditionalKey, additionalValue = arguments.AdditionalValue)
         {
+            using HostRun run = new(this, AttentionPass.Forward, arguments.MaxThreads, cancellationToken);
             fattn_neighborhood_forward_args native = default;
             native.struct_size = (uint)sizeof(fattn_neighborhood_forward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.additional_k = additionalKey;
-            native.additional_v = additionalValue;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            run.Input(&native.q, q, _specs.Dense.Query);
+            run.Input(&native.k, k, _specs.Dense.Key);
+            run.Input(&native.v, v, _specs.Dense.Value);
+            run.Output(&native.o, o, _specs.Dense.Output);
+            run.Output(&native.lse, lse, _specs.Dense.Lse);
+            run.Input(&native.additional_k, additionalKey, _specs.AdditionalKey);
+            run.Input(&native.additional_v, additionalValue, _specs.AdditionalValue);
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_neighborhood_forward(Handle.Pointer, &native, &settings), ForwardName,
                 cancellationToken);
+            run.End();
         }
     }
 
@@ -69,27 +70,28 @@ public sealed unsafe partial class NeighborhoodAttentionPlan<T>
         fixed (void* gradAdditionalKey = arguments.GradAdditionalKey)
         fixed (void* gradAdditionalValue = arguments.GradAdditionalValue)
         {
+            using HostRun run = new(this, AttentionPass.Backward, arguments.MaxThreads, cancellationToken);
             fattn_neighborhood_backward_args native = default;
             native.struct_size = (uint)sizeof(fattn_neighborhood_backward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.d_o = gradOutput;
-            native.d_lse = (float*)gradLse;
-            native.additional_k = additionalKey;
-            native.additional_v = additionalValue;
-            native.d_q = gradQuery;
-            native.d_k = gradKey;
-            native.d_v = gradValue;
-            native.d_additional_k = gradAdditionalKey;
-            native.d_additional_v = gradAdditionalValue;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            run.Input(&native.q, q, _specs.Dense.Query);
+            run.Input(&native.k, k, _specs.Dense.Key);
+            run.Input(&native.v, v, _specs.Dense.Value);
+            run.Input(&native.o, o, _specs.Dense.Output);
+            run.Input(&native.lse, lse, _specs.Dense.Lse);
+            run.Input(&native.d_o, gradOutput, _specs.Dense.GradOutput);
+            run.Input(&native.d_lse, gradLse, _specs.Dense.GradLse);
+            run.Input(&native.additional_k, additionalKey, _specs.AdditionalKey);
+            run.Input(&native.additional_v, additionalValue, _specs.AdditionalValue);
+            run.Output(&native.d_q, gradQuery, _specs.Dense.GradQuery);
+            run.Output(&native.d_k, gradKey, _specs.Dense.GradKey);
+            run.Output(&native.d_v, gradValue, _specs.Dense.GradValue);
+            run.Output(&native.d_additional_k, gradAdditionalKey, _specs.GradAdditionalKey);
+            run.Output(&native.d_additional_v, gradAdditionalValue, _specs.GradAdditionalValue);
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_neighborhood_backward(Handle.Pointer, &native, &settings), BackwardName,
                 cancellationToken);
+            run.End();
         }
     }
 

@@ -31,7 +31,7 @@ public sealed unsafe partial class NeighborhoodAttentionPlan<T>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public NeighborhoodAttentionPlan(
         AttentionShape shape, NeighborhoodOptions options, AttentionDevice? device = null)
-        : base(HostRuns.Require(device, "neighborhood"), MakeNative(shape, options, device))
+        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
     {
         Shape = shape;
         Options = options;

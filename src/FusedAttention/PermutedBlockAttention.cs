@@ -152,12 +152,6 @@ public static unsafe class PermutedBlockAttention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        if (HostRuns.Refuse(device, "permuted block-sparse", out string? refusal))
-        {
-            reason = refusal;
-            return false;
-        }
-
         fattn_permuted_block_problem problem = PermutedBlockSpecs.CreateProblem(
             shape, options ?? DefaultOptions, ElementTypeOf<T>.Float);
         device ??= AttentionDevice.Cpu;

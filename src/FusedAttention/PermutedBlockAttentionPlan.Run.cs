@@ -27,20 +27,22 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         fixed (void* q = arguments.Query, k = arguments.Key, v = arguments.Value, o = arguments.Output)
         fixed (void* lse = arguments.Lse, permutation = arguments.Permutation, blockMask = arguments.BlockMask)
         {
+            using HostRun run = new(this, AttentionPass.Forward, arguments.MaxThreads, cancellationToken);
             fattn_permuted_block_forward_args native = default;
             native.struct_size = (uint)sizeof(fattn_permuted_block_forward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.permutation = (int*)permutation;
-            native.block_mask = (byte*)blockMask;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            CheckContents((int*)permutation, (byte*)blockMask, ForwardName);
+            run.Input(&native.q, q, _specs.Tensors.Query);
+            run.Input(&native.k, k, _specs.Tensors.Key);
+            run.Input(&native.v, v, _specs.Tensors.Value);
+            run.Output(&native.o, o, _specs.Tensors.Output);
+            run.Output(&native.lse, lse, _specs.Tensors.Lse);
+            run.Input(&native.permutation, permutation, _specs.Permutation);
+            run.Input(&native.block_mask, blockMask, _specs.BlockMask);
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_permuted_block_forward(Handle.Pointer, &native, &settings), ForwardName,
                 cancellationToken);
+            run.End();
         }
     }
 
@@ -66,25 +68,27 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         fixed (void* permutation = arguments.Permutation, blockMask = arguments.BlockMask)
         fixed (void* gradQuery = arguments.GradQuery, gradKey = arguments.GradKey, gradValue = arguments.GradValue)
         {
+            using HostRun run = new(this, AttentionPass.Backward, arguments.MaxThreads, cancellationToken);
             fattn_permuted_block_backward_args native = default;
             native.struct_size = (uint)sizeof(fattn_permuted_block_backward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.d_o = gradOutput;
-            native.d_lse = (float*)gradLse;
-            native.permutation = (int*)permutation;
-            native.block_mask = (byte*)blockMask;
-            native.d_q = gradQuery;
-            native.d_k = gradKey;
-            native.d_v = gradValue;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            CheckContents((int*)permutation, (byte*)blockMask, BackwardName);
+            run.Input(&native.q, q, _specs.Tensors.Query);
+            run.Input(&native.k, k, _specs.Tensors.Key);
+            run.Input(&native.v, v, _specs.Tensors.Value);
+            run.Input(&native.o, o, _specs.Tensors.Output);
+            run.Input(&native.lse, lse, _specs.Tensors.Lse);
+            run.Input(&native.d_o, gradOutput, _specs.Tensors.GradOutput);
+            run.Input(&native.d_lse, gradLse, _specs.Tensors.GradLse);
+            run.Input(&native.permutation, permutation, _specs.Permutation);
+            run.Input(&native.block_mask, blockMask, _specs.BlockMask);
+            run.Output(&native.d_q, gradQuery, _specs.Tensors.GradQuery);
+            run.Output(&native.d_k, gradKey, _specs.Tensors.GradKey);
+            run.Output(&native.d_v, gradValue, _specs.Tensors.GradValue);
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_permuted_block_backward(Handle.Pointer, &native, &settings), BackwardName,
                 cancellationToken);
+            run.End();
         }
     }
 
@@ -97,6 +101,15 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         tensors.CheckIncoming(in arguments.GradOutput, in arguments.GradLse);
         CheckSelection(in arguments.Permutation, in arguments.BlockMask);
         tensors.CheckGradients(in arguments.GradQuery, in arguments.GradKey, in arguments.GradValue);
+    }
+
+    // A run on the CPU looks at them itself; on a GPU nothing does.
+    private void CheckContents(int* permutation, byte* blockMask, string operation)
+    {
+        if (Device is CudaDevice && permutation is not null)
+        {
+            _ = ReadStats(permutation, blockMask, operation);
+        }
     }
 
     private void CheckSelection(in TensorIn<int> permutation, in TensorIn<byte> blockMask)

@@ -67,7 +67,7 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
             native.block_mask = (byte*)mask;
             native.top_k = topK;
             native.gate = fattn_block_gate.FATTN_BLOCK_GATE_MOBA;
-            Gate(ref native, nameof(SelectMoba), maxThreads, cancellationToken);
+            Gate(in native, nameof(SelectMoba), maxThreads, cancellationToken);
         }
     }
 
@@ -133,18 +133,19 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         owners.Add(coverage.Owner);
         fixed (void* q = query, k = key, tokens = permutation, mask = blockMask, share = coverage)
         {
+            using HostRun run = new(this, AttentionPass.Forward, maxThreads, cancellationToken);
             fattn_permuted_block_select_args native = default;
             native.struct_size = (uint)sizeof(fattn_permuted_block_select_args);
-            native.q = q;
-            native.k = k;
-            native.permutation = (int*)tokens;
-            native.block_mask = (byte*)mask;
-            native.coverage = (float*)share;
-            using var run = new RunScope(maxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            run.Input(&native.q, q, _specs.Tensors.Query);
+            run.Input(&native.k, k, _specs.Tensors.Key);
+            run.Output(&native.permutation, tokens, _specs.Permutation);
+            run.Output(&native.block_mask, mask, _specs.BlockMask);
+            run.Output(&native.coverage, share, _specs.Coverage);
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_permuted_block_select(Handle.Pointer, &native, &settings), nameof(Select),
                 cancellationToken);
+            run.End();
         }
     }
 
@@ -163,22 +164,24 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         {
             native.scores = (float*)given;
             native.block_mask = (byte*)mask;
-            Gate(ref native, operation, maxThreads, cancellationToken);
+            Gate(in native, operation, maxThreads, cancellationToken);
         }
     }
 
     private void Gate(
-        ref fattn_permuted_block_gate_args native, string operation, int maxThreads,
+        in fattn_permuted_block_gate_args given, string operation, int maxThreads,
         CancellationToken cancellationToken)
     {
+        using HostRun run = new(this, AttentionPass.Forward, maxThreads, cancellationToken);
+        fattn_permuted_block_gate_args native = given;
         native.struct_size = (uint)sizeof(fattn_permuted_block_gate_args);
-        using var run = new RunScope(maxThreads, cancellationToken);
-        fattn_run settings = run.Settings;
-        fixed (fattn_permuted_block_gate_args* arguments = &native)
-        {
-            NativeCall.Check(
-                NativeMethods.fattn_permuted_block_gate(Handle.Pointer, arguments, &settings), operation,
-                cancellationToken);
-        }
+        run.Input(&native.q, given.q, _specs.Tensors.Query);
+        run.Input(&native.k, given.k, _specs.Tensors.Key);
+        run.Input(&native.scores, given.scores, _specs.Scores);
+        run.Output(&native.block_mask, given.block_mask, _specs.BlockMask);
+        fattn_run settings = run.Begin();
+        NativeCall.Check(
+            NativeMethods.fattn_permuted_block_gate(Handle.Pointer, &native, &settings), operation, cancellationToken);
+        run.End();
     }
 }

@@ -14,7 +14,7 @@ namespace FusedAttention;
 /// </typeparam>
 /// <remarks>
 /// A selection (which token lies in which slot, which blocks are kept) is made by one of the Select methods or by the
-/// caller, and then given to runs. Source: PBS-Attn for <see cref="Select"/>, MoBA for <see cref="SelectMoba"/>,
+/// caller, and then given to runs. Source: PBS-Attn for <c>Select</c>, MoBA for <c>SelectMoba</c>,
 /// SeerAttention for gates over scores.
 /// </remarks>
 public sealed unsafe partial class PermutedBlockAttentionPlan<T>
@@ -35,7 +35,7 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public PermutedBlockAttentionPlan(
         AttentionShape shape, PermutedBlockOptions? options = null, AttentionDevice? device = null)
-        : base(HostRuns.Require(device, "permuted block-sparse"), MakeNative(shape, options, device))
+        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
     {
         Shape = shape;
         Options = options ?? PermutedBlockAttention.DefaultOptions;
@@ -142,12 +142,7 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         owners.Add(blockMask.Owner);
         fixed (void* tokens = permutation, mask = blockMask)
         {
-            fattn_schedule_stats stats = default;
-            stats.struct_size = (uint)sizeof(fattn_schedule_stats);
-            fattn_permuted_block_selection selection = ToSelection((int*)tokens, (byte*)mask);
-            NativeCall.Check(
-                NativeMethods.fattn_permuted_block_stats(Handle.Pointer, &selection, &stats),
-                nameof(GetScheduleStats));
+            fattn_schedule_stats stats = ReadStats((int*)tokens, (byte*)mask, nameof(GetScheduleStats));
             return PlanQueries.ToStats(in stats);
         }
     }
@@ -194,6 +189,17 @@ public sealed unsafe partial class PermutedBlockAttentionPlan<T>
         permutation = permutation,
         block_mask = blockMask,
     };
+
+    // The native library looks at the contents of a selection first.
+    private fattn_schedule_stats ReadStats(int* permutation, byte* blockMask, string operation)
+    {
+        fattn_schedule_stats stats = default;
+        stats.struct_size = (uint)sizeof(fattn_schedule_stats);
+        fattn_permuted_block_selection selection = ToSelection(permutation, blockMask);
+        NativeCall.Check(
+            NativeMethods.fattn_permuted_block_stats(Handle.Pointer, &selection, &stats), operation);
+        return stats;
+    }
 
     private static PlanHandle MakeNative(
         AttentionShape shape, PermutedBlockOptions? options, AttentionDevice? device)

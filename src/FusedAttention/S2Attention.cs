@@ -132,12 +132,6 @@ public static unsafe class S2Attention
         where T : unmanaged
     {
         ArgumentNullException.ThrowIfNull(shape);
-        if (HostRuns.Refuse(device, "S2", out string? refusal))
-        {
-            reason = refusal;
-            return false;
-        }
-
         fattn_s2_problem problem = S2Specs.CreateProblem(
             shape, options ?? DefaultOptions, ElementTypeOf<T>.Float);
         device ??= AttentionDevice.Cpu;

@@ -26,19 +26,20 @@ public sealed unsafe partial class S2AttentionPlan<T>
         fixed (void* q = arguments.Query, k = arguments.Key, v = arguments.Value, o = arguments.Output)
         fixed (void* lse = arguments.Lse)
         {
+            using HostRun run = new(this, AttentionPass.Forward, arguments.MaxThreads, cancellationToken);
             fattn_s2_forward_args native = default;
             native.struct_size = (uint)sizeof(fattn_s2_forward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
+            run.Input(&native.q, q, _specs.Query);
+            run.Input(&native.k, k, _specs.Key);
+            run.Input(&native.v, v, _specs.Value);
+            run.Output(&native.o, o, _specs.Output);
+            run.Output(&native.lse, lse, _specs.Lse);
             native.q_position_offset = arguments.QueryPositionOffset;
             native.k_position_offset = arguments.KeyPositionOffset;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_s2_forward(Handle.Pointer, &native, &settings), ForwardName, cancellationToken);
+            run.End();
         }
     }
 
@@ -61,24 +62,25 @@ public sealed unsafe partial class S2AttentionPlan<T>
         fixed (void* lse = arguments.Lse, gradOutput = arguments.GradOutput, gradLse = arguments.GradLse)
         fixed (void* gradQuery = arguments.GradQuery, gradKey = arguments.GradKey, gradValue = arguments.GradValue)
         {
+            using HostRun run = new(this, AttentionPass.Backward, arguments.MaxThreads, cancellationToken);
             fattn_s2_backward_args native = default;
             native.struct_size = (uint)sizeof(fattn_s2_backward_args);
-            native.q = q;
-            native.k = k;
-            native.v = v;
-            native.o = o;
-            native.lse = (float*)lse;
-            native.d_o = gradOutput;
-            native.d_lse = (float*)gradLse;
-            native.d_q = gradQuery;
-            native.d_k = gradKey;
-            native.d_v = gradValue;
+            run.Input(&native.q, q, _specs.Query);
+            run.Input(&native.k, k, _specs.Key);
+            run.Input(&native.v, v, _specs.Value);
+            run.Input(&native.o, o, _specs.Output);
+            run.Input(&native.lse, lse, _specs.Lse);
+            run.Input(&native.d_o, gradOutput, _specs.GradOutput);
+            run.Input(&native.d_lse, gradLse, _specs.GradLse);
+            run.Output(&native.d_q, gradQuery, _specs.GradQuery);
+            run.Output(&native.d_k, gradKey, _specs.GradKey);
+            run.Output(&native.d_v, gradValue, _specs.GradValue);
             native.q_position_offset = arguments.QueryPositionOffset;
             native.k_position_offset = arguments.KeyPositionOffset;
-            using var run = new RunScope(arguments.MaxThreads, cancellationToken);
-            fattn_run settings = run.Settings;
+            fattn_run settings = run.Begin();
             NativeCall.Check(
                 NativeMethods.fattn_s2_backward(Handle.Pointer, &native, &settings), BackwardName, cancellationToken);
+            run.End();
         }
     }
 

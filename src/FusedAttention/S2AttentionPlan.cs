@@ -27,7 +27,7 @@ public sealed unsafe partial class S2AttentionPlan<T>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <exception cref="ObjectDisposedException">The device was disposed.</exception>
     public S2AttentionPlan(AttentionShape shape, S2Options? options = null, AttentionDevice? device = null)
-        : base(HostRuns.Require(device, "S2"), MakeNative(shape, options, device))
+        : base(device ?? AttentionDevice.Cpu, MakeNative(shape, options, device))
     {
         Shape = shape;
         Options = options ?? S2Attention.DefaultOptions;

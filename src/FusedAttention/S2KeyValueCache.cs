@@ -28,7 +28,8 @@ public sealed class S2KeyValueCache<T> : IDisposable
     /// key heads; strides are not used.
     /// </param>
     /// <param name="options">The pattern, causal; null: the defaults of <see cref="S2Options"/>.</param>
-    /// <param name="device">Where decode runs; null: <see cref="AttentionDevice.Cpu"/>.</param>
+    /// <param name="device">Where decode runs; null: <see cref="AttentionDevice.Cpu"/>. The cache lies in host memory: a
+    /// GPU takes all of it over for each token.</param>
     /// <exception cref="ArgumentException">Shape and options contradict each other.</exception>
     /// <exception cref="AttentionException">The native library refuses the problem, and says why.</exception>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
@@ -40,7 +41,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
         CheckArguments(shape, options);
         _shape = shape;
         Options = options;
-        _pages = S2Pages.Make(shape, options, device);
+        _pages = S2Pages.Make(shape, options);
         _decode = new DenseAttentionPlan<T>(
             new AttentionShape(_pages.Sequences, _pages.HeadsPerSequence, 1, shape.HeadDim)
             {

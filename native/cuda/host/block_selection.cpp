@@ -8,6 +8,7 @@
 #include "cuda/host/dense_keys.h"
 #include "cuda/host/gathered_runs.h"
 #include "cuda/host/launch_checks.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -19,6 +20,10 @@ int32 power_of_two(int64 at_least) {
     return size;
 }
 
+/// Whether importance is found from f32 copies: weights are rounded to the type of their product,
+/// and keys that lie close together would change places.
+bool widens(const PermutedBlockProblem& p) { return p.q.dtype != DType::kF32; }
+
 /// The judges' attention to keys that are sorted, causal or not, with a single number a value.
 DenseProblem judges_of(const PermutedBlockProblem& p) {
     const int64 judges = p.num_judges();
@@ -27,6 +32,10 @@ DenseProblem judges_of(const PermutedBlockProblem& p) {
     dense.q.shape[2] = judges;
     dense.k = p.k;
     dense.k.shape[2] = p.num_sorted();
+    if (widens(p)) {
+        dense.q = contiguous(p.batch, p.num_q_heads, judges, p.head_dim, DType::kF32);
+        dense.k = contiguous(p.batch, p.num_k_heads, p.num_sorted(), p.head_dim, DType::kF32);
+    }
     dense.v = dense.k;
     dense.v.shape[3] = 1;
     dense.o = contiguous(p.batch, p.num_q_heads, judges, 1, DType::kF32);
@@ -51,12 +60,26 @@ DenseProblem gradients_of(const PermutedBlockProblem& p) {
     dense.v.shape[1] = units;
     // What values hold does not matter.
     dense.v.strides[1] = 0;
-    dense.d_o = contiguous(p.batch, p.num_q_heads, p.num_judges(), 1, p.q.dtype);
+    dense.d_o = contiguous(p.batch, p.num_q_heads, p.num_judges(), 1, dense.q.dtype);
     dense.d_q = dense.q;
     dense.d_k = dense.k;
     dense.d_v = contiguous(p.batch, units, p.num_sorted(), 1, DType::kF32);
     dense.backward = true;
     return dense;
+}
+
+/// Every judge and every key that is sorted as a block of one row: pooling copies them as f32.
+PermutedBlockProblem rows_of(const PermutedBlockProblem& p) {
+    PermutedBlockProblem rows = p;
+    rows.q_len = p.num_judges();
+    rows.kv_len = p.num_sorted();
+    rows.block = 1;
+    rows.query_block = 1;
+    rows.shared = true;
+    return rows;
+}
+int64 num_rows_of(const PermutedBlockProblem& p) {
+    return p.batch * (p.num_q_heads * p.num_judges() + p.num_k_heads * p.num_sorted());
 }
 
 Status load_forward_key(const ForwardKey& key, KernelStore* store, Function* function) {
@@ -67,9 +90,10 @@ Status load_forward_key(const ForwardKey& key, KernelStore* store, Function* fun
 }  // namespace
 
 BlockSelection::BlockSelection(const PermutedBlockProblem& problem,
-                               std::shared_ptr<const Device> device)
+                               std::shared_ptr<const Device> device, const WorkspacePool* pool)
     : problem_(problem),
       device_(std::move(device)),
+      workspaces_(pool),
       judges_(judges_of(problem)),
       gradients_(gradients_of(problem)),
       parts_(parts()),
@@ -96,7 +120,11 @@ BlockSelection::Parts BlockSelection::parts() const {
     parts.pooled_k = take(p.batch * num_units() * p.num_key_blocks() * p.head_dim, 4);
     if (p.num_sorted() == 0 || p.q_len == 0) return parts;
     parts.importance = take(p.batch * num_units() * p.num_sorted(), 4);
-    parts.ones = take(judge_rows, static_cast<uint64>(bytes_of(p.q.dtype)));
+    parts.ones = take(judge_rows, static_cast<uint64>(bytes_of(gradients_.d_o.dtype)));
+    if (widens(p)) {
+        parts.wide_q = take(judge_rows * p.head_dim, 4);
+        parts.wide_k = take(p.batch * p.num_k_heads * p.num_sorted() * p.head_dim, 4);
+    }
     parts.o = take(judge_rows, 4);
     parts.lse = take(judge_rows, 4);
     parts.terms = take(judge_rows, sizeof(RowTerms));
@@ -129,6 +157,12 @@ Status BlockSelection::check_sizes() const {
                 text("segment_size is ", p.segment, "; CUDA kernels sort segments of up to ",
                      kMostSortedKeys, " keys")};
     }
+    if (widens(p) && num_rows_of(p) > INT32_MAX) {
+        return {StatusCode::kUnsupported,
+                text("there are ", num_rows_of(p),
+                     " keys and judging queries of all heads; CUDA kernels select from up to ",
+                     INT32_MAX)};
+    }
     if (p.num_key_blocks() > kMostChosenBlocks) {
         return {StatusCode::kUnsupported,
                 text("there are ", p.num_key_blocks(),
@@ -148,18 +182,32 @@ BlockSelectParams BlockSelection::params(BlockChoice choice, void* workspace) co
 
 /// Weights of the judges summed: the gradient of values under gradients of one, from the kernels of
 /// dense attention.
-Status BlockSelection::find_importance(const PermutedBlockSelectArgs& args, const RunOptions& run,
+Status BlockSelection::find_importance(const PermutedBlockSelectArgs& args, void* workspace,
                                        const Stream& stream) const {
     const PermutedBlockProblem& p = problem_;
-    const auto part = [&](uint64 at) { return static_cast<char*>(run.workspace) + at; };
+    const auto part = [&](uint64 at) { return static_cast<char*>(workspace) + at; };
     const int64 skipped = (p.q_len - p.num_judges()) * p.q.strides[2] * bytes_of(p.q.dtype);
-    OnesParams ones{p.q.dtype, part(parts_.ones), elements_of(gradients_.d_o)};
+    OnesParams ones{gradients_.d_o.dtype, part(parts_.ones), elements_of(gradients_.d_o)};
     FATTN_CUDA_RETURN_IF_ERROR(launch_helper(
         ones_, narrow<uint32>(ceil_div<int64>(ones.count, kSelectThreads)), stream, &ones));
 
+    const void* const judges = static_cast<const char*>(args.q) + skipped;
     DenseForwardArgs forward{};
-    forward.q = static_cast<const char*>(args.q) + skipped;
+    forward.q = judges;
     forward.k = forward.v = args.k;
+    if (widens(p)) {
+        BlockSelectParams rows{};
+        rows.problem = rows_of(p);
+        rows.choice = BlockChoice::kMoba;  // means of what is there
+        rows.q = judges;
+        rows.k = args.k;
+        rows.pooled_q = reinterpret_cast<float*>(part(parts_.wide_q));
+        rows.pooled_k = reinterpret_cast<float*>(part(parts_.wide_k));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_helper(pool_, narrow<uint32>(num_rows_of(p)), stream, &rows));
+        forward.q = rows.pooled_q;
+        forward.k = forward.v = rows.pooled_k;
+    }
     forward.o = part(parts_.o);
     forward.lse = reinterpret_cast<float*>(part(parts_.lse));
     ForwardLaunch judge = dense_forward_launch(judges_, forward);
@@ -171,7 +219,7 @@ Status BlockSelection::find_importance(const PermutedBlockSelectArgs& args, cons
 
     DenseBackwardArgs backward{};
     backward.q = forward.q;
-    backward.k = backward.v = args.k;
+    backward.k = backward.v = forward.k;
     backward.o = forward.o;
     backward.lse = forward.lse;
     backward.d_o = part(parts_.ones);
@@ -214,17 +262,18 @@ Status BlockSelection::select(const PermutedBlockSelectArgs& args, const RunOpti
          {"permutation", args.permutation, heads * p.kv_len},
          {"block_mask", args.block_mask, heads * p.num_query_blocks() * p.num_key_blocks()},
          {"coverage", args.coverage, heads * p.num_query_blocks()}}));
-    FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, workspace(), "selection"));
-    BlockSelectParams params = this->params(BlockChoice::kCover, run.workspace);
+    void* memory = nullptr;
+    FATTN_CUDA_RETURN_IF_ERROR(find_workspace(stream, *workspaces_, run, workspace(), &memory));
+    BlockSelectParams params = this->params(BlockChoice::kCover, memory);
     params.q = args.q;
     params.k = args.k;
     params.permutation = args.permutation;
     params.block_mask = args.block_mask;
     params.coverage = args.coverage;
     if (p.num_sorted() > 0 && p.q_len > 0) {
-        FATTN_CUDA_RETURN_IF_ERROR(find_importance(args, run, stream));
-        params.importance = reinterpret_cast<const float*>(static_cast<const char*>(run.workspace) +
-                                                           parts_.importance);
+        FATTN_CUDA_RETURN_IF_ERROR(find_importance(args, memory, stream));
+        params.importance =
+            reinterpret_cast<const float*>(static_cast<const char*>(memory) + parts_.importance);
     }
     params.sort_size = sort_size_;
     const int64 segments = p.num_sorted() / p.segment + 1;
@@ -242,19 +291,18 @@ Status BlockSelection::gate(const BlockGateArgs& args, const RunOptions& run) co
     Stream stream;
     FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
     const int64 mask = p.batch * p.num_q_heads * p.num_query_blocks() * p.num_key_blocks();
+    const bool pools = args.scores == nullptr;
     FATTN_CUDA_RETURN_IF_ERROR(
-        check_device_arrays(*device_, {{"q", args.q, elements_of(p.q)},
-                                       {"k", args.k, elements_of(p.k)},
+        check_device_arrays(*device_, {{"q", args.q, pools ? elements_of(p.q) : 0},
+                                       {"k", args.k, pools ? elements_of(p.k) : 0},
                                        {"scores", args.scores, mask},
                                        {"block_mask", args.block_mask, mask}}));
-    const bool pools = args.scores == nullptr;
-    if (pools) {
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, workspace(), "gate"));
-    }
+    void* memory = nullptr;
+    FATTN_CUDA_RETURN_IF_ERROR(
+        find_workspace(stream, *workspaces_, run, pools ? workspace() : 0, &memory));
     constexpr BlockChoice kChoices[] = {BlockChoice::kMoba, BlockChoice::kTopK,
                                         BlockChoice::kThreshold};
-    BlockSelectParams params =
-        this->params(kChoices[static_cast<uint32>(args.gate)], run.workspace);
+    BlockSelectParams params = this->params(kChoices[static_cast<uint32>(args.gate)], memory);
     params.q = args.q;
     params.k = args.k;
     params.scores = args.scores;

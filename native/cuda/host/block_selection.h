@@ -10,12 +10,15 @@
 #include "cuda/host/dense_forward.h"
 #include "cuda/runtime/kernel_store.h"
 #include "cuda/runtime/stream.h"
+#include "cuda/runtime/workspace_pool.h"
 
 namespace fattn::cuda {
 
 class BlockSelection {
   public:
-    BlockSelection(const PermutedBlockProblem& problem, std::shared_ptr<const Device> device);
+    /// pool: where selections that bring no workspace find theirs.
+    BlockSelection(const PermutedBlockProblem& problem, std::shared_ptr<const Device> device,
+                   const WorkspacePool* pool);
 
     Status load(KernelStore* store);
 
@@ -32,7 +35,9 @@ class BlockSelection {
         uint64 pooled_q = 0;
         uint64 pooled_k = 0;
         uint64 importance = 0;
-        uint64 ones = 0;  // gradients of the judges' outputs
+        uint64 ones = 0;    // gradients of the judges' outputs
+        uint64 wide_q = 0;  // f32 copies of 16-bit judges and keys
+        uint64 wide_k = 0;
         uint64 o = 0;
         uint64 lse = 0;
         uint64 terms = 0;
@@ -44,12 +49,13 @@ class BlockSelection {
     int64 num_units() const;  // of an entry
     int64 num_rows() const;   // of all units' masks
     BlockSelectParams params(BlockChoice choice, void* workspace) const;
-    Status find_importance(const PermutedBlockSelectArgs& args, const RunOptions& run,
+    Status find_importance(const PermutedBlockSelectArgs& args, void* workspace,
                            const Stream& stream) const;
     Status choose(const BlockSelectParams& params, bool pools, const Stream& stream) const;
 
     const PermutedBlockProblem problem_;
     const std::shared_ptr<const Device> device_;
+    const WorkspacePool* const workspaces_;
     const DenseProblem judges_;     // the last queries against all keys that are sorted
     const DenseProblem gradients_;  // the same with the units as heads of values
     const Parts parts_;

@@ -6,6 +6,7 @@
 #include "cuda/host/dense_forward.h"
 #include "cuda/host/dense_kernel.h"
 #include "cuda/host/lightning_kernel.h"
+#include "cuda/host/lightning_runs.h"
 #include "cuda/host/sparse_kernels.h"
 #include "cuda/runtime/error.h"
 
@@ -94,7 +95,7 @@ Status CudaBackend::supports(const NeighborhoodProblem& problem) const {
 Status CudaBackend::make_neighborhood(const NeighborhoodProblem& problem,
                                       const NeighborhoodSchedules& schedules,
                                       std::unique_ptr<NeighborhoodKernel>* kernel) {
-    return make_neighborhood_kernel(problem, schedules, device_, &store_, kernel);
+    return make_neighborhood_kernel(problem, schedules, device_, {&store_, &pool_}, kernel);
 }
 
 GatherTiles CudaBackend::gather_tiles(const DenseProblem& problem) const {
@@ -104,17 +105,25 @@ GatherTiles CudaBackend::gather_tiles(const DenseProblem& problem) const {
 Status CudaBackend::supports(const S2Problem& problem) const { return supports_s2(problem); }
 
 Status CudaBackend::make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) {
-    return make_s2_kernel(problem, device_, &store_, kernel);
+    return make_s2_kernel(problem, device_, {&store_, &pool_}, kernel);
+}
+
+Status CudaBackend::supports(const PermutedBlockProblem& problem) const {
+    return supports_permuted_block(problem);
 }
 
 Status CudaBackend::make_permuted_block(const PermutedBlockProblem& problem,
                                         std::unique_ptr<PermutedBlockKernel>* kernel) {
-    return make_permuted_block_kernel(problem, device_, &store_, kernel);
+    return make_permuted_block_kernel(problem, device_, {&store_, &pool_}, kernel);
+}
+
+Status CudaBackend::supports(const LightningProblem& problem) const {
+    return supports_lightning(problem);
 }
 
 Status CudaBackend::make_lightning(const LightningProblem& problem,
                                    std::unique_ptr<LightningKernel>* kernel) {
-    return make_lightning_kernel(problem, device_, &store_, kernel);
+    return make_lightning_kernel(problem, device_, {&store_, &pool_}, kernel);
 }
 
 Status CudaBackend::merge(const MergeProblem&, const RunOptions&) {

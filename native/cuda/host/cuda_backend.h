@@ -34,8 +34,10 @@ class CudaBackend final : public Backend {
     GatherTiles gather_tiles(const DenseProblem& problem) const override;
     Status supports(const S2Problem& problem) const override;
     Status make_s2(const S2Problem& problem, std::unique_ptr<DenseKernel>* kernel) override;
+    Status supports(const PermutedBlockProblem& problem) const override;
     Status make_permuted_block(const PermutedBlockProblem& problem,
                                std::unique_ptr<PermutedBlockKernel>* kernel) override;
+    Status supports(const LightningProblem& problem) const override;
     Status make_lightning(const LightningProblem& problem,
                           std::unique_ptr<LightningKernel>* kernel) override;
     Status merge(const MergeProblem& problem, const RunOptions& run) override;

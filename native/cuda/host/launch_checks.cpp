@@ -1,16 +1,11 @@
 // See launch_checks.h.
 #include "cuda/host/launch_checks.h"
 
-#include <cstdint>
-
-#include "backend/text.h"
 #include "cuda/runtime/error.h"
 #include "cuda/runtime/memory.h"
 
 namespace fattn::cuda {
 namespace {
-
-constexpr std::uintptr_t kRunWorkspaceAlignment = 64;
 
 /// The inputs that both passes have.
 template <class Args>
@@ -66,23 +61,6 @@ Status check_run_arrays(const Device& device, const DenseProblem& p,
                  {"args->d_v", args.d_v, elements_of(p.d_v)},
                  {"args->d_bias", args.d_bias, p.has_bias ? elements_of(p.d_bias) : 0},
                  {"args->d_sink_logits", args.d_sink_logits, p.num_q_heads}});
-}
-
-Status check_run_workspace(const Device& device, const RunOptions& run, uint64 bytes,
-                           const char* pass) {
-    if (bytes == 0) return {};
-    if (run.workspace_bytes < bytes) {
-        return {StatusCode::kWorkspaceTooSmall,
-                text("run->workspace_bytes is ", run.workspace_bytes, "; a ", pass,
-                     " run of this plan needs ", bytes,
-                     " bytes of device memory (fattn_plan_workspace)")};
-    }
-    if (reinterpret_cast<std::uintptr_t>(run.workspace) % kRunWorkspaceAlignment != 0) {
-        return {StatusCode::kWorkspaceTooSmall,
-                text("run->workspace is not aligned; its address must be a multiple of ",
-                     kRunWorkspaceAlignment)};
-    }
-    return check_device_pointer(device, run.workspace, "run->workspace");
 }
 
 Status launch_blocks(const Function& function, const Blocks& blocks, const Stream& stream,

@@ -1,5 +1,5 @@
-// What runs of the sparse and linear families check and do before their kernels start: arrays and
-// workspace lie on the device, blocks are enqueued; called by the kernels of the families.
+// What runs of the sparse and linear families check and do before their kernels start: arrays lie
+// on the device, blocks are enqueued; called by the kernels of the families.
 #pragma once
 
 #include <initializer_list>
@@ -30,10 +30,6 @@ Status check_run_arrays(const Device& device, const DenseProblem& problem,
                         const DenseForwardArgs& args);
 Status check_run_arrays(const Device& device, const DenseProblem& problem,
                         const DenseBackwardArgs& args);
-
-/// The run has to bring so many bytes of device memory. pass: what needs them, in words.
-Status check_run_workspace(const Device& device, const RunOptions& run, uint64 bytes,
-                           const char* pass);
 
 /// How many blocks of how many threads, each with so much shared memory.
 struct Blocks {

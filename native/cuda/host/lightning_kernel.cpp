@@ -5,6 +5,7 @@
 
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/lightning_runs.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/runtime/error.h"
 #include "cuda/runtime/stream.h"
 
@@ -13,8 +14,12 @@ namespace {
 
 class CudaLightningKernel final : public LightningKernel {
   public:
-    CudaLightningKernel(const LightningProblem& problem, std::shared_ptr<const Device> device)
-        : problem_(problem), key_(lightning_key(problem)), device_(std::move(device)) {}
+    CudaLightningKernel(const LightningProblem& problem, std::shared_ptr<const Device> device,
+                        WorkspacePool* pool)
+        : problem_(problem),
+          key_(lightning_key(problem)),
+          device_(std::move(device)),
+          pool_(pool) {}
 
     Status load(KernelStore* store) {
         FATTN_CUDA_RETURN_IF_ERROR(store->function(key_.unit(), key_.name(), &function_));
@@ -24,6 +29,9 @@ class CudaLightningKernel final : public LightningKernel {
     WorkspaceSize workspace(Pass pass, int) const override {
         return {0, pass == Pass::kForward ? lightning_forward_workspace(problem_)
                                           : lightning_backward_workspace(problem_)};
+    }
+    Status prepare(Pass pass, void* stream) const override {
+        return prepare_workspace(device_, stream, workspace(pass, 0).device, pool_);
     }
     const char* name(Pass) const override { return function_.name().c_str(); }
 
@@ -37,9 +45,12 @@ class CudaLightningKernel final : public LightningKernel {
                        {"args->slopes", args.slopes, p.num_q_heads},
                        {"args->initial_state", args.initial_state, state_size()},
                        {"args->final_state", args.final_state, state_size()}}));
-        const uint64 bytes = lightning_forward_workspace(p);
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, bytes, "forward"));
-        return launch_all(lightning_forward_launches(p, args, run.workspace), run);
+        Stream stream;
+        void* workspace = nullptr;
+        FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            find_workspace(stream, *pool_, run, lightning_forward_workspace(p), &workspace));
+        return launch_all(lightning_forward_launches(p, args, workspace), stream);
     }
 
     Status backward(const LightningBackwardArgs& args, const RunOptions& run) const override {
@@ -56,9 +67,12 @@ class CudaLightningKernel final : public LightningKernel {
                        {"args->d_k", args.d_k, elements_of(p.d_k)},
                        {"args->d_v", args.d_v, elements_of(p.d_v)},
                        {"args->d_initial_state", args.d_initial_state, state_size()}}));
-        const uint64 bytes = lightning_backward_workspace(p);
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device_, run, bytes, "backward"));
-        return launch_all(lightning_backward_launches(p, args, run.workspace), run);
+        Stream stream;
+        void* workspace = nullptr;
+        FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            find_workspace(stream, *pool_, run, lightning_backward_workspace(p), &workspace));
+        return launch_all(lightning_backward_launches(p, args, workspace), stream);
     }
 
     /// A block reads its part of the state before it writes it, so both may be the same memory.
@@ -72,9 +86,7 @@ class CudaLightningKernel final : public LightningKernel {
                problem_.state_columns();
     }
 
-    Status launch_all(std::vector<LightningLaunch> launches, const RunOptions& run) const {
-        Stream stream;
-        FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+    Status launch_all(std::vector<LightningLaunch> launches, const Stream& stream) const {
         for (LightningLaunch& launch : launches) {
             FATTN_CUDA_RETURN_IF_ERROR(launch_blocks(
                 function_,
@@ -87,16 +99,18 @@ class CudaLightningKernel final : public LightningKernel {
     const LightningProblem problem_;
     const LightningKey key_;
     const std::shared_ptr<const Device> device_;
+    WorkspacePool* const pool_;
     Function function_;
 };
 
 }  // namespace
 
 Status make_lightning_kernel(const LightningProblem& problem, std::shared_ptr<const Device> device,
-                             KernelStore* store, std::unique_ptr<LightningKernel>* kernel) {
+                             const KernelResources& resources,
+                             std::unique_ptr<LightningKernel>* kernel) {
     FATTN_CUDA_RETURN_IF_ERROR(supports_lightning(problem));
-    auto made = std::make_unique<CudaLightningKernel>(problem, std::move(device));
-    FATTN_CUDA_RETURN_IF_ERROR(made->load(store));
+    auto made = std::make_unique<CudaLightningKernel>(problem, std::move(device), resources.pool);
+    FATTN_CUDA_RETURN_IF_ERROR(made->load(resources.store));
     *kernel = std::move(made);
     return {};
 }

@@ -4,12 +4,13 @@
 #include <memory>
 
 #include "backend/backend.h"
-#include "cuda/runtime/kernel_store.h"
+#include "cuda/host/kernel_resources.h"
 
 namespace fattn::cuda {
 
-/// Loads the kernel of the problem; the store outlives it.
+/// Loads the kernel of the problem.
 Status make_lightning_kernel(const LightningProblem& problem, std::shared_ptr<const Device> device,
-                             KernelStore* store, std::unique_ptr<LightningKernel>* kernel);
+                             const KernelResources& resources,
+                             std::unique_ptr<LightningKernel>* kernel);
 
 }  // namespace fattn::cuda

@@ -4,6 +4,7 @@
 #include "backend/text.h"
 #include "cuda/host/gathered_kernel.h"
 #include "cuda/host/launch_checks.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/host/sparse_kernels.h"
 #include "cuda/runtime/error.h"
 
@@ -29,13 +30,16 @@ GatheredPattern box_pattern(const NeighborhoodProblem& problem, const BoxSchedul
 class CudaNeighborhoodKernel final : public NeighborhoodKernel {
   public:
     CudaNeighborhoodKernel(const GatheredProblem& problem, const GatheredPattern& of_keys,
-                           std::shared_ptr<const Device> device)
-        : gathered_(problem, std::move(device)), of_keys_(of_keys) {}
+                           std::shared_ptr<const Device> device, WorkspacePool* pool)
+        : gathered_(problem, std::move(device)), of_keys_(of_keys), pool_(pool) {}
 
     Status load(KernelStore* store) { return gathered_.load(store); }
 
     WorkspaceSize workspace(Pass pass, int) const override {
         return {0, pass == Pass::kBackward ? backward_bytes() : 0};
+    }
+    Status prepare(Pass pass, void* stream) const override {
+        return prepare_workspace(gathered_.device(), stream, workspace(pass, 0).device, pool_);
     }
     const char* name(Pass pass) const override { return gathered_.name(pass); }
 
@@ -57,12 +61,14 @@ class CudaNeighborhoodKernel final : public NeighborhoodKernel {
             *device,
             {{"args->d_additional_k", args.d_additional_k, elements_of(boxes.d_additional_k)},
              {"args->d_additional_v", args.d_additional_v, elements_of(boxes.d_additional_v)}}));
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device, run, backward_bytes(), "backward"));
+        void* workspace = nullptr;
+        FATTN_CUDA_RETURN_IF_ERROR(
+            find_workspace(stream, *pool_, run, backward_bytes(), &workspace));
         GatheredPattern of_keys = with_additional(of_keys_, args);
         of_keys.boxes.d_k = args.d_additional_k;
         of_keys.boxes.d_v = args.d_additional_v;
         return gathered_.backward(with_additional(gathered_.problem().pattern, args), of_keys,
-                                  args.dense, static_cast<RowTerms*>(run.workspace), stream);
+                                  args.dense, static_cast<RowTerms*>(workspace), stream);
     }
 
   private:
@@ -87,6 +93,7 @@ class CudaNeighborhoodKernel final : public NeighborhoodKernel {
 
     GatheredKernel gathered_;
     GatheredPattern of_keys_;
+    WorkspacePool* const pool_;
 };
 
 }  // namespace
@@ -121,7 +128,8 @@ GatherTiles gather_tiles_of(const DenseProblem& problem) {
 
 Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
                                 const NeighborhoodSchedules& schedules,
-                                std::shared_ptr<const Device> device, KernelStore* store,
+                                std::shared_ptr<const Device> device,
+                                const KernelResources& resources,
                                 std::unique_ptr<NeighborhoodKernel>* kernel) {
     FATTN_CUDA_RETURN_IF_ERROR(supports_neighborhood(problem));
     const GatheredPattern pattern = box_pattern(problem, schedules.keys_of_queries);
@@ -129,8 +137,9 @@ Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
         problem.dense.backward ? box_pattern(problem, schedules.queries_of_keys) : pattern;
     const GatheredProblem gathered = gathered_by_patch(problem.dense, pattern, of_keys);
     FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(gathered));
-    auto made = std::make_unique<CudaNeighborhoodKernel>(gathered, of_keys, std::move(device));
-    FATTN_CUDA_RETURN_IF_ERROR(made->load(store));
+    auto made = std::make_unique<CudaNeighborhoodKernel>(gathered, of_keys, std::move(device),
+                                                         resources.pool);
+    FATTN_CUDA_RETURN_IF_ERROR(made->load(resources.store));
     *kernel = std::move(made);
     return {};
 }

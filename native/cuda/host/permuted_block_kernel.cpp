@@ -5,6 +5,7 @@
 #include "cuda/host/block_selection.h"
 #include "cuda/host/gathered_kernel.h"
 #include "cuda/host/launch_checks.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/host/sparse_kernels.h"
 #include "cuda/runtime/error.h"
 
@@ -39,10 +40,11 @@ GatheredProblem permuted_gathered(const PermutedBlockProblem& p) {
 class CudaPermutedBlockKernel final : public PermutedBlockKernel {
   public:
     CudaPermutedBlockKernel(const PermutedBlockProblem& problem,
-                            std::shared_ptr<const Device> device)
+                            std::shared_ptr<const Device> device, WorkspacePool* pool)
         : problem_(problem),
           gathered_(permuted_gathered(problem), device),
-          selection_(problem, std::move(device)) {}
+          selection_(problem, std::move(device), pool),
+          pool_(pool) {}
 
     Status load(KernelStore* store) {
         FATTN_CUDA_RETURN_IF_ERROR(gathered_.load(store));
@@ -53,6 +55,9 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
         // A forward run by itself needs none.
         if (pass == Pass::kForward) return {0, selection_.workspace()};
         return {0, problem_.backward ? inverse_at() + inverse_bytes() : 0};
+    }
+    Status prepare(Pass pass, void* stream) const override {
+        return prepare_workspace(gathered_.device(), stream, workspace(pass, 0).device, pool_);
     }
     const char* name(Pass pass) const override { return gathered_.name(pass); }
 
@@ -92,19 +97,19 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device, problem_, dense));
         FATTN_CUDA_RETURN_IF_ERROR(check_selection_arrays(args.permutation, args.block_mask));
-        FATTN_CUDA_RETURN_IF_ERROR(
-            check_run_workspace(*device, run, workspace(Pass::kBackward, 0).device, "backward"));
+        void* workspace = nullptr;
+        FATTN_CUDA_RETURN_IF_ERROR(find_workspace(
+            stream, *pool_, run, this->workspace(Pass::kBackward, 0).device, &workspace));
         const GatheredPattern pattern = pattern_of(args);
         GatheredPattern of_keys = pattern;
         if (args.permutation != nullptr && !rows_are_slots()) {
-            auto* inverse =
-                reinterpret_cast<int32*>(static_cast<char*>(run.workspace) + inverse_at());
+            auto* inverse = reinterpret_cast<int32*>(static_cast<char*>(workspace) + inverse_at());
             FATTN_CUDA_RETURN_IF_ERROR(gathered_.invert(args.permutation, inverse,
                                                         problem_.batch * problem_.num_q_heads,
                                                         problem_.kv_len, stream));
             of_keys.blocks.slot_of_token = inverse;
         }
-        return gathered_.backward(pattern, of_keys, dense, static_cast<RowTerms*>(run.workspace),
+        return gathered_.backward(pattern, of_keys, dense, static_cast<RowTerms*>(workspace),
                                   stream);
     }
 
@@ -143,18 +148,25 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
     const PermutedBlockProblem problem_;
     GatheredKernel gathered_;
     BlockSelection selection_;
+    WorkspacePool* const pool_;
 };
 
 }  // namespace
 
-Status make_permuted_block_kernel(const PermutedBlockProblem& problem,
-                                  std::shared_ptr<const Device> device, KernelStore* store,
-                                  std::unique_ptr<PermutedBlockKernel>* kernel) {
+Status supports_permuted_block(const PermutedBlockProblem& problem) {
     FATTN_CUDA_RETURN_IF_ERROR(check_block_tokens("k.shape[2]", problem.kv_len));
     FATTN_CUDA_RETURN_IF_ERROR(check_block_tokens("segment_size", problem.segment));
-    FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(permuted_gathered(problem)));
-    auto made = std::make_unique<CudaPermutedBlockKernel>(problem, std::move(device));
-    FATTN_CUDA_RETURN_IF_ERROR(made->load(store));
+    return supports_gathered(permuted_gathered(problem));
+}
+
+Status make_permuted_block_kernel(const PermutedBlockProblem& problem,
+                                  std::shared_ptr<const Device> device,
+                                  const KernelResources& resources,
+                                  std::unique_ptr<PermutedBlockKernel>* kernel) {
+    FATTN_CUDA_RETURN_IF_ERROR(supports_permuted_block(problem));
+    auto made =
+        std::make_unique<CudaPermutedBlockKernel>(problem, std::move(device), resources.pool);
+    FATTN_CUDA_RETURN_IF_ERROR(made->load(resources.store));
     *kernel = std::move(made);
     return {};
 }

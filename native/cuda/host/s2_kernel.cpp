@@ -4,6 +4,7 @@
 #include "backend/text.h"
 #include "cuda/host/gathered_kernel.h"
 #include "cuda/host/launch_checks.h"
+#include "cuda/host/run_workspace.h"
 #include "cuda/host/sparse_kernels.h"
 #include "cuda/runtime/error.h"
 
@@ -29,13 +30,17 @@ GatheredProblem s2_gathered(const S2Problem& problem) {
 
 class CudaS2Kernel final : public DenseKernel {
   public:
-    CudaS2Kernel(const S2Problem& problem, std::shared_ptr<const Device> device)
-        : gathered_(s2_gathered(problem), std::move(device)) {}
+    CudaS2Kernel(const S2Problem& problem, std::shared_ptr<const Device> device,
+                 WorkspacePool* pool)
+        : gathered_(s2_gathered(problem), std::move(device)), pool_(pool) {}
 
     Status load(KernelStore* store) { return gathered_.load(store); }
 
     WorkspaceSize workspace(Pass pass, int) const override {
         return {0, pass == Pass::kBackward ? backward_bytes() : 0};
+    }
+    Status prepare(Pass pass, void* stream) const override {
+        return prepare_workspace(gathered_.device(), stream, workspace(pass, 0).device, pool_);
     }
     const char* name(Pass pass) const override { return gathered_.name(pass); }
 
@@ -51,10 +56,12 @@ class CudaS2Kernel final : public DenseKernel {
         Stream stream;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device, dense(), args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_workspace(*device, run, backward_bytes(), "backward"));
+        void* workspace = nullptr;
+        FATTN_CUDA_RETURN_IF_ERROR(
+            find_workspace(stream, *pool_, run, backward_bytes(), &workspace));
         GatheredPattern pattern;
         FATTN_CUDA_RETURN_IF_ERROR(move(args, &pattern));
-        return gathered_.backward(pattern, pattern, args, static_cast<RowTerms*>(run.workspace),
+        return gathered_.backward(pattern, pattern, args, static_cast<RowTerms*>(workspace),
                                   stream);
     }
 
@@ -75,6 +82,7 @@ class CudaS2Kernel final : public DenseKernel {
     }
 
     GatheredKernel gathered_;
+    WorkspacePool* const pool_;
 };
 
 }  // namespace
@@ -89,10 +97,10 @@ Status supports_s2(const S2Problem& problem) {
 }
 
 Status make_s2_kernel(const S2Problem& problem, std::shared_ptr<const Device> device,
-                      KernelStore* store, std::unique_ptr<DenseKernel>* kernel) {
+                      const KernelResources& resources, std::unique_ptr<DenseKernel>* kernel) {
     FATTN_CUDA_RETURN_IF_ERROR(supports_s2(problem));
-    auto made = std::make_unique<CudaS2Kernel>(problem, std::move(device));
-    FATTN_CUDA_RETURN_IF_ERROR(made->load(store));
+    auto made = std::make_unique<CudaS2Kernel>(problem, std::move(device), resources.pool);
+    FATTN_CUDA_RETURN_IF_ERROR(made->load(resources.store));
     *kernel = std::move(made);
     return {};
 }

@@ -29,26 +29,23 @@ internal sealed class DenseRun<T> : FamilyRun<T>
     }
 
     internal override string? WhyNotOn(CudaDevice device) =>
-        DenseAttention.IsSupported<T>(_inputs.Shape, MakeOptions(IsNarrow(device)), out string reason, device)
+        DenseAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
             ? null
             : reason;
 
     protected override void Compute(AttentionDevice device)
     {
-        bool isNarrow = IsNarrow(device);
         using DenseAttentionPlan<T> plan = MakePlan(
-            () => new DenseAttentionPlan<T>(_inputs.Shape, MakeOptions(isNarrow), device));
+            () => new DenseAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
-        HostTensor<float> output = MakeOutput();
-        HostTensor<T>? narrow = isNarrow ? MakeTensor(output.Lengths) : null;
         DenseForwardArguments<T> forward = new()
         {
             Query = q,
             Key = k,
             Value = v,
-            Output = narrow is null ? TensorOut<T>.Float32(output) : narrow,
+            Output = MakeOutput(device),
             Lse = MakeLse(),
             Bias = Float32(_bias),
             AlibiSlopes = Span(_slopes),
@@ -62,18 +59,14 @@ internal sealed class DenseRun<T> : FamilyRun<T>
 
         Report("computing the output");
         plan.Forward(in forward);
-        if (narrow is not null)
-        {
-            Widen(narrow, output);
-        }
-
+        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
-            AddGradients(plan, in forward, isNarrow);
+            AddGradients(plan, in forward);
         }
     }
 
-    private void AddGradients(DenseAttentionPlan<T> plan, in DenseForwardArguments<T> forward, bool isNarrow)
+    private void AddGradients(DenseAttentionPlan<T> plan, in DenseForwardArguments<T> forward)
     {
         (HostTensor<float> dq, HostTensor<float> dk, HostTensor<float> dv) = MakeGradients();
         HostTensor<float>? dbias = _inputs.Bias is { } bias ? MakeResult("dbias", bias.Shape) : null;
@@ -85,9 +78,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
             Value = forward.Value,
             Output = forward.Output,
             Lse = forward.Lse,
-            GradOutput = isNarrow
-                ? Load<T>(_inputs.OutputGradient!)
-                : TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradOutput = LoadOutputGradient(_inputs.OutputGradient!),
             GradLse = LoadOptional<float>(_inputs.LseGradient),
             Bias = forward.Bias,
             AlibiSlopes = forward.AlibiSlopes,
@@ -104,11 +95,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    // The gradient of an output has the output's type, and the backward on CUDA takes that of the queries.
-    private bool IsNarrow(AttentionDevice device) =>
-        device is CudaDevice && _inputs.Problem.Backward && typeof(T) != typeof(float);
-
-    private DenseOptions MakeOptions(bool isNarrow) => DensePlanOptions.From(_inputs.Problem) with
+    private DenseOptions MakeOptions(AttentionDevice device) => DensePlanOptions.From(_inputs.Problem) with
     {
         Bias = _inputs.Bias is { } bias
             ? new BiasOptions { PerBatch = bias.Shape[0] > 1, PerHead = bias.Shape[1] > 1 }
@@ -116,7 +103,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         Alibi = _slopes is not null,
         Sinks = _sinks is not null,
         Packed = _packed?.Options,
-        Float32Output = !isNarrow,
+        Float32Output = !IsNarrow(device),
         Float32Gradients = true,
     };
 

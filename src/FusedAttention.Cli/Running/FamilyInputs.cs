@@ -37,6 +37,9 @@ internal abstract class FamilyInputs
 
     internal AttentionShape Shape { get; }
 
+    /// <summary>Whether gradients are asked for.</summary>
+    internal bool HasBackward => _problem.Backward;
+
     /// <summary>The run of this problem with elements of the given type: float, Half or BFloat16.</summary>
     internal abstract FamilyRun<T> MakeRun<T>()
         where T : unmanaged;

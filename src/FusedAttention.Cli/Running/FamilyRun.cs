@@ -14,6 +14,8 @@ internal abstract class FamilyRun<T> : IDisposable
     private readonly FamilyInputs _inputs;
     private readonly List<IDisposable> _tensors = [];
     private readonly List<OutputTensor> _results = [];
+    private HostTensor<float>? _output;
+    private HostTensor<T>? _narrowOutput;
     private Action<string> _progress = static _ => { };
 
     protected FamilyRun(FamilyInputs inputs)
@@ -34,7 +36,7 @@ internal abstract class FamilyRun<T> : IDisposable
     }
 
     /// <summary>Why the problem cannot run on a GPU; null when it can.</summary>
-    internal virtual string? WhyNotOn(CudaDevice device) => "this family has no CUDA kernel in this version";
+    internal abstract string? WhyNotOn(CudaDevice device);
 
     public void Dispose()
     {
@@ -77,7 +79,7 @@ internal abstract class FamilyRun<T> : IDisposable
     /// <summary>
     /// The gradient of a float output is float itself; it is still rounded to the type of the call first.
     /// </summary>
-    protected HostTensor<float> LoadRounded(TensorEntry entry)
+    private HostTensor<float> LoadRounded(TensorEntry entry)
     {
         if (typeof(T) == typeof(float))
         {
@@ -90,8 +92,42 @@ internal abstract class FamilyRun<T> : IDisposable
         return widened;
     }
 
+    /// <summary>
+    /// Whether the output is computed in the type of the call: its gradient has its type, and the backward on CUDA
+    /// takes that of the queries.
+    /// </summary>
+    protected bool IsNarrow(AttentionDevice device) =>
+        device is CudaDevice && _inputs.HasBackward && typeof(T) != typeof(float);
+
+    /// <summary>The result "o", in the problem's layout, for a run on a device; CompleteOutput follows the run.</summary>
+    protected TensorOut<T> MakeOutput(AttentionDevice device)
+    {
+        AttentionShape shape = _inputs.Shape;
+        _output = MakeResult("o", _inputs.Arrange(shape.QueryHeads, shape.QueryLength, shape.ValueHeadDim));
+        if (!IsNarrow(device))
+        {
+            return TensorOut<T>.Float32(_output);
+        }
+
+        _narrowOutput = Keep(new HostTensor<T>(_output.Lengths));
+        return _narrowOutput;
+    }
+
+    /// <summary>Stores an output that was computed in the type of the call as the float that the file has.</summary>
+    protected void CompleteOutput()
+    {
+        if (_narrowOutput is not null)
+        {
+            Widen(_narrowOutput, _output!);
+        }
+    }
+
+    /// <summary>The gradient of the output, in the type that MakeOutput chose.</summary>
+    protected TensorIn<T> LoadOutputGradient(TensorEntry entry) =>
+        _narrowOutput is null ? TensorIn<T>.Float32(LoadRounded(entry)) : (TensorIn<T>)Load<T>(entry);
+
     /// <summary>Copies 16-bit elements as floats.</summary>
-    protected static void Widen(HostTensor<T> from, HostTensor<float> to)
+    private static void Widen(HostTensor<T> from, HostTensor<float> to)
     {
         TensorDtype dtype = typeof(T) == typeof(Half) ? TensorDtype.F16 : TensorDtype.BF16;
         for (long at = 0; at < from.Length; at += 1 << 20)
@@ -101,9 +137,6 @@ internal abstract class FamilyRun<T> : IDisposable
             ElementConversion.ToSingle(dtype, bytes, to.Buffer.AsSpan(at, count));
         }
     }
-
-    /// <summary>A tensor of the run's own that is no result.</summary>
-    protected HostTensor<T> MakeTensor(ReadOnlySpan<long> shape) => Keep(new HostTensor<T>(shape));
 
     /// <summary>Makes a tensor that goes into the output file under this name.</summary>
     protected HostTensor<float> MakeResult(string name, params ReadOnlySpan<long> shape)
@@ -136,13 +169,6 @@ internal abstract class FamilyRun<T> : IDisposable
     /// <summary>Copies a tensor of bytes of the file.</summary>
     protected void ReadBytes(TensorEntry entry, HostTensor<byte> to) =>
         _inputs.Tensors.Reader.Read(entry, (bytes, first) => bytes.CopyTo(to.Buffer.AsSpan(first, bytes.Length)));
-
-    /// <summary>The result "o", in the problem's layout.</summary>
-    protected HostTensor<float> MakeOutput()
-    {
-        AttentionShape shape = _inputs.Shape;
-        return MakeResult("o", _inputs.Arrange(shape.QueryHeads, shape.QueryLength, shape.ValueHeadDim));
-    }
 
     /// <summary>The result "lse", [B, Hq, Lq]: until it is written, every row sees nothing.</summary>
     protected HostTensor<float> MakeLse()

@@ -13,18 +13,15 @@ internal sealed class LightningRun<T> : FamilyRun<T>
         _inputs = inputs;
     }
 
+    internal override string? WhyNotOn(CudaDevice device) =>
+        LightningAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+            ? null
+            : reason;
+
     protected override void Compute(AttentionDevice device)
     {
-        var options = new LightningOptions
-        {
-            Scale = _inputs.Problem.Scale,
-            InitialState = _inputs.InitialState is not null,
-            Backward = _inputs.Problem.Backward,
-            Float32Output = true,
-            Float32Gradients = true,
-        };
         using LightningAttentionPlan<T> plan = MakePlan(
-            () => new LightningAttentionPlan<T>(_inputs.Shape, options, device));
+            () => new LightningAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
         LightningForwardArguments<T> forward = new()
         {
             Query = Load<T>(_inputs.Q),
@@ -32,11 +29,12 @@ internal sealed class LightningRun<T> : FamilyRun<T>
             Value = Load<T>(_inputs.V),
             Slopes = Load<float>(_inputs.Slopes).AsSpan(),
             InitialState = LoadOptional<float>(_inputs.InitialState),
-            Output = TensorOut<T>.Float32(MakeOutput()),
+            Output = MakeOutput(device),
             FinalState = MakeResult("final_state", _inputs.StateShape),
         };
         Report("computing the output");
         plan.Forward(in forward);
+        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -53,7 +51,7 @@ internal sealed class LightningRun<T> : FamilyRun<T>
             Value = forward.Value,
             Slopes = forward.Slopes,
             InitialState = forward.InitialState,
-            GradOutput = TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradOutput = LoadOutputGradient(_inputs.OutputGradient!),
             GradFinalState = LoadOptional<float>(_inputs.FinalStateGradient),
             GradQuery = TensorOut<T>.Float32(dq),
             GradKey = TensorOut<T>.Float32(dk),
@@ -63,4 +61,13 @@ internal sealed class LightningRun<T> : FamilyRun<T>
         Report("computing gradients");
         plan.Backward(in backward);
     }
+
+    private LightningOptions MakeOptions(AttentionDevice device) => new()
+    {
+        Scale = _inputs.Problem.Scale,
+        InitialState = _inputs.InitialState is not null,
+        Backward = _inputs.Problem.Backward,
+        Float32Output = !IsNarrow(device),
+        Float32Gradients = true,
+    };
 }

@@ -13,16 +13,15 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
         _inputs = inputs;
     }
 
+    internal override string? WhyNotOn(CudaDevice device) =>
+        NeighborhoodAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+            ? null
+            : reason;
+
     protected override void Compute(AttentionDevice device)
     {
-        NeighborhoodOptions options = NeighborhoodPlanOptions.From(_inputs.Problem) with
-        {
-            AdditionalKeys = _inputs.NumAdditional,
-            Float32Output = true,
-            Float32Gradients = true,
-        };
         using NeighborhoodAttentionPlan<T> plan = MakePlan(
-            () => new NeighborhoodAttentionPlan<T>(_inputs.Shape, options, device));
+            () => new NeighborhoodAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
@@ -32,13 +31,14 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
             Query = q,
             Key = k,
             Value = v,
-            Output = TensorOut<T>.Float32(MakeOutput()),
+            Output = MakeOutput(device),
             Lse = MakeLse(),
             AdditionalKey = hasAdditional ? Load<T>(_inputs.AdditionalK!) : null,
             AdditionalValue = hasAdditional ? Load<T>(_inputs.AdditionalV!) : null,
         };
         Report("computing the output");
         plan.Forward(in forward);
+        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -64,7 +64,7 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
             Value = forward.Value,
             Output = forward.Output,
             Lse = forward.Lse,
-            GradOutput = TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradOutput = LoadOutputGradient(_inputs.OutputGradient!),
             GradLse = LoadOptional<float>(_inputs.LseGradient),
             AdditionalKey = forward.AdditionalKey,
             AdditionalValue = forward.AdditionalValue,
@@ -77,4 +77,12 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
         Report("computing gradients");
         plan.Backward(in backward);
     }
+
+    private NeighborhoodOptions MakeOptions(AttentionDevice device) =>
+        NeighborhoodPlanOptions.From(_inputs.Problem) with
+        {
+            AdditionalKeys = _inputs.NumAdditional,
+            Float32Output = !IsNarrow(device),
+            Float32Gradients = true,
+        };
 }

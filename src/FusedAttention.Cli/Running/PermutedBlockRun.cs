@@ -13,14 +13,19 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
         _inputs = inputs;
     }
 
+    internal override string? WhyNotOn(CudaDevice device) =>
+        PermutedBlockAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+            ? null
+            : reason;
+
     protected override void Compute(AttentionDevice device)
     {
         using PermutedBlockAttentionPlan<T> plan = MakePlan(
-            () => new PermutedBlockAttentionPlan<T>(_inputs.Shape, MakeOptions(), device));
+            () => new PermutedBlockAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
-        HostTensor<float> o = MakeOutput();
+        TensorOut<T> o = MakeOutput(device);
         HostTensor<float> lse = MakeLse();
         HostTensor<int> permutation = MakeIndexResult("permutation", _inputs.PermutationShape);
         HostTensor<byte> blockMask = MakeByteResult("block_mask", _inputs.MaskShape);
@@ -40,13 +45,14 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
             Query = q,
             Key = k,
             Value = v,
-            Output = TensorOut<T>.Float32(o),
+            Output = o,
             Lse = lse,
             Permutation = permutation,
             BlockMask = blockMask,
         };
         Report("computing the output");
         plan.Forward(in forward);
+        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -63,7 +69,7 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
             Value = forward.Value,
             Output = forward.Output,
             Lse = forward.Lse,
-            GradOutput = TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradOutput = LoadOutputGradient(_inputs.OutputGradient!),
             GradLse = LoadOptional<float>(_inputs.LseGradient),
             Permutation = forward.Permutation,
             BlockMask = forward.BlockMask,
@@ -75,9 +81,10 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private PermutedBlockOptions MakeOptions() => PermutedBlockPlanOptions.From(_inputs.Problem) with
-    {
-        Float32Output = true,
-        Float32Gradients = true,
-    };
+    private PermutedBlockOptions MakeOptions(AttentionDevice device) =>
+        PermutedBlockPlanOptions.From(_inputs.Problem) with
+        {
+            Float32Output = !IsNarrow(device),
+            Float32Gradients = true,
+        };
 }

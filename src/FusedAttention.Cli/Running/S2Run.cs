@@ -13,20 +13,26 @@ internal sealed class S2Run<T> : FamilyRun<T>
         _inputs = inputs;
     }
 
+    internal override string? WhyNotOn(CudaDevice device) =>
+        S2Attention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+            ? null
+            : reason;
+
     protected override void Compute(AttentionDevice device)
     {
-        S2Options options = S2PlanOptions.From(_inputs.Problem) with { Float32Output = true, Float32Gradients = true };
+        S2Options options = MakeOptions(device);
         using S2AttentionPlan<T> plan = MakePlan(() => new S2AttentionPlan<T>(_inputs.Shape, options, device));
         S2ForwardArguments<T> forward = new()
         {
             Query = Load<T>(_inputs.Q),
             Key = Load<T>(_inputs.K),
             Value = Load<T>(_inputs.V),
-            Output = TensorOut<T>.Float32(MakeOutput()),
+            Output = MakeOutput(device),
             Lse = MakeLse(),
         };
         Report("computing the output");
         plan.Forward(in forward);
+        CompleteOutput();
         if (!options.Backward)
         {
             return;
@@ -40,7 +46,7 @@ internal sealed class S2Run<T> : FamilyRun<T>
             Value = forward.Value,
             Output = forward.Output,
             Lse = forward.Lse,
-            GradOutput = TensorIn<T>.Float32(LoadRounded(_inputs.OutputGradient!)),
+            GradOutput = LoadOutputGradient(_inputs.OutputGradient!),
             GradLse = LoadOptional<float>(_inputs.LseGradient),
             GradQuery = TensorOut<T>.Float32(dq),
             GradKey = TensorOut<T>.Float32(dk),
@@ -49,4 +55,10 @@ internal sealed class S2Run<T> : FamilyRun<T>
         Report("computing gradients");
         plan.Backward(in backward);
     }
+
+    private S2Options MakeOptions(AttentionDevice device) => S2PlanOptions.From(_inputs.Problem) with
+    {
+        Float32Output = !IsNarrow(device),
+        Float32Gradients = true,
+    };
 }

@@ -1,5 +1,7 @@
 // Turns a shape and options of linear attention into the native problem and into what each run must bring. Used by
 // LightningAttentionPlan.
+using System;
+using System.Globalization;
 using FusedAttention.Interop;
 
 namespace FusedAttention.Internal;
@@ -61,6 +63,23 @@ internal sealed unsafe class LightningSpecs
         problem.scale = options.Scale ?? 0;
         problem.feature_map = (fattn_feature_map)options.FeatureMap;
         return problem;
+    }
+
+    /// <summary>Throws unless slopes are ones: those that a run takes to a GPU are not looked at there.</summary>
+    /// <exception cref="AttentionException">A slope is negative or not finite.</exception>
+    internal static void CheckDecay(ReadOnlySpan<float> slopes, string operation)
+    {
+        for (int head = 0; head < slopes.Length; ++head)
+        {
+            if (!float.IsFinite(slopes[head]) || slopes[head] < 0)
+            {
+                throw new AttentionException(
+                    AttentionStatus.InvalidArgument, operation,
+                    string.Create(
+                        CultureInfo.InvariantCulture,
+                        $"slopes[{head}] is {slopes[head]}; it must be finite and at least 0"));
+            }
+        }
     }
 
     private static fattn_lightning_flags Flags(LightningOptions options)

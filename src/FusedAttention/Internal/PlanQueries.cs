@@ -10,9 +10,7 @@ internal static unsafe class PlanQueries
     {
         using HandleScope scope = default;
         scope.Add(handle);
-        fattn_plan_description info = default;
-        info.struct_size = (uint)sizeof(fattn_plan_description);
-        NativeCall.Check(NativeMethods.fattn_plan_info(handle.Pointer, &info), "Describe");
+        fattn_plan_description info = ReadDescription(handle);
         return new PlanDescription
         {
             Device = (DeviceKind)info.device_kind,
@@ -47,6 +45,15 @@ internal static unsafe class PlanQueries
             NativeMethods.fattn_plan_workspace(handle.Pointer, (fattn_pass)pass, 0, null, &device),
             "GetDeviceWorkspaceBytes");
         return device;
+    }
+
+    /// <summary>Device memory of a forward and of a backward run; 0 for a pass that the plan was made without.</summary>
+    internal static (ulong Forward, ulong Backward) GetDeviceWorkspaces(PlanHandle handle)
+    {
+        using HandleScope scope = default;
+        scope.Add(handle);
+        fattn_plan_description info = ReadDescription(handle);
+        return (info.forward_device_workspace_bytes, info.backward_device_workspace_bytes);
     }
 
     internal static void Prepare(PlanHandle handle, AttentionPass pass, CudaStream stream)
@@ -94,6 +101,14 @@ internal static unsafe class PlanQueries
         }
 
         return new TileMap(tiles, stats.num_q_tiles, stats.num_kv_tiles);
+    }
+
+    private static fattn_plan_description ReadDescription(PlanHandle handle)
+    {
+        fattn_plan_description info = default;
+        info.struct_size = (uint)sizeof(fattn_plan_description);
+        NativeCall.Check(NativeMethods.fattn_plan_info(handle.Pointer, &info), "Describe");
+        return info;
     }
 
     private static fattn_schedule_stats ReadStats(PlanHandle handle)

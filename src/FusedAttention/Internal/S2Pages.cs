@@ -81,7 +81,7 @@ internal sealed class S2Pages
     internal ReadOnlySpan<int> Table => _table;
 
     /// <summary>Asks a plan which blocks each query head sees from far away.</summary>
-    internal static S2Pages Make(AttentionShape shape, S2Options options, AttentionDevice? device)
+    internal static S2Pages Make(AttentionShape shape, S2Options options)
     {
         long blocks = Math.Max(1, (shape.KeyLength / Math.Max(options.BlockSize, 1))
             + (shape.KeyLength % Math.Max(options.BlockSize, 1) == 0 ? 0 : 1));
@@ -94,7 +94,7 @@ internal sealed class S2Pages
             Layout = AttentionLayout.HeadsFirst,
             KeyLength = checked((blocks + Math.Max(bounded.LocalBlocks, 0)) * options.BlockSize),
         };
-        using S2AttentionPlan<float> plan = new(distant, bounded, device);
+        using S2AttentionPlan<float> plan = new(distant, bounded);
         bool[][] keepsAlways = new bool[shape.QueryHeads][];
         for (long head = 0; head < shape.QueryHeads; ++head)
         {

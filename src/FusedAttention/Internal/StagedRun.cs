@@ -33,23 +33,23 @@ internal sealed unsafe class StagedRun : IDisposable
     private enum Role
     {
         Input,
-        OutputWithGaps,
+        Updated,
         Output,
     }
 
     /// <summary>Announces a tensor that the run reads; its place gets the address on the device. Null is none.</summary>
     internal void Input(void** place, long bytes) => Add(place, bytes, Role.Input);
 
-    /// <summary>Announces a tensor that the run writes; what lies between its rows stays as it is.</summary>
-    internal void Output(void** place, long bytes, bool hasGaps) =>
-        Add(place, bytes, hasGaps ? Role.OutputWithGaps : Role.Output);
+    /// <summary>Announces a tensor that the run writes; one that is updated has its elements there before.</summary>
+    internal void Output(void** place, long bytes, bool isUpdated) =>
+        Add(place, bytes, isUpdated ? Role.Updated : Role.Output);
 
     /// <summary>Queues the upload, and says how the run is carried out.</summary>
     internal fattn_run Upload(ulong workspaceBytes)
     {
         long inputs = Place(Role.Input, 0);
-        long gapped = Place(Role.OutputWithGaps, inputs);
-        long total = Place(Role.Output, gapped);
+        long uploaded = Place(Role.Updated, inputs);
+        long total = Place(Role.Output, uploaded);
         Reserve(total, total + (long)workspaceBytes);
         for (int i = 0; i < _count; ++i)
         {
@@ -61,7 +61,7 @@ internal sealed unsafe class StagedRun : IDisposable
             }
         }
 
-        Copy(fattn_copy.FATTN_COPY_TO_DEVICE, 0, gapped);
+        Copy(fattn_copy.FATTN_COPY_TO_DEVICE, 0, uploaded);
         fattn_run run = default;
         run.struct_size = (uint)sizeof(fattn_run);
         run.stream = (void*)_stream.Native;

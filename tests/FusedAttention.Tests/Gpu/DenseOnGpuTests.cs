@@ -64,6 +64,27 @@ internal sealed class DenseOnGpuTests : GpuTest
     }
 
     [Test]
+    public void Lengths_of_host_memory_go_beside_device_tensors()
+    {
+        var options = new DenseOptions { Packed = new PackedOptions(2, 20, 20), Backward = true };
+        DenseCase problem = DenseCase.Create<Half>(Small, options, with: made => made.With([0, 12, 20], [0, 7, 20]));
+        using DeviceRun run = new(Device, problem);
+        run.Plan.Prepare(AttentionPass.Backward, run.Stream);
+        int[] queries = [.. problem.CumulativeQueryLengths], keys = [.. problem.CumulativeKeyLengths];
+        run.Forward(queries, keys);
+        run.Backward(queries, keys);
+        Array.Clear(queries);
+        Array.Clear(keys);
+        run.Expect(DenseTruth.Compute(problem));
+        Assert.That(
+            () => run.Forward([0, 12, 11], [0, 7, 20]),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("args->cu_seqlens_q[2] is 11"));
+        Assert.That(
+            () => run.Forward([0, 20], [0, 7, 20]),
+            Throws.ArgumentException.With.Message.Contains("cumulativeQueryLengths has 2 elements"));
+    }
+
+    [Test]
     public void Rows_of_no_sequence_stay()
     {
         var options = new DenseOptions { Packed = new PackedOptions(1, 20, 20) };
@@ -263,11 +284,6 @@ internal sealed class DenseOnGpuTests : GpuTest
             DenseAttention.IsSupported<float>(new AttentionShape(1, 1, 4, 320), null, out string reason, Device),
             Is.False);
         Assert.That(reason, Does.Contain("head dim is 320"));
-        Assert.That(
-            () => new LightningAttentionPlan<float>(Small, null, Device),
-            Throws.TypeOf<AttentionException>().With.Property("Status").EqualTo(AttentionStatus.Unsupported));
-        Assert.That(LightningAttention.IsSupported<float>(Small, null, out string refusal, Device), Is.False);
-        Assert.That(refusal, Does.Contain("lightning attention was asked for on a CUDA device"));
     }
 
     [Test]
