@@ -1,5 +1,4 @@
 // Owns a block of host memory outside the garbage collector's heap. Held by HostBuffer.
-using System;
 using System.Runtime.InteropServices;
 
 namespace FusedAttention.Internal;
