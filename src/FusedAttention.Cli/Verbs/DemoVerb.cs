@@ -14,7 +14,7 @@ internal static class DemoVerb
 {
     private const double SecondsPerPass = 0.5;
     private const double QuickSecondsPerPass = 0.05;
-    private const long QuickDivisor = 4;
+    private const long QuickDivisor = 8;
 
     internal static Command Make(ToolOutput output)
     {
@@ -24,7 +24,7 @@ internal static class DemoVerb
                 + " [default: .build/demo inside the repository, fattn-demo elsewhere]",
             HelpName = "DIR",
         };
-        Option<bool> quick = new("--quick") { Description = "Quarters the sequence lengths: a first look in seconds." };
+        Option<bool> quick = new("--quick") { Description = "An eighth of the sequence lengths: a first look in seconds." };
         DeviceArguments device = new();
         Command command = new("demo", "Runs attention at real sizes and shows time, speed, error and memory.")
         {

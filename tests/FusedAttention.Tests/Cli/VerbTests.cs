@@ -122,14 +122,14 @@ internal sealed class VerbTests
     [Test]
     public void Demo_measures_and_leaves_a_table_and_a_picture()
     {
-        MeasuredCase[] cases = [.. FamilyRegistry.Available.SelectMany(static family => family.DemoCases(4))];
+        MeasuredCase[] cases = [.. FamilyRegistry.Available.SelectMany(static family => family.DemoCases(8))];
         _tool.Run("demo", "--quick", "--out", _tool.At("demo"));
         Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
         Assert.That(_tool.Remarks, Does.Contain($"[1/{cases.Length}] full").And.Not.Contain("left out"));
         Assert.That(_tool.Results, Does.Contain("training backward").And.Contain("permuted blocks: selection "));
         Assert.That(_tool.Results.Split('\n').Max(static line => line.Length), Is.LessThanOrEqualTo(140));
         string table = File.ReadAllText(_tool.At("demo/demo.md"));
-        Assert.That(table, Does.Contain("| full | f32 | B1 H8 L1024 D64 | forward |"));
+        Assert.That(table, Does.Contain("| full | f32 | B1 H8 L512 D64 | forward |"));
         Assert.That(PngReader.Read(File.ReadAllBytes(_tool.At("demo/schedules.png")), "x").Height, Is.GreaterThan(200));
         Assert.That(
             Baseline.ReadFile(_tool.At("demo/demo.json")).Keys,
