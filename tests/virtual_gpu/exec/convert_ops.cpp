@@ -199,6 +199,48 @@ Step convert(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
+// --- what compilers write most, of registers as wide as their types
+template <class From, class To>
+Step resize(Warp& w, const Op& op, uint32_t mask) {
+    const From* a = w.src<From>(op, 0);
+    write_lanes(w.dst<To>(op), mask, [&](uint32_t i) { return static_cast<To>(a[i]); });
+    return Step::kNext;
+}
+
+template <class From>
+Handler resize_to(uint32_t bytes) {
+    return bytes == 2   ? resize<From, uint16_t>
+           : bytes == 4 ? resize<From, uint32_t>
+                        : resize<From, uint64_t>;
+}
+
+// Null where the registers are wider.
+Handler resize_of(const Conversion& c, uint32_t to_bytes, uint32_t from_bytes) {
+    const bool fits = to_bytes == bytes_of(c.to) && from_bytes == bytes_of(c.from);
+    if (is_float(c.to) || is_float(c.from) || c.sat || !fits) return nullptr;
+    const bool with_sign = is_signed(c.from);
+    switch (from_bytes) {
+        case 2:
+            return with_sign ? resize_to<int16_t>(to_bytes) : resize_to<uint16_t>(to_bytes);
+        case 4:
+            return with_sign ? resize_to<int32_t>(to_bytes) : resize_to<uint32_t>(to_bytes);
+        case 8:
+            return resize_to<uint64_t>(to_bytes);
+        default:
+            return nullptr;
+    }
+}
+
+Step round_to_tf32(Warp& w, const Op& op, uint32_t mask) {
+    const uint32_t* a = w.src<uint32_t>(op, 0);
+    write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) -> uint32_t {
+        const uint32_t magnitude = a[i] & 0x7fffffff;
+        const uint32_t rounded = magnitude < 0x7f800000 ? (a[i] + 0x1000) & 0xffffe000 : a[i];
+        return magnitude > 0x7f800000 ? 0x7fffffff : rounded;
+    });
+    return Step::kNext;
+}
+
 // --- pairs: the first source makes the upper half
 uint16_t half_of(const Conversion& c, float value) {
     const double relued = c.relu && value < 0 ? 0 : value;
@@ -338,7 +380,12 @@ void decode_cvt(Decoding& d) {
         d.src(from, c.from);
     }
     d.op.aux2 = to_bytes | uint64_t{from_bytes} << 8;
-    d.finish(convert, "convert");
+    const bool plain = !c.ftz && !c.sat && !c.relu;
+    if (c.to == Type::kTf32 && c.round == Round::kNearestAway && plain && to_bytes == 4 &&
+        from_bytes == 4)
+        return d.finish(round_to_tf32, "convert");
+    const Handler resizes = resize_of(c, to_bytes, from_bytes);
+    d.finish(resizes ? resizes : convert, "convert");
 }
 
 }  // namespace

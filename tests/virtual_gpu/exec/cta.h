@@ -98,7 +98,6 @@ class Cta {
     bool complete(uint32_t id);
 
     uint32_t num_threads_;
-    size_t next_warp_ = 0;
     std::array<NamedBarrier, 16> barriers_;
 };
 

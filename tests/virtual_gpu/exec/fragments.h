@@ -30,12 +30,33 @@ inline constexpr uint32_t kElementsOf = type == ptx::Type::kTf32                
                                                                                               : 4;
 
 // A register is a matrix of 8 rows, four lanes each, whose elements lie beside each other in k.
-// Row `row` of it as values.
+// Row `row` of it as values, written at once where they are eight.
 template <ptx::Type type>
 void row_of_register(const uint32_t* lanes, uint32_t row, float* to) {
     constexpr uint32_t kPer = kElementsOf<type>;
     uint32_t words[4];
     std::memcpy(words, lanes + 4 * row, sizeof words);
+    if constexpr (kPer == 2) {
+        using Words = uint32_t __attribute__((vector_size(32)));
+        using Four = uint32_t __attribute__((vector_size(16)));
+        Four four;
+        std::memcpy(&four, lanes + 4 * row, sizeof four);
+        const Words twice = __builtin_shufflevector(four, four, 0, 4, 1, 5, 2, 6, 3, 7);
+        Words made;
+        if constexpr (type == ptx::Type::kBf16) {
+            made = twice << Words{16, 0, 16, 0, 16, 0, 16, 0} & 0xffff0000u;
+        } else {
+            // As f16_value.
+            using Values = float __attribute__((vector_size(32)));
+            const Words bits = twice >> Words{0, 16, 0, 16, 0, 16, 0, 16};
+            const Words magnitude = (bits & 0x7fffu) << 13;
+            const auto value = std::bit_cast<Words>(std::bit_cast<Values>(magnitude) * 0x1p112F);
+            const auto special = std::bit_cast<Words>(magnitude >= 0x0f800000u) & 0x7f800000u;
+            made = value | special | (bits & 0x8000u) << 16;
+        }
+        std::memcpy(to, &made, sizeof made);
+        return;
+    }
     for (uint32_t i = 0; i < 4; ++i) {
         for (uint32_t e = 0; e < kPer; ++e) to[kPer * i + e] = element<type>(words[i], e);
     }
@@ -46,6 +67,20 @@ void row_of_register(const uint32_t* lanes, uint32_t row, float* to) {
 template <ptx::Type type, uint32_t kDepth>
 void gather_a(Warp& w, const Op& op, uint32_t first, float (*a)[kDepth]) {
     constexpr uint32_t kWide = 4 * kElementsOf<type>;
+    if constexpr (kWide == 4 && kDepth == 8) {
+        // Both registers of a row at once.
+        using Four = uint32_t __attribute__((vector_size(16)));
+        for (uint32_t row = 0; row < 16; ++row) {
+            Four low, high;
+            const size_t at = 4 * (row % 8);
+            std::memcpy(&low, w.src<uint32_t>(op, first + row / 8) + at, sizeof low);
+            std::memcpy(&high, w.src<uint32_t>(op, first + row / 8 + 2) + at, sizeof high);
+            const auto both =
+                __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7) & 0xffffe000u;
+            std::memcpy(a[row], &both, sizeof both);
+        }
+        return;
+    }
     for (uint32_t r = 0; r < 2 * kDepth / kWide; ++r) {
         const uint32_t* from = w.src<uint32_t>(op, first + r);
         for (uint32_t row = 0; row < 8; ++row)
@@ -67,8 +102,9 @@ void gather_b(Warp& w, const Op& op, uint32_t first, float (*b)[8]) {
         const uint32_t* from = w.src<uint32_t>(op, first + r);
         alignas(64) float rows[8][kWide];
         for (uint32_t n = 0; n < 8; ++n) row_of_register<type>(from, n, rows[n]);
-        for (uint32_t half = 0; half < 2; ++half) {
-            for (uint32_t k = 0; k < kWide; k += 4) {
+        for (uint32_t k = 0; k < kWide; k += 4) {
+            Quad turned[2][4];
+            for (uint32_t half = 0; half < 2; ++half) {
                 // Columns half, half + 2, half + 4 and half + 6, turned round.
                 Quad q[4];
                 for (uint32_t i = 0; i < 4; ++i)
@@ -77,12 +113,15 @@ void gather_b(Warp& w, const Op& op, uint32_t first, float (*b)[8]) {
                 const Quad c = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
                 const Quad e = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
                 const Quad g = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
-                const Quad turned[4] = {__builtin_shufflevector(a, c, 0, 1, 4, 5),
-                                        __builtin_shufflevector(a, c, 2, 3, 6, 7),
-                                        __builtin_shufflevector(e, g, 0, 1, 4, 5),
-                                        __builtin_shufflevector(e, g, 2, 3, 6, 7)};
-                for (uint32_t i = 0; i < 4; ++i)
-                    std::memcpy(&b[r * kWide + k + i][4 * half], &turned[i], sizeof(Quad));
+                turned[half][0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+                turned[half][1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+                turned[half][2] = __builtin_shufflevector(e, g, 0, 1, 4, 5);
+                turned[half][3] = __builtin_shufflevector(e, g, 2, 3, 6, 7);
+            }
+            for (uint32_t i = 0; i < 4; ++i) {
+                const auto row =
+                    __builtin_shufflevector(turned[0][i], turned[1][i], 0, 1, 2, 3, 4, 5, 6, 7);
+                std::memcpy(b[r * kWide + k + i], &row, sizeof row);
             }
         }
     }

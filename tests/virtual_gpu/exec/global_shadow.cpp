@@ -214,10 +214,16 @@ void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span&
                  access.flags, access.non_coherent);
         });
     };
+    // Lanes mostly stay in a chunk.
+    GlobalChunk* chunk = nullptr;
+    uint32_t number = 0;
     // False where there is a write to compare with.
     const auto note = [&](uint32_t offset, uint32_t lane, uint8_t parts) {
-        GlobalWord& at =
-            chunk_of(*span.block, offset).granules[offset % GlobalChunk::kBytes / kGranule];
+        if (!chunk || number != offset / GlobalChunk::kBytes) {
+            chunk = &chunk_of(*span.block, offset);
+            number = offset / GlobalChunk::kBytes;
+        }
+        GlobalWord& at = chunk->granules[offset % GlobalChunk::kBytes / kGranule];
         if (at.write.cluster != 0 || at.write.how != 0) return false;
         const auto agent = static_cast<uint16_t>(first_agent + lane);
         const bool many = !(at.read.how & GlobalCell::kStrongBit) && has_others(at.read, cluster);

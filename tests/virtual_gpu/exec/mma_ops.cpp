@@ -94,8 +94,12 @@ void load_accumulators(Warp& w, const Op& op, uint32_t first, bool half, float (
             }
             continue;
         }
-        std::memcpy(&c[row][0], w.src<float>(op, first + 2 * upper) + lane, 16);
-        std::memcpy(&c[row][4], w.src<float>(op, first + 2 * upper + 1) + lane, 16);
+        using Four = float __attribute__((vector_size(16)));
+        Four even, odd;
+        std::memcpy(&even, w.src<float>(op, first + 2 * upper) + lane, sizeof even);
+        std::memcpy(&odd, w.src<float>(op, first + 2 * upper + 1) + lane, sizeof odd);
+        const auto all = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 4, 5, 6, 7);
+        std::memcpy(c[row], &all, sizeof all);
     }
 }
 

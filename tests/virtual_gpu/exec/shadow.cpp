@@ -13,56 +13,6 @@
 
 namespace fattn::vgpu {
 
-void ShadowLayer::allocate(uint32_t num_cells) {
-    size = num_cells;
-    cells_ = std::make_unique<uint32_t[]>(4 * size_t{num_cells});
-    epochs = cells_.get();
-    writers = epochs + num_cells;
-    pcs = writers + num_cells;
-    last_reads = pcs + num_cells;
-    readers_.clear();
-}
-
-void ShadowLayer::forget() { std::fill(epochs, epochs + size, 0u); }
-
-void ShadowLayer::make_readers(uint32_t warp) {
-    if (warp >= readers_.size()) readers_.resize(warp + 1);
-    readers_[warp] = std::make_unique<uint32_t[]>(3 * size_t{size});
-}
-
-ShadowLayer ShadowPool::take(uint32_t num_cells) {
-    ShadowLayer made;
-    for (ShadowLayer& layer : layers_) {
-        if (layer.size != num_cells) continue;
-        made = std::move(layer);
-        std::swap(layer, layers_.back());
-        layers_.pop_back();
-        return made;
-    }
-    made.allocate(num_cells);
-    return made;
-}
-
-ShadowPool& ShadowPool::of_thread() {
-    thread_local ShadowPool pool;
-    return pool;
-}
-
-uint32_t ShadowPool::first_epoch() {
-    // Far from the end of what an epoch can be; the layers know no more then.
-    if (last_epoch_ > uint32_t{1} << 30) {
-        layers_.clear();
-        last_epoch_ = 0;
-    }
-    return last_epoch_ + 1;
-}
-
-void ShadowPool::give(ShadowLayer&& layer) {
-    if (layer.size == 0 || layers_.size() >= kMostLayers) return;
-    layer.forget();
-    layers_.push_back(std::move(layer));
-}
-
 void SharedMemory::allocate(uint32_t size, ShadowPool* pool) {
     // The poison of memory that was never written: a signalling NaN in every format.
     bytes.resize(size);
@@ -77,123 +27,6 @@ SharedMemory::~SharedMemory() {
     if (!pool_) return;
     pool_->give(std::move(words_));
     pool_->give(std::move(bytes_));
-}
-
-WordAccess::WordAccess(ShadowLayer& words, const Warp& warp, const Op& op)
-    : epochs_(words.epochs),
-      writers_(words.writers),
-      pcs_(words.pcs),
-      last_reads_(words.last_reads),
-      readers_(words.readers_of(warp.knowledge.first_agent() / 32)),
-      floor_(warp.knowledge.floor()),
-      epoch_(warp.knowledge.epoch()),
-      pc_(warp.program.index_of(op)),
-      first_agent_(warp.knowledge.first_agent()) {}
-
-namespace {
-
-// Elementwise; what the compilers make of a conditional expression over vectors.
-template <class V>
-V choose(V condition, V yes, V no) {
-    return (condition & yes) | (~condition & no);
-}
-
-template <class V>
-V cells_at(const uint32_t* from) {
-    V loaded;
-    std::memcpy(&loaded, from, sizeof loaded);
-    return loaded;
-}
-
-}  // namespace
-
-bool WordAccess::read(uint32_t word, uint32_t count, uint32_t lane) const {
-    const uint32_t bit = 1u << lane;
-    if (count == 4) {
-        const Four past = cells_at<Four>(epochs_ + word) > floor_;
-        uint64_t any[2];
-        std::memcpy(any, &past, sizeof any);
-        if ((any[0] | any[1]) != 0) return false;
-        const Four mine = (cells_at<Four>(readers_.epochs + word) == epoch_) &
-                          (cells_at<Four>(readers_.pcs + word) < ShadowLayer::kStrongBit);
-        const Four lanes = (cells_at<Four>(readers_.lanes + word) & mine) | bit;
-        const Four pcs = choose(mine, cells_at<Four>(readers_.pcs + word), Four{} + pc_);
-        const Four reads = cells_at<Four>(last_reads_ + word), now = Four{} + epoch_;
-        const Four last = choose(Four(reads > now), reads, now);
-        std::memcpy(readers_.epochs + word, &now, sizeof now);
-        std::memcpy(readers_.lanes + word, &lanes, sizeof lanes);
-        std::memcpy(readers_.pcs + word, &pcs, sizeof pcs);
-        std::memcpy(last_reads_ + word, &last, sizeof last);
-        return true;
-    }
-    for (uint32_t i = word; i < word + count; ++i) {
-        if (epochs_[i] > floor_) return false;
-    }
-    for (uint32_t i = word; i < word + count; ++i) {
-        if (readers_.epochs[i] != epoch_ || readers_.pcs[i] >= ShadowLayer::kStrongBit) {
-            readers_.epochs[i] = epoch_;
-            readers_.lanes[i] = 0;
-            readers_.pcs[i] = pc_;
-        }
-        readers_.lanes[i] |= bit;
-        last_reads_[i] = std::max(last_reads_[i], epoch_);
-    }
-    return true;
-}
-
-bool WordAccess::read_row(uint32_t word, uint32_t count) const {
-    const uint32_t num_words = 32 * count;
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < num_words; ++i) most = std::max(most, epochs_[word + i]);
-    if (most > floor_) return false;
-    uint32_t* const epochs = readers_.epochs + word;
-    uint32_t* const lanes = readers_.lanes + word;
-    uint32_t* const pcs = readers_.pcs + word;
-    uint32_t* const last_reads = last_reads_ + word;
-    const uint32_t shift = count == 4 ? 2 : count - 1;
-#pragma GCC ivdep
-    for (uint32_t i = 0; i < num_words; ++i) {
-        const bool mine = epochs[i] == epoch_ && pcs[i] < ShadowLayer::kStrongBit;
-        epochs[i] = epoch_;
-        lanes[i] = (mine ? lanes[i] : 0) | 1u << (i >> shift);
-        pcs[i] = mine ? pcs[i] : pc_;
-        last_reads[i] = std::max(last_reads[i], epoch_);
-    }
-    return true;
-}
-
-bool WordAccess::write(uint32_t word, uint32_t count, uint32_t lane) const {
-    const uint32_t writer = first_agent_ + lane;
-    for (uint32_t i = word; i < word + count; ++i) {
-        if (epochs_[i] > floor_ || last_reads_[i] > floor_) return false;
-    }
-    for (uint32_t i = word; i < word + count; ++i) {
-        epochs_[i] = epoch_;
-        writers_[i] = writer;
-        pcs_[i] = pc_;
-        last_reads_[i] = 0;
-    }
-    return true;
-}
-
-bool WordAccess::owe(uint32_t word, uint32_t count, uint32_t lane) const {
-    if (!write(word, count, lane)) return false;
-    for (uint32_t i = word; i < word + count; ++i) epochs_[i] = kPendingEpoch;
-    return true;
-}
-
-bool WordAccess::write_row(uint32_t word, uint32_t count) const {
-    const uint32_t num_words = 32 * count;
-    uint32_t most = 0;
-    for (uint32_t i = 0; i < num_words; ++i)
-        most = std::max({most, epochs_[word + i], last_reads_[word + i]});
-    if (most > floor_) return false;
-    const uint32_t shift = count == 4 ? 2 : count - 1;
-    for (uint32_t i = 0; i < num_words; ++i) epochs_[word + i] = epoch_;
-    for (uint32_t i = 0; i < num_words; ++i) writers_[word + i] = first_agent_ + (i >> shift);
-    for (uint32_t i = 0; i < num_words; ++i) pcs_[word + i] = pc_;
-    for (uint32_t i = 0; i < num_words; ++i) last_reads_[word + i] = 0;
-    return true;
 }
 
 void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
@@ -456,7 +289,11 @@ void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32
         layer.pcs[cell] = pc;
         layer.last_reads[cell] = 0;
     };
-    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
+    uint32_t word = offset / 4;
+    for (; word % 4 == 0 && word * 4 >= offset && (word + 4) * 4 <= offset + size; word += 4) {
+        if (!words_.settle(word, agent, epoch, pc)) break;
+    }
+    for (; word * 4 < offset + size; ++word) {
         if (!is_split(word)) {
             set(words_, word);
             continue;

@@ -39,12 +39,9 @@ V load_vector(const T* from) {
 inline int32_t exponent_of(float value) {
     return std::max(static_cast<int32_t>(std::bit_cast<uint32_t>(value) >> 23 & 255), 1);
 }
-// What a factor adds to the exponent of a product, before any carry.
-inline int32_t exponent_of_factor(float value) {
-    return value == 0 ? kNothing : exponent_of(value);
-}
 
-// Factors and their exponents; `special` says that an infinity or a NaN is among them.
+// Factors and what each adds to the exponent of a product, before any carry; `special` says that an
+// infinity or a NaN is among them.
 template <uint32_t kOuter, uint32_t kInner>
 struct Factors {
     alignas(64) float values[kOuter][kInner];
@@ -53,14 +50,19 @@ struct Factors {
 
   protected:
     void find_exponents() {
-        int32_t most = 0;
-        for (uint32_t i = 0; i < kOuter; ++i) {
-            for (uint32_t j = 0; j < kInner; ++j) {
-                most = std::max(most, exponent_of(values[i][j]));
-                exponents[i][j] = exponent_of_factor(values[i][j]);
-            }
+        static_assert(kOuter * kInner % 8 == 0, "eight are looked at together");
+        Ints beyond = {};
+        for (uint32_t i = 0; i < kOuter * kInner; i += 8) {
+            const Ints bits = load_vector<Ints>(&values[0][0] + i) & 0x7fffffff;
+            const Ints exponent = bits >> 23;
+            beyond |= exponent == 255;
+            const Ints counted = exponent > 1 ? exponent : Ints{} + 1;
+            const Ints made = bits == 0 ? Ints{} + kNothing : counted;
+            std::memcpy(&exponents[0][0] + i, &made, sizeof made);
         }
-        special = most == 255;
+        uint64_t any[4];
+        std::memcpy(any, &beyond, sizeof any);
+        special = (any[0] | any[1] | any[2] | any[3]) != 0;
     }
 };
 

@@ -23,7 +23,8 @@ std::vector<Body> entry_bodies(std::string_view text) {
     constexpr std::string_view kEntry = ".entry", kFunction = ".func";
     constexpr auto kStops = [] {
         std::array<bool, 256> stops{};
-        for (const unsigned char c : std::string_view("{}/\".;")) stops[c] = true;
+        for (const char c : std::string_view("{}/\".;"))
+            stops[static_cast<unsigned char>(c)] = true;
         return stops;
     }();
     for (size_t at = 0; at < text.size();) {

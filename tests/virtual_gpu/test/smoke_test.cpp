@@ -93,6 +93,36 @@ TEST(Smoke, LargeTextsAreReadEntryByEntry) {
     EXPECT_EQ(module.find_entry("fourth"), nullptr);
 }
 
+// What came of a text serves every module of it, but not what one of them did.
+TEST(Smoke, ModulesOfOneTextHaveVariablesOfTheirOwn) {
+    const std::string text = std::string(kHead) + R"(
+.global .align 4 .u32 count = 5;
+.visible .entry run(.param .u64 out) {
+    .reg .b32 %r1; .reg .b64 %a1, %a2;
+    ld.param.u64 %a1, [out]; mov.u64 %a2, count;
+    ld.global.u32 %r1, [%a2]; add.u32 %r1, %r1, 1; st.global.u32 [%a2], %r1;
+    st.global.u32 [%a1], %r1;
+    ret;
+}
+)";
+    Memory memory;
+    Kernel first(memory, text), second(memory, text, kSm90a, "second.ptx");
+    const uint64_t out = memory.allocate(4);
+    const auto count = [&](Kernel& kernel) {
+        const LaunchResult result = kernel.run(memory, {1}, {1}, Arguments().add(out));
+        EXPECT_FALSE(result.fault) << result.fault->text();
+        return memory.download<uint32_t>(out)[0];
+    };
+    EXPECT_EQ(count(first), 6u);
+    EXPECT_EQ(count(first), 7u);
+    EXPECT_EQ(count(second), 6u);
+    EXPECT_EQ(count(first), 8u);
+    // A fault names the module in which it happened.
+    const LaunchResult result = second.run(memory, {1}, {1}, Arguments().add(uint64_t{16}));
+    ASSERT_TRUE(result.fault);
+    EXPECT_EQ(result.fault->ptx_file, "second.ptx");
+}
+
 // ptxas refuses .sat where the destination holds every source.
 TEST(Smoke, ConversionsThatNeedNoClampingTakeNone) {
     const auto load = [](const char* spelling) {
