@@ -75,7 +75,10 @@ GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
             .row_group = table.tile_q / 16,
             .key_group = table.tile_kv / 8,
             .gather_rows = pairs ? 40 : 12,
-            .tile_row = pairs ? 20 : 10};
+            .tile_row = pairs ? 20 : 10,
+            .lane_group = kGroupLanes,
+            .lane_run = kRunKeys,
+            .lane_percent = 90};
 }
 
 Status CpuBackend::supports(const S2Problem&) const { return {}; }

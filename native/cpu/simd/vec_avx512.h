@@ -222,6 +222,17 @@ struct DotBf16 {
         return _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v),
                                 __builtin_bit_cast(__m512bh, b.v));
     }
+    /// 32 elements of two rows as words: low halves from the first row, columns in order.
+    FATTN_HD static void interleave(const void* low, const void* high, Vec* first, Vec* second) {
+        const __m512i a = _mm512_loadu_si512(low);
+        const __m512i b = _mm512_loadu_si512(high);
+        const __m512i turns =
+            _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7,
+                             38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+        const __m512i next = _mm512_add_epi16(turns, _mm512_set1_epi16(16));
+        *first = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, turns, b));
+        *second = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, next, b));
+    }
 };
 #endif
 
