@@ -6,7 +6,6 @@
 namespace fattn::cpu {
 namespace {
 
-constexpr int kAxes = PatchGrid::kAxes;
 /// Groups of a share at most, and shares of a problem that are worth smaller ones.
 constexpr int64 kShareGroups = 16;
 constexpr int64 kWantedShares = 64;
@@ -31,7 +30,7 @@ int64 additional_runs(int64 num_additional) {
     return num_additional < kRunKeys ? num_additional : ceil_div<int64>(num_additional, kRunKeys);
 }
 
-uint64 first_lanes(int64 count) { return (uint64{1} << count) - 1; }
+uint64 lanes_below(int64 count) { return (uint64{1} << count) - 1; }
 
 }  // namespace
 
@@ -42,7 +41,7 @@ LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule
     for (int64 groups = 1; groups < kShareGroups && num_shares() >= 2 * kWantedShares;
          groups *= 2) {
         int shortest = -1;
-        for (int a = kAxes - 1; a >= 0; --a) {
+        for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
             const BoxAxis& axis = schedule_.axis[a];
             if (block_[a] >= axis.num_q_tiles) continue;
             if (shortest < 0 ||
@@ -53,11 +52,12 @@ LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule
         if (shortest < 0) break;
         block_[shortest] *= 2;
     }
-    const int64 spans[kAxes] = {longest_span(schedule_.axis[0]), longest_span(schedule_.axis[1]),
-                                longest_span(schedule_.axis[2])};
+    const int64 spans[PatchGrid::kAxes] = {longest_span(schedule_.axis[0]),
+                                           longest_span(schedule_.axis[1]),
+                                           longest_span(schedule_.axis[2])};
     const int64 runs = ceil_div<int64>(spans[2], kRunKeys);
     max_runs_ = spans[0] * spans[1] * runs + additional_runs(problem.num_additional);
-    max_axis_ = spans[0] + spans[1] + runs;
+    max_axis_ = spans[0] + spans[1] + spans[2] + runs;
 }
 
 int64 LaneGatherer::max_heads() const {
@@ -66,7 +66,7 @@ int64 LaneGatherer::max_heads() const {
 
 int64 LaneGatherer::num_shares() const {
     int64 shares = problem_.dense.batch * problem_.dense.num_k_heads;
-    for (int a = 0; a < kAxes; ++a) {
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
         shares *= schedule_.axis[a].num_groups * blocks_of(schedule_, a, block_[a]);
     }
     return shares;
@@ -74,14 +74,14 @@ int64 LaneGatherer::num_shares() const {
 
 LaneShare LaneGatherer::share(int64 index) const {
     LaneShare share{};
-    for (int a = kAxes - 1; a >= 0; --a) {
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         const BoxAxis& axis = schedule_.axis[a];
         const int64 blocks = blocks_of(schedule_, a, block_[a]);
         share.patches.begin[a] = index % blocks * block_[a];
         share.patches.end[a] = min_of<int64>(share.patches.begin[a] + block_[a], axis.num_q_tiles);
         index /= blocks;
     }
-    for (int a = kAxes - 1; a >= 0; --a) {
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         const int32 groups = schedule_.axis[a].num_groups;
         share.group[a] = narrow<int32>(index % groups);
         index /= groups;
@@ -103,7 +103,7 @@ class LaneGatherer::Filler {
         step_[2] = 1;
         step_[1] = grid_.axis[2].extent;
         step_[0] = step_[1] * grid_.axis[1].extent;
-        for (int a = 0; a < kAxes; ++a) {
+        for (int a = 0; a < PatchGrid::kAxes; ++a) {
             origin_ += step_[a] * at.group[a];
             step_[a] *= grid_.axis[a].dilation;
             length_[a] = grid_.axis[a].group_length(at.group[a]);
@@ -112,6 +112,7 @@ class LaneGatherer::Filler {
         seen_[0] = buffer.axis;
         seen_[1] = seen_[0] + at.box.size(0);
         seen_[2] = seen_[1] + at.box.size(1);
+        runs_ = seen_[2] + at.box.size(2);
     }
 
     LaneGroup fill() {
@@ -153,27 +154,35 @@ class LaneGatherer::Filler {
 
     /// Which lanes see a coordinate of an axis, for each of the box; along the last axis by runs.
     void see_axes() {
-        const GridBox& box = at_.box;
-        std::fill(seen_[0], seen_[2] + line_runs_, uint64{0});
         int64 period = num_lanes_;  // lanes after which a coordinate comes back
-        for (int a = 0; a < kAxes; ++a) {
+        for (int a = 0; a < PatchGrid::kAxes; ++a) {
             const int64 count = period / at_.patch.size(a);  // lanes of one coordinate in turn
             uint64 lanes = 0;
-            for (int64 l = 0; l < num_lanes_; l += period) lanes |= first_lanes(count) << l;
-            for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x, lanes <<= count) {
-                const KeyInterval keys = grid_.axis[a].keys_of(x, length_[a]);
-                for (int64 c = keys.begin - box.begin[a]; c < keys.end - box.begin[a]; ++c) {
-                    if (a < 2) {
-                        seen_[a][c] |= lanes;
-                    } else {
-                        const int64 run = c / kRunKeys;
-                        const int64 key = box.begin[2] + c - run_start(run);
-                        seen_[2][run] |= lanes << (key * kGroupLanes);
-                    }
-                }
-            }
+            for (int64 l = 0; l < num_lanes_; l += period) lanes |= lanes_below(count) << l;
+            see_axis(a, lanes, count);
             period = count;
         }
+        const int64 size = at_.box.size(2);
+        std::fill(runs_, runs_ + line_runs_, uint64{0});
+        for (int64 c = 0; c < size; ++c) {
+            const int64 run = c / kRunKeys;
+            const int64 key = at_.box.begin[2] + c - run_start(run);
+            runs_[run] |= seen_[2][c] << (key * kGroupLanes);
+        }
+    }
+
+    /// lanes: those of the patch's first coordinate along the axis; count: how far they are from
+    /// those of the next. Lanes come and go at the ends of their windows.
+    void see_axis(int a, uint64 lanes, int64 count) {
+        const int64 first = at_.box.begin[a];
+        const int64 size = at_.box.size(a);
+        std::fill(seen_[a], seen_[a] + size, uint64{0});
+        for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x, lanes <<= count) {
+            const KeyInterval keys = grid_.axis[a].keys_of(x, length_[a]);
+            seen_[a][keys.begin - first] ^= lanes;
+            if (keys.end - first < size) seen_[a][keys.end - first] ^= lanes;
+        }
+        for (int64 c = 1; c < size; ++c) seen_[a][c] ^= seen_[a][c - 1];
     }
 
     void list_runs() {
@@ -183,7 +192,7 @@ class LaneGatherer::Filler {
                 const int64 line = token(at_.box.begin[0] + c0, at_.box.begin[1] + c1, 0);
                 for (int64 r = 0; r < line_runs_; ++r) {
                     buffer_.first[num_runs_] = narrow<int32>(line + run_start(r) * step_[2]);
-                    buffer_.seen[num_runs_++] = seen_[2][r] & of_line;
+                    buffer_.seen[num_runs_++] = runs_[r] & of_line;
                 }
             }
         }
@@ -192,7 +201,7 @@ class LaneGatherer::Filler {
     /// Behind the others, seen by all lanes; returns the number of runs.
     int64 list_additional() const {
         const int64 runs = additional_runs(num_additional_);
-        const uint64 all = first_lanes(num_lanes_);
+        const uint64 all = lanes_below(num_lanes_);
         for (int64 r = 0; r < runs; ++r) {
             int64 start = r;
             uint64 seen = all;
@@ -211,24 +220,27 @@ class LaneGatherer::Filler {
     const BoxPair& at_;
     const LaneBuffer& buffer_;
     int64 num_additional_;
-    int64 step_[kAxes];    // tokens from one in-group coordinate to the next
-    int64 length_[kAxes];  // of the dilation group
-    int64 origin_ = 0;     // token at the group's coordinate 0
-    int64 line_runs_;      // runs of a line of the box
-    uint64* seen_[kAxes];
+    int64 step_[PatchGrid::kAxes];    // tokens from one in-group coordinate to the next
+    int64 length_[PatchGrid::kAxes];  // of the dilation group
+    int64 origin_ = 0;                // token at the group's coordinate 0
+    int64 line_runs_;                 // runs of a line of the box
+    uint64* seen_[PatchGrid::kAxes];  // by coordinate of the box
+    uint64* runs_;                    // by run of a line, all lanes of its keys
     int64 num_lanes_ = 0;
     int64 num_runs_ = 0;
 };
 
 LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const {
-    int64 place[kAxes];
-    for (int a = kAxes - 1; a >= 0; --a) {
+    int64 place[PatchGrid::kAxes];
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         place[a] = share.patches.begin[a] + n % share.patches.size(a);
         n /= share.patches.size(a);
     }
     int64 tile = 0;
-    for (int a = 0; a < kAxes; ++a) tile = tile * schedule_.axis[a].num_groups + share.group[a];
-    for (int a = 0; a < kAxes; ++a) tile = tile * schedule_.axis[a].num_q_tiles + place[a];
+    for (int a = 0; a < PatchGrid::kAxes; ++a)
+        tile = tile * schedule_.axis[a].num_groups + share.group[a];
+    for (int a = 0; a < PatchGrid::kAxes; ++a)
+        tile = tile * schedule_.axis[a].num_q_tiles + place[a];
     const BoxPair at = box_pair(schedule_, tile);
     if (at.empty()) return {};
     return Filler(problem_, at, buffer).fill();

@@ -23,15 +23,17 @@ namespace {
 /// Vectors of a group's lanes.
 constexpr int kLaneVecs = kGroupLanes / kWidth;
 /// Accumulators of a register tile.
-constexpr int kAccumulators = kMicroRows * kMicroVecs;
+constexpr int kLaneAccumulators = kMicroRows * kMicroVecs;
 /// Runs of a tile of scores: 24 keys by 16 lanes with 16 lanes a vector.
-constexpr int kTileRuns = max_of(kAccumulators / (kLaneVecs * kRunKeys), 1);
+constexpr int kTileRuns = max_of(kLaneAccumulators / (kLaneVecs * kRunKeys), 1);
 /// Runs of a block, whose scores stay in the first cache.
 constexpr int64 kBlockRuns = 96;
+/// Runs whose values stay in the first cache beside these.
+constexpr int64 kValueRuns = 16;
 /// Widest panel of V, in vectors, and lanes of a register tile of so many.
-constexpr int kWidePanel = kAccumulators >= 16 ? 4 : 2;
+constexpr int kWidePanel = kLaneAccumulators >= 16 ? 4 : 2;
 template <int kVecs>
-constexpr int kPanelLanes = min_of(kAccumulators / kVecs, 8);
+constexpr int kPanelLanes = min_of(kLaneAccumulators / kVecs, 8);
 
 /// Where the rows of K and V of a run lie.
 struct RunRows {
@@ -47,6 +49,7 @@ struct LaneScratch {
     float* max;        // [heads][kGroupLanes] running maximum, base 2
     float* sum;        // [heads][kGroupLanes]
     float* alpha;      // [kGroupLanes]
+    float* ones;       // [kGroupLanes]
     float* block_max;  // [kGroupLanes] of the scores of a block
     RunRows* runs;     // [kBlockRuns]
     float* k;          // [keys of a block][padded_columns(D)] when K is not read where it lies
@@ -67,6 +70,85 @@ struct LaneScores {
     float* scores;       // [keys][kGroupLanes]
     float* max;          // [kGroupLanes], raised to the largest score of each lane
 };
+
+/// Writes the scores of one key, vector v of its lanes.
+FATTN_HD inline void put_scores(Vec x, uint64 seen, int64 at, float* __restrict scores, Vec* best) {
+    x = select_bits(static_cast<uint32>(seen), x, Vec(-kInfinity));
+    *best = max(x, *best);
+    store(scores + at, x);
+}
+
+/// Whether products of four words of depth may lie side by side in a vector, which then holds a
+/// quarter of a group: so a key is loaded once for four products.
+template <class Dot>
+constexpr bool kHasQuads = requires(Vec x) {
+    Dot::sum_quads(x, x, x, x);
+};
+/// Words of depth of such products.
+constexpr int64 kQuadWords = 4;
+
+/// Copies a group's rows of words for quads: [words / kQuadWords][4 quads][4 lanes][kQuadWords],
+/// where lane a of quad i is lane 4 a + i of the group, zeros where there is nothing.
+template <DType kType, class Dot, class RowOf>
+inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
+    const int64 words = words_of<Dot>(extent);
+    for (int64 lane = 0; lane < kGroupLanes; ++lane) {
+        const char* from = lane < num_lanes ? row(lane) : nullptr;
+        float* to = out + (lane % 4 * 4 + lane / 4) * kQuadWords;
+        for (int64 w = 0; w < words; w += kWidth) {
+            float quads[kWidth];
+            store(quads, from != nullptr ? load_row_words<kType, Dot>(from, w, extent) : Vec(0.0F));
+            const int64 count = min_of<int64>(kWidth, words - w);
+            for (int64 i = 0; i < count; i += kQuadWords, to += kQuadWords * kGroupLanes) {
+                __builtin_memcpy(to, quads + i, kQuadWords * sizeof(float));
+            }
+        }
+    }
+}
+
+/// Scores of runs of keys with a group's queries in quads.
+template <class Dot>
+[[gnu::noinline]] void quad_scores(const float* __restrict q, const RunRows* runs, int64 num_runs,
+                                   int64 stride, int64 words, const LaneScores& out) {
+    const float factor = out.factor;
+    const uint64* __restrict seen = out.seen;
+    float* __restrict scores = out.scores;
+    const int64 thrice = 3 * stride;
+    Vec best[2] = {load(out.max), Vec(-kInfinity)};
+    for (int64 r = 0; r < num_runs; ++r) {
+        Vec acc[kRunKeys][4];
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; ++j) {
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) acc[j][i] = Vec(0.0F);
+        }
+        const char* k = runs[r].k;
+        const float* lanes = q;
+        for (int64 w = 0; w < words; w += kQuadWords) {
+            const char* rows[kRunKeys] = {k, k + stride, k + 2 * stride, k + thrice};
+            Vec keys[kRunKeys];
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j) keys[j] = held(Dot::broadcast_quad(rows[j]));
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) {
+                const Vec x = held(load(lanes + i * kWidth));
+#pragma GCC unroll 4
+                for (int j = 0; j < kRunKeys; ++j) acc[j][i] = Dot::step(acc[j][i], x, keys[j]);
+            }
+            k += kQuadWords * sizeof(float);
+            lanes += kQuadWords * kGroupLanes;
+        }
+        const uint64 of_run = seen[r];
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; ++j) {
+            Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
+            if (factor != 1.0F) x = x * Vec(factor);
+            put_scores(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes, scores,
+                       &best[j % 2]);
+        }
+    }
+    store(out.max, max(best[1], best[0]));
+}
 
 /// Scores of runs of keys with a group's queries.
 template <class Dot, int kRuns>
@@ -104,11 +186,14 @@ template <class Dot, int kRuns>
         // As in micro_product.
         __asm__ volatile("");
     }
-    if (out.factor != 1.0F) {
+    const float factor = out.factor;
+    const uint64* __restrict seen = out.seen;
+    float* __restrict scores = out.scores;
+    if (factor != 1.0F) {
 #pragma GCC unroll 24
         for (auto& key : acc) {
 #pragma GCC unroll 16
-            for (Vec& x : key) x = x * Vec(out.factor);
+            for (Vec& x : key) x = x * Vec(factor);
         }
     }
     // Two, so that no key waits for the one before it.
@@ -120,13 +205,11 @@ template <class Dot, int kRuns>
     }
 #pragma GCC unroll 24
     for (int i = 0; i < kRuns * kRunKeys; ++i) {
-        const uint64 lanes = out.seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes);
+        const uint64 lanes = seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes);
 #pragma GCC unroll 16
         for (int v = 0; v < kLaneVecs; ++v) {
-            const Vec x =
-                select_bits(static_cast<uint32>(lanes >> (v * kWidth)), acc[i][v], Vec(-kInfinity));
-            best[i % 2][v] = max(x, best[i % 2][v]);
-            store(out.scores + i * kGroupLanes + v * kWidth, x);
+            put_scores(acc[i][v], lanes >> (v * kWidth), i * kGroupLanes + v * kWidth, scores,
+                       &best[i % 2][v]);
         }
     }
 #pragma GCC unroll 16
@@ -142,7 +225,7 @@ FATTN_HD inline void load_values(const char* rows, int64 stride, Vec (&x)[kVecs]
     if constexpr (Dot::kDepth == 1) {
 #pragma GCC unroll 4
         for (int c = 0; c < kVecs; ++c) {
-            x[c] = load(reinterpret_cast<const float*>(rows) + c * kWidth);
+            x[c] = held(load(reinterpret_cast<const float*>(rows) + c * kWidth));
         }
     } else {
 #pragma GCC unroll 2
@@ -153,11 +236,20 @@ FATTN_HD inline void load_values(const char* rows, int64 stride, Vec (&x)[kVecs]
     }
 }
 
-/// O[kLanes lanes, a panel of kVecs vectors] = alpha O + P V.
+/// Runs whose values are added together, and what O is multiplied by before.
+struct Weighted {
+    const float* p;  // [steps of depth][kGroupLanes]
+    const RunRows* runs;
+    int64 num_runs;
+    const float* alpha;  // [kGroupLanes]
+};
+
+/// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V.
 template <class Dot, int kLanes, int kVecs>
-[[gnu::noinline]] void lane_values(const float* __restrict p, const RunRows* runs, int64 num_runs,
-                                   int64 offset, int64 stride, float* __restrict o, int64 o_stride,
-                                   const float* __restrict alpha) {
+[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset, int64 stride,
+                                   float* __restrict o, int64 o_stride) {
+    const float* p = part.p + lane;
+    const float* alpha = part.alpha + lane;
     Vec acc[kLanes][kVecs];
 #pragma GCC unroll 8
     for (int l = 0; l < kLanes; ++l) {
@@ -166,8 +258,8 @@ template <class Dot, int kLanes, int kVecs>
             acc[l][c] = load(o + l * o_stride + c * kWidth) * broadcast(alpha + l);
         }
     }
-    for (int64 r = 0; r < num_runs; ++r) {
-        const char* rows = runs[r].v + offset;
+    for (int64 r = 0; r < part.num_runs; ++r) {
+        const char* rows = part.runs[r].v + offset;
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; j += Dot::kDepth) {
             Vec x[kVecs];
@@ -199,7 +291,7 @@ class LaneLoop {
           group_(*task.group),
           space_(row_space(problem_, *task.args, nullptr, task.sequence, task.first_head)),
           rule_(score_rule(problem_)),
-          words_(words_of<Dot>(problem_.head_dim)),
+          words_(padded_words(problem_)),
           columns_(padded_columns(problem_.head_dim_v)) {
         layout(problem_, task.num_heads, task.scratch, &s_);
     }
@@ -209,21 +301,23 @@ class LaneLoop {
         constexpr int64 kKeys = kBlockRuns * kRunKeys;
         const int64 columns = padded_columns(problem.head_dim_v);
         Scratch scratch(memory);
-        out->q = scratch.take<float>(num_heads * words_of<Dot>(problem.head_dim) * kGroupLanes);
+        out->q = scratch.take<float>(num_heads * padded_words(problem) * kGroupLanes);
         out->scores = scratch.take<float>(kKeys * kGroupLanes);
         out->o = scratch.take<float>(num_heads * kGroupLanes * columns);
         out->max = scratch.take<float>(num_heads * kGroupLanes);
         out->sum = scratch.take<float>(num_heads * kGroupLanes);
         out->alpha = scratch.take<float>(kGroupLanes);
+        out->ones = scratch.take<float>(kGroupLanes);
         out->block_max = scratch.take<float>(kGroupLanes);
         out->runs = scratch.take<RunRows>(kBlockRuns);
-        const bool copies_k = !reads_k(problem.k.dtype);
-        out->k = scratch.take<float>(copies_k ? kKeys * padded_columns(problem.head_dim) : 0);
+        out->k =
+            scratch.take<float>(reads_k(problem) ? 0 : kKeys * padded_columns(problem.head_dim));
         out->v = scratch.take<float>(reads_v(problem) ? 0 : kKeys * columns);
         return scratch.used();
     }
 
     void run() {
+        fill(s_.ones, 0, kGroupLanes, 1.0F);
         for (int64 h = 0; h < task_.num_heads; ++h) start_head(h);
         run_heads(0, task_.num_heads, false);
         for (int64 h = 0; h < task_.num_heads; ++h) {
@@ -237,8 +331,15 @@ class LaneLoop {
     }
 
   private:
+    /// Words of a row of Q or K that products take.
+    static constexpr int64 padded_words(const DenseProblem& problem) {
+        return round_up<int64>(words_of<Dot>(problem.head_dim), kHasQuads<Dot> ? kQuadWords : 1);
+    }
     /// Whether keys and values are words of the products as they lie.
-    static constexpr bool reads_k(DType dtype) { return Dot::kDepth == 2 || dtype == DType::kF32; }
+    static constexpr bool reads_k(const DenseProblem& problem) {
+        return Dot::kDepth == 2 || (problem.k.dtype == DType::kF32 &&
+                                    padded_words(problem) == words_of<Dot>(problem.head_dim));
+    }
     static constexpr bool reads_v(const DenseProblem& problem) {
         return Dot::kDepth == 2 ||
                (problem.v.dtype == DType::kF32 && problem.head_dim_v % kWidth == 0);
@@ -250,10 +351,20 @@ class LaneLoop {
     float* o_of(int64 h) const { return s_.o + h * kGroupLanes * columns_; }
 
     void start_head(int64 h) {
-        pack_transposed<Dot, kGroupLanes>(
-            problem_.q.dtype,
-            [&](int64 l) { return space_.q_row(problem_.q, task_.args->q, row_of_lane(h, l)); },
-            group_.num_lanes, problem_.head_dim, s_.q + h * words_ * kGroupLanes);
+        float* q = s_.q + h * words_ * kGroupLanes;
+        const auto row = [&](int64 l) {
+            return space_.q_row(problem_.q, task_.args->q, row_of_lane(h, l));
+        };
+        if constexpr (!kHasQuads<Dot>) {
+            pack_transposed<Dot, kGroupLanes>(problem_.q.dtype, row, group_.num_lanes,
+                                              problem_.head_dim, q);
+        } else if constexpr (Dot::kDepth == 2) {
+            pack_quads<DType::kBF16, Dot>(row, group_.num_lanes, problem_.head_dim, q);
+        } else {
+            with_dtype(problem_.q.dtype, [&]<DType kType>() {
+                pack_quads<kType, Dot>(row, group_.num_lanes, problem_.head_dim, q);
+            });
+        }
         fill(o_of(h), 0, kGroupLanes * columns_, 0.0F);
         fill(s_.max, h * kGroupLanes, (h + 1) * kGroupLanes, -kInfinity);
         fill(s_.sum, h * kGroupLanes, (h + 1) * kGroupLanes, 0.0F);
@@ -315,7 +426,7 @@ class LaneLoop {
         }
         k_stride_ = k.stride * step;
         v_stride_ = v.stride * step;
-        if (!reads_k(problem_.k.dtype)) {
+        if (!reads_k(problem_)) {
             k_stride_ = copy_rows(problem_.k.dtype, problem_.head_dim, end - begin, k_stride_,
                                   &RunRows::k, s_.k);
         }
@@ -352,6 +463,14 @@ class LaneLoop {
                        .scores = s_.scores,
                        .max = s_.block_max};
         fill(s_.block_max, 0, kGroupLanes, -kInfinity);
+        if constexpr (kHasQuads<Dot>) {
+            quad_scores<Dot>(q, s_.runs, num_runs, k_stride_, words_, out);
+        } else {
+            multiply_tiles(q, num_runs, out);
+        }
+    }
+
+    void multiply_tiles(const float* q, int64 num_runs, LaneScores out) const {
         for (int64 r = 0; r < num_runs;) {
             const int64 left = num_runs - r;
             // The last two tiles share what is left, so that none is much smaller than others.
@@ -407,37 +526,47 @@ class LaneLoop {
         }
     }
 
+    /// O = alpha O + P V, some runs after others, so that their values are read from the second
+    /// cache once and not for every register tile.
     void accumulate(int64 h, int64 num_runs) const {
+        const float* p = s_.scores;
+        const float* alpha = s_.alpha;
+        for (int64 r = 0; r < num_runs; r += kValueRuns) {
+            accumulate_runs({p, s_.runs + r, min_of(kValueRuns, num_runs - r), alpha}, h);
+            p += kValueRuns * (kRunKeys / Dot::kDepth) * kGroupLanes;
+            alpha = s_.ones;
+        }
+    }
+    void accumulate_runs(const Weighted& part, int64 h) const {
         for (int64 c = 0; c < columns_;) {
             const int64 left = (columns_ - c) / kWidth;
             if (left >= kWidePanel) {
-                accumulate_panel<kWidePanel>(h, num_runs, c);
+                accumulate_panel<kWidePanel>(part, h, c);
                 c += kWidePanel * kWidth;
             } else if (left >= 2) {
-                accumulate_panel<2>(h, num_runs, c);
+                accumulate_panel<2>(part, h, c);
                 c += 2 * kWidth;
             } else {
                 // Pairs have whole panels of two.
-                if constexpr (Dot::kDepth == 1) accumulate_panel<1>(h, num_runs, c);
+                if constexpr (Dot::kDepth == 1) accumulate_panel<1>(part, h, c);
                 c += kWidth;
             }
         }
     }
     template <int kVecs>
-    void accumulate_panel(int64 h, int64 num_runs, int64 c) const {
+    void accumulate_panel(const Weighted& part, int64 h, int64 c) const {
         constexpr int kLanes = kPanelLanes<kVecs>;
         constexpr int kRest = kGroupLanes % kLanes;
+        float* o = o_of(h) + c;
         int lane = 0;
         for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
-            accumulate_lanes<kLanes, kVecs>(h, num_runs, c, lane);
+            lane_values<Dot, kLanes, kVecs>(part, lane, c * value_bytes(), v_stride_,
+                                            o + lane * columns_, columns_);
         }
-        if constexpr (kRest > 0) accumulate_lanes<kRest, kVecs>(h, num_runs, c, lane);
-    }
-    template <int kLanes, int kVecs>
-    void accumulate_lanes(int64 h, int64 num_runs, int64 c, int lane) const {
-        lane_values<Dot, kLanes, kVecs>(s_.scores + lane, s_.runs, num_runs, c * value_bytes(),
-                                        v_stride_, o_of(h) + lane * columns_ + c, columns_,
-                                        s_.alpha + lane);
+        if constexpr (kRest > 0) {
+            lane_values<Dot, kRest, kVecs>(part, lane, c * value_bytes(), v_stride_,
+                                           o + lane * columns_, columns_);
+        }
     }
     /// Bytes of an element of V where it is read.
     static constexpr int64 value_bytes() { return Dot::kDepth == 2 ? 2 : 4; }
@@ -487,10 +616,17 @@ class LaneLoop {
     }
 
     void write_head(int64 h) const {
-        for (int64 l = 0; l < group_.num_lanes; ++l) {
+        // All lanes, whose states compilers then finish in vectors.
+        RowEnd<float> ends[kGroupLanes];
+        for (int l = 0; l < kGroupLanes; ++l) {
             const int64 at = h * kGroupLanes + l;
-            write_row(space_, *task_.args, row_of_lane(h, l), s_.max[at], s_.sum[at],
-                      o_of(h) + l * columns_);
+            ends[l] = finish(SoftmaxState<float>{s_.max[at], s_.sum[at]});
+        }
+        for (int64 l = 0; l < group_.num_lanes; ++l) {
+            const Row row = row_of_lane(h, l);
+            store_columns(problem_.o.dtype, space_.q_row(problem_.o, task_.args->o, row),
+                          o_of(h) + l * columns_, problem_.head_dim_v, ends[l].o_factor);
+            if (task_.args->lse != nullptr) task_.args->lse[space_.stat_index(row)] = ends[l].lse;
         }
     }
 

@@ -47,9 +47,9 @@ void forward(const ForwardTask& task) {
     }
 }
 
-/// Groups of lanes read K in whole words and V in whole vectors when they use pairs.
+/// Groups of lanes read K in whole quads and V in whole vectors when they use pairs.
 constexpr bool lanes_use_pairs(const DenseProblem& problem) {
-    return uses_pairs(problem) && problem.head_dim % 2 == 0 &&
+    return uses_pairs(problem) && problem.head_dim % (2 * kQuadWords) == 0 &&
            problem.head_dim_v % (2 * kWidth) == 0;
 }
 
@@ -169,6 +169,9 @@ constexpr KernelTable make_table(const char* name) {
             .forward = forward,
             .lanes_scratch = lanes_scratch,
             .lanes = lanes,
+            .lane_percent = kWidth == 16  ? 118
+                            : kWidth == 8 ? 130
+                                          : 195,
             .decode_rows = kDecodeRows,
             .decode_keys = kDecodeKeys,
             .decode = decode,
