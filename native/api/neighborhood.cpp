@@ -65,7 +65,9 @@ Status make_plan(fattn_device* device, const fattn_neighborhood_problem* given, 
         kernel = std::make_unique<DenseNeighborhood>(std::move(dense_kernel));
     } else {
         FATTN_RETURN_IF_ERROR(backend.make_neighborhood(
-            checked.problem, {schedule->keys_of_queries(), schedule->queries_of_keys()}, &kernel));
+            checked.problem,
+            {schedule->keys_of_queries(), schedule->queries_of_keys(), schedule->lanes()},
+            &kernel));
     }
     *out = new fattn_plan(device, std::make_unique<NeighborhoodBody>(checked, std::move(schedule),
                                                                      std::move(kernel)));

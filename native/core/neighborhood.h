@@ -94,6 +94,10 @@ struct GatherTiles {
     int32 gather_rows;  // gathering a key costs as much as computing it for so many rows; the
                         // backward gathers rows at the same cost
     int32 tile_row;     // what a row costs in each backward tile it is part of, in pairs
+    int32 lane_group;  // tokens of a patch whose queries are the lanes of a vector and take keys by
+                       // themselves, without gathering, in the forward; 0: there is no such way
+    int32 lane_run;    // keys that such a group takes together, along the last axis
+    int32 lane_percent;  // what a pair of such a group costs, of other pairs
 };
 
 /// A validated neighborhood problem. Every default is resolved.

@@ -75,7 +75,13 @@ GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
             .row_group = table.tile_q / 16,
             .key_group = table.tile_kv / 8,
             .gather_rows = pairs ? 40 : 12,
-            .tile_row = pairs ? 20 : 10};
+            .tile_row = pairs ? 20 : 10,
+            .lane_group = kGroupLanes,
+            .lane_run = kRunKeys,
+            // Measured; where keys and values are copied as f32 first, estimated.
+            .lane_percent = pairs                            ? 145
+                            : problem.k.dtype == DType::kF32 ? table.lane_percent
+                                                             : table.lane_percent + 20};
 }
 
 Status CpuBackend::supports(const S2Problem&) const { return {}; }

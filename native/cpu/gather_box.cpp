@@ -12,41 +12,14 @@ constexpr int kAxes = PatchGrid::kAxes;
 /// Queries of one tile of additional keys in the backward.
 constexpr int64 kAdditionalRows = 1024;
 
-int64 num_tiles(const BoxSchedule& schedule) {
-    int64 tiles = 1;
-    for (const BoxAxis& axis : schedule.axis) tiles *= int64{axis.num_groups} * axis.num_q_tiles;
-    return tiles;
-}
-
 }  // namespace
-
-/// In-group coordinates [begin, end) along the axes of a grid.
-struct BoxGatherer::Box {
-    int64 begin[kAxes];
-    int64 end[kAxes];
-
-    int64 size(int axis) const { return end[axis] - begin[axis]; }
-};
-
-/// A patch and its box in one dilation group.
-struct BoxGatherer::Pair {
-    int32 group[kAxes];
-    Box patch;
-    Box box;
-
-    bool empty() const {
-        for (int a = 0; a < kAxes; ++a) {
-            if (patch.size(a) <= 0) return true;
-        }
-        return false;
-    }
-};
 
 /// Fills a buffer with the rows of one box against the slots of another.
 class BoxGatherer::Filler {
   public:
     Filler(const NeighborhoodProblem& problem, int lead, const int32 (&group)[kAxes],
-           const Box& rows, const Box& slots, int64 num_additional, const GatherBuffer& buffer)
+           const GridBox& rows, const GridBox& slots, int64 num_additional,
+           const GatherBuffer& buffer)
         : buffer_(buffer), num_additional_(num_additional), first_extra_(problem.num_tokens()) {
         int64 steps[kAxes];
         steps[2] = 1;
@@ -240,27 +213,7 @@ BoxGatherer::BoxGatherer(const NeighborhoodProblem& problem, const BoxSchedule& 
 }
 
 int64 BoxGatherer::first_head(int64 kv_head) const {
-    return ceil_div(kv_head * problem_.dense.num_q_heads, problem_.dense.num_k_heads);
-}
-
-BoxGatherer::Pair BoxGatherer::pair(const BoxSchedule& schedule, int64 tile) const {
-    int64 patch = tile % schedule.q_tiles_per_group();
-    int64 group = tile / schedule.q_tiles_per_group();
-    Pair result{};
-    for (int a = kAxes - 1; a >= 0; --a) {
-        const BoxAxis& axis = schedule.axis[a];
-        const int64 along = patch % axis.num_q_tiles;
-        const int64 g = group % axis.num_groups;
-        patch /= axis.num_q_tiles;
-        group /= axis.num_groups;
-        const TileSpan& span = axis.spans[g * axis.num_q_tiles + along];
-        result.group[a] = narrow<int32>(g);
-        result.patch.begin[a] = along * axis.tile_q;
-        result.patch.end[a] = min_of<int64>(result.patch.begin[a] + axis.tile_q, axis.extents[g]);
-        result.box.begin[a] = span.begin;
-        result.box.end[a] = span.end;
-    }
-    return result;
+    return first_head_of(kv_head, problem_.dense.num_q_heads, problem_.dense.num_k_heads);
 }
 
 GatherCapacity BoxGatherer::capacity(const BoxSchedule& schedule, bool patch_is_rows) const {
@@ -294,17 +247,17 @@ GatherCapacity BoxGatherer::capacity(const BoxSchedule& schedule, bool patch_is_
 }
 
 int64 BoxGatherer::num_forward_shares() const {
-    return problem_.dense.batch * problem_.dense.num_k_heads * num_tiles(keys_of_queries_);
+    return problem_.dense.batch * problem_.dense.num_k_heads * num_box_tiles(keys_of_queries_);
 }
 
 GatheredShare BoxGatherer::forward_share(int64 index, const GatherBuffer& buffer) const {
-    const int64 tiles = num_tiles(keys_of_queries_);
+    const int64 tiles = num_box_tiles(keys_of_queries_);
     const int64 kv_head = index / tiles % problem_.dense.num_k_heads;
     GatheredShare share{.entry = index / tiles / problem_.dense.num_k_heads,
                         .first_head = first_head(kv_head),
                         .num_heads = first_head(kv_head + 1) - first_head(kv_head),
                         .tile = {buffer.rows, 0, buffer.tokens, 0}};
-    const Pair at = pair(keys_of_queries_, index % tiles);
+    const BoxPair at = box_pair(keys_of_queries_, index % tiles);
     // Shorter dilation groups have fewer patches.
     if (at.empty()) return share;
     share.tile =
@@ -317,7 +270,7 @@ int64 BoxGatherer::num_equal_heads(int64 /*entry*/, int64 head) const {
 }
 
 int64 BoxGatherer::num_key_tiles(int64 /*entry*/, int64 /*head*/, KeyChunk chunk) const {
-    const int64 tiles = num_tiles(queries_of_keys_);
+    const int64 tiles = num_box_tiles(queries_of_keys_);
     const int64 additional =
         chunk.end_of(problem_.num_additional) - chunk.first_of(problem_.num_additional);
     return chunk.end_of(tiles) - chunk.first_of(tiles) +
@@ -326,10 +279,10 @@ int64 BoxGatherer::num_key_tiles(int64 /*entry*/, int64 /*head*/, KeyChunk chunk
 
 GatheredTile BoxGatherer::key_tile(int64 /*entry*/, int64 /*head*/, KeyChunk chunk, int64 tile,
                                    const GatherBuffer& buffer) const {
-    const int64 tiles = num_tiles(queries_of_keys_);
+    const int64 tiles = num_box_tiles(queries_of_keys_);
     const int64 own = chunk.end_of(tiles) - chunk.first_of(tiles);
     if (tile >= own) return additional_tile(chunk, tile - own, buffer);
-    const Pair at = pair(queries_of_keys_, chunk.first_of(tiles) + tile);
+    const BoxPair at = box_pair(queries_of_keys_, chunk.first_of(tiles) + tile);
     if (at.empty()) return {buffer.rows, 0, buffer.tokens, 0};
     return Filler(problem_, lead_, at.group, at.box, at.patch, 0, buffer).fill();
 }

@@ -5,6 +5,7 @@
 
 #include "core/neighborhood.h"
 #include "core/schedule.h"
+#include "cpu/box_pair.h"
 #include "cpu/gatherer.h"
 
 namespace fattn::cpu {
@@ -31,11 +32,8 @@ class BoxGatherer final : public Gatherer {
                           const GatherBuffer& buffer) const override;
 
   private:
-    struct Box;
-    struct Pair;
     class Filler;
 
-    Pair pair(const BoxSchedule& schedule, int64 tile) const;
     GatherCapacity capacity(const BoxSchedule& schedule, bool patch_is_rows) const;
     GatheredTile additional_tile(KeyChunk chunk, int64 part, const GatherBuffer& buffer) const;
     /// Query heads [first_head(n), first_head(n + 1)) share key head n.

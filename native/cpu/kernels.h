@@ -5,6 +5,7 @@
 #include "core/problem.h"
 #include "core/types.h"
 #include "cpu/gathered_tile.h"
+#include "cpu/lane_group.h"
 #include "cpu/linear_kernels.h"
 #include "cpu/select_tasks.h"
 
@@ -33,6 +34,20 @@ struct ForwardTask {
     float* partial;
     void* scratch;  // at least forward_scratch bytes, 64-byte aligned
     const int32* cancel;
+};
+
+/// The forward of one group of lanes for consecutive query heads that use the same key and value
+/// head.
+struct LaneTask {
+    const DenseProblem* problem;
+    const DenseForwardArgs* args;
+    const LaneGroup* group;
+    const AdditionalKeys* additional;
+    const AdditionalKeyArgs* additional_args;
+    Sequence sequence;
+    int64 first_head;
+    int64 num_heads;
+    void* scratch;  // at least lanes_scratch bytes, 64-byte aligned
 };
 
 /// Merges the partial states of consecutive key ranges, in order, and writes o and lse.
@@ -168,8 +183,11 @@ struct KernelTable {
     bool bf16_dot;  // products of 16-bit bf16 data stay in bf16 pairs
     uint64 (*forward_scratch)(const DenseProblem& problem, int64 num_rows);
     void (*forward)(const ForwardTask& task);
-    int32 decode_rows;  // most rows of a decode task
-    int64 decode_keys;  // most keys of a decode task
+    uint64 (*lanes_scratch)(const DenseProblem& problem, int64 num_heads);
+    void (*lanes)(const LaneTask& task);
+    int32 lane_percent;  // what a pair of lanes costs in f32, of a pair of forward
+    int32 decode_rows;   // most rows of a decode task
+    int64 decode_keys;   // most keys of a decode task
     /// Few rows, few keys, no packing; the same contract as forward.
     void (*decode)(const ForwardTask& task);
     uint64 (*decode_scratch)(const DenseProblem& problem);

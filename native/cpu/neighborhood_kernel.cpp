@@ -1,10 +1,11 @@
-// Neighborhood attention on the CPU: a box gatherer in front of the gathered passes; made by the
-// CPU backend.
+// Neighborhood attention on the CPU: a box gatherer in front of the gathered passes, and where
+// patches are narrow the forward over groups of lanes; made by the CPU backend.
 #include "cpu/neighborhood_kernel.h"
 
 #include "cpu/gather_box.h"
 #include "cpu/gathered_backward.h"
 #include "cpu/gathered_forward.h"
+#include "cpu/lane_forward.h"
 #include "cpu/parallel.h"
 
 namespace fattn::cpu {
@@ -23,6 +24,9 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
           default_threads_(default_threads),
           gatherer_(problem_, schedules.keys_of_queries, schedules.queries_of_keys),
           forward_(problem_.dense, additional_, table),
+          lane_gatherer_(problem_, schedules.keys_of_queries),
+          lane_forward_(problem_.dense, additional_, table, lane_gatherer_),
+          lanes_(schedules.lanes),
           backward_(problem_.dense, additional_, table) {}
 
     WorkspaceSize workspace(Pass pass, int max_threads) const override {
@@ -39,9 +43,13 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
         const int num_threads = threads(run.max_threads);
         ScopedWorkspace workspace(pool_, run, forward_bytes(num_threads));
         if (!workspace.status().ok()) return workspace.status();
-        return forward_.run(gatherer_, args.dense,
-                            {args.additional_k, args.additional_v, nullptr, nullptr}, num_threads,
-                            run.cancel, workspace.data());
+        const AdditionalKeyArgs additional{args.additional_k, args.additional_v, nullptr, nullptr};
+        if (lanes_) {
+            return lane_forward_.run(args.dense, additional, num_threads, run.cancel,
+                                     workspace.data());
+        }
+        return forward_.run(gatherer_, args.dense, additional, num_threads, run.cancel,
+                            workspace.data());
     }
 
     Status backward(const NeighborhoodBackwardArgs& args, const RunOptions& run) const override {
@@ -57,7 +65,8 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
   private:
     int threads(int max_threads) const { return threads_of_run(max_threads, default_threads_); }
     uint64 forward_bytes(int num_threads) const {
-        return forward_.workspace(gatherer_, num_threads);
+        return lanes_ ? lane_forward_.workspace(num_threads)
+                      : forward_.workspace(gatherer_, num_threads);
     }
     uint64 backward_bytes(int num_threads) const {
         return backward_.workspace(gatherer_.backward_capacity(), num_threads);
@@ -70,6 +79,9 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
     const int default_threads_;
     const BoxGatherer gatherer_;
     const GatheredForward forward_;
+    const LaneGatherer lane_gatherer_;
+    const LaneForward lane_forward_;
+    const bool lanes_;  // the forward works on groups of lanes
     const GatheredBackward backward_;
 };
 

@@ -2,6 +2,7 @@
 #include "plan/neighborhood_patch.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace fattn {
@@ -117,6 +118,44 @@ class QueryPatchCost {
     GridSpans keys_;
 };
 
+/// Estimates the work of a forward whose patches are groups of lanes, which take the keys of their
+/// box in runs along the last axis.
+class LanePatchCost {
+  public:
+    LanePatchCost(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+                  const GatherTiles& tiles)
+        : heads_(static_cast<double>(heads)),
+          additional_(static_cast<double>(round_up<int64>(num_additional, tiles.lane_run))),
+          tiles_(tiles),
+          keys_(grid, &NeighborhoodAxis::keys_of) {
+        for (int a = 0; a < kAxes; ++a) length_[a] = grid.axis[a].group_length(0);
+    }
+
+    double of(const Patch& patch) {
+        double keys = 1;
+        double tokens = 1;
+        for (int a = 0; a < kAxes; ++a) {
+            const int64 extent = std::min<int64>(patch.extent[a], length_[a]);
+            const double span = keys_.axis[a].of(extent);
+            keys *= a + 1 < kAxes ? span : std::ceil(span / tiles_.lane_run) * tiles_.lane_run;
+            // Patches at the end of an axis have fewer tokens and as many lanes.
+            const int64 patches = ceil_div(length_[a], extent);
+            tokens *= static_cast<double>(length_[a]) / static_cast<double>(patches);
+        }
+        const double pairs = (keys + additional_) * tiles_.lane_group * heads_;
+        return (pairs * tiles_.lane_percent / 100 + kGroupWork * heads_) / tokens;
+    }
+
+  private:
+    static constexpr double kGroupWork = 200;  // setting up a group, in pairs
+
+    double heads_;
+    double additional_;
+    GatherTiles tiles_;
+    GridSpans keys_;
+    int64 length_[kAxes];
+};
+
 /// Estimates the backward's work. The rows of a key patch are the box of queries that see one of
 /// its keys; a group of them computes the lines of the patch that one of them sees. Pairs are five
 /// products here, not two.
@@ -168,9 +207,14 @@ std::vector<int32> candidates(const NeighborhoodAxis& axis, int64 most_tokens) {
     return result;
 }
 
+struct Weighed {
+    Patch patch;
+    double work;
+};
+
 /// The candidate of least cost with at most most_tokens tokens.
 template <class Cost>
-Patch cheapest(const NeighborhoodGrid& grid, int64 most_tokens, Cost cost) {
+Weighed cheapest(const NeighborhoodGrid& grid, int64 most_tokens, Cost cost) {
     std::vector<int32> extents[kAxes];
     for (int a = 0; a < kAxes; ++a) extents[a] = candidates(grid.axis[a], most_tokens);
     Patch best{{1, 1, 1}};
@@ -189,20 +233,27 @@ Patch cheapest(const NeighborhoodGrid& grid, int64 most_tokens, Cost cost) {
             }
         }
     }
-    return best;
+    return {best, least};
 }
 
 }  // namespace
 
-Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional, int64 most_rows,
-                   const GatherTiles& tiles) {
+QueryPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+                        int64 most_rows, const GatherTiles& tiles) {
     const int64 folded = std::max<int64>(heads, 1);
-    return cheapest(grid, std::max<int64>(most_rows / folded, 1),
-                    QueryPatchCost(grid, folded, num_additional, tiles));
+    const Weighed rows = cheapest(grid, std::max<int64>(most_rows / folded, 1),
+                                  QueryPatchCost(grid, folded, num_additional, tiles));
+    const NeighborhoodAxis& last = grid.axis[kAxes - 1];
+    if (tiles.lane_group == 0 || last.group_length(last.dilation - 1) < tiles.lane_run) {
+        return {rows.patch, false};
+    }
+    const Weighed lanes =
+        cheapest(grid, tiles.lane_group, LanePatchCost(grid, folded, num_additional, tiles));
+    return lanes.work < rows.work ? QueryPatch{lanes.patch, true} : QueryPatch{rows.patch, false};
 }
 
 Patch choose_key_patch(const NeighborhoodGrid& grid, int64 most_keys, const GatherTiles& tiles) {
-    return cheapest(grid, std::max<int64>(most_keys, 1), KeyPatchCost(grid, tiles));
+    return cheapest(grid, std::max<int64>(most_keys, 1), KeyPatchCost(grid, tiles)).patch;
 }
 
 }  // namespace fattn

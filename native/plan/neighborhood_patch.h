@@ -13,11 +13,17 @@ struct Patch {
     int64 num_tokens() const { return int64{extent[0]} * extent[1] * extent[2]; }
 };
 
+/// A patch, and whether its queries are the lanes of a vector (GatherTiles::lane_group) or rows.
+struct QueryPatch {
+    Patch patch;
+    bool lanes;
+};
+
 /// The query patch of least estimated work per token. heads: query heads that share a key head,
 /// folded into the rows of a patch, at most most_rows; num_additional: keys that every query sees
 /// besides.
-Patch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional, int64 most_rows,
-                   const GatherTiles& tiles);
+QueryPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+                        int64 most_rows, const GatherTiles& tiles);
 
 /// The key patch of least estimated work per token in the backward, whose rows are the queries that
 /// see one of its keys; at most most_keys keys.

@@ -185,7 +185,8 @@ NeighborhoodPlan::NeighborhoodPlan(const NeighborhoodProblem& problem, const Gat
                           most_rows_of(problem, tiles), tiles)),
       key_patch_(choose_key_patch(problem.grid, most_keys_of(problem, tiles), tiles)),
       row_group_(tiles.row_group),
-      keys_of_queries_(neighborhood_schedule(grid_, patch_, {{1, 1, 1}})),
+      query_group_(patch_.lanes ? tiles.lane_group : tiles.row_group),
+      keys_of_queries_(neighborhood_schedule(grid_, patch_.patch, {{1, 1, 1}})),
       queries_of_keys_(problem.dense.backward
                            ? neighborhood_schedule_of_keys(grid_, key_patch_, {{1, 1, 1}})
                            : BoxScheduleData{}),
@@ -211,7 +212,7 @@ double NeighborhoodPlan::needed_pairs() const {
 
 double NeighborhoodPlan::visited_pairs(Pass pass) const {
     const bool forward = pass == Pass::kForward;
-    const VisitedPairs visited(grid_, row_group_, forward);
+    const VisitedPairs visited(grid_, forward ? query_group_ : row_group_, forward);
     const double pairs = visited.of(forward ? keys_of_queries_ : queries_of_keys_);
     const double additional =
         static_cast<double>(grid_.num_tokens()) * static_cast<double>(num_additional_);
@@ -219,7 +220,8 @@ double NeighborhoodPlan::visited_pairs(Pass pass) const {
 }
 
 ScheduleStats NeighborhoodPlan::stats() const {
-    const BoxScheduleData tiles = retile(keys_of_queries_.view(), patch_.extent, patch_.extent);
+    const BoxScheduleData tiles =
+        retile(keys_of_queries_.view(), patch_.patch.extent, patch_.patch.extent);
     double full = 1;
     double visited = 1;
     int64 num_q_tiles = grid_.num_groups();
@@ -237,8 +239,8 @@ ScheduleStats NeighborhoodPlan::stats() const {
     const auto full_tiles = static_cast<int64>(full);
     const auto visited_tiles = static_cast<int64>(visited);
     const auto heads = static_cast<double>(num_heads_);
-    return {.tile_q = patch_.num_tokens(),
-            .tile_kv = patch_.num_tokens(),
+    return {.tile_q = patch_.patch.num_tokens(),
+            .tile_kv = patch_.patch.num_tokens(),
             .num_q_tiles = num_q_tiles,
             .num_kv_tiles = num_kv_tiles,
             .full_tiles = full_tiles * num_heads_,
@@ -256,7 +258,8 @@ double NeighborhoodPlan::flops(Pass pass) const {
 }
 
 void NeighborhoodPlan::write_tiles(uint8* tiles) const {
-    const BoxScheduleData map = retile(keys_of_queries_.view(), patch_.extent, patch_.extent);
+    const BoxScheduleData map =
+        retile(keys_of_queries_.view(), patch_.patch.extent, patch_.patch.extent);
     write_tile_map(map.view(), 0, tiles);
 }
 

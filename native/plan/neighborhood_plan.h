@@ -25,7 +25,9 @@ class NeighborhoodPlan {
   public:
     NeighborhoodPlan(const NeighborhoodProblem& problem, const GatherTiles& tiles);
 
-    const Patch& patch() const { return patch_; }
+    const Patch& patch() const { return patch_.patch; }
+    /// Whether the queries of a patch are the lanes of a vector.
+    bool lanes() const { return patch_.lanes; }
     /// Of the backward; heads are not folded there.
     const Patch& key_patch() const { return key_patch_; }
     /// Query patches against single keys, and key patches against single queries. Shared by all
@@ -54,9 +56,10 @@ class NeighborhoodPlan {
     double needed_pairs() const;  // of one head
 
     NeighborhoodGrid grid_;
-    Patch patch_;
+    QueryPatch patch_;
     Patch key_patch_;
-    int32 row_group_;
+    int32 row_group_;  // of the backward
+    int32 query_group_;
     BoxScheduleData keys_of_queries_;
     BoxScheduleData queries_of_keys_;
     int64 num_heads_;  // batch entries times query heads

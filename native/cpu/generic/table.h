@@ -8,6 +8,7 @@
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
 #include "cpu/generic/gathered_backward.h"
+#include "cpu/generic/lanes.h"
 #include "cpu/generic/linear_scan.h"
 #include "cpu/generic/linear_step.h"
 #include "cpu/generic/measure.h"
@@ -43,6 +44,27 @@ void forward(const ForwardTask& task) {
         ForwardLoop<DotPairs>(task).run();
     } else {
         ForwardLoop<DotF32>(task).run();
+    }
+}
+
+/// Groups of lanes read K in whole quads and V in whole vectors when they use pairs.
+constexpr bool lanes_use_pairs(const DenseProblem& problem) {
+    return uses_pairs(problem) && problem.head_dim % (2 * kQuadWords) == 0 &&
+           problem.head_dim_v % (2 * kWidth) == 0;
+}
+
+uint64 lanes_scratch(const DenseProblem& problem, int64 num_heads) {
+    LaneScratch scratch;
+    return lanes_use_pairs(problem)
+               ? LaneLoop<DotPairs>::layout(problem, num_heads, nullptr, &scratch)
+               : LaneLoop<DotF32>::layout(problem, num_heads, nullptr, &scratch);
+}
+
+void lanes(const LaneTask& task) {
+    if (lanes_use_pairs(*task.problem)) {
+        LaneLoop<DotPairs>(task).run();
+    } else {
+        LaneLoop<DotF32>(task).run();
     }
 }
 
@@ -145,6 +167,11 @@ constexpr KernelTable make_table(const char* name) {
             .bf16_dot = kHasBf16Dot,
             .forward_scratch = forward_scratch,
             .forward = forward,
+            .lanes_scratch = lanes_scratch,
+            .lanes = lanes,
+            .lane_percent = kWidth == 16  ? 118
+                            : kWidth == 8 ? 130
+                                          : 195,
             .decode_rows = kDecodeRows,
             .decode_keys = kDecodeKeys,
             .decode = decode,

@@ -92,6 +92,10 @@ FATTN_HD inline __m256i first_lanes(int64 n) {
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
+FATTN_HD inline Vec held(Vec x) {
+    __asm__("" : "+x"(x.v));
+    return x;
+}
 FATTN_HD inline Vec load(const float* p) { return _mm256_loadu_ps(p); }
 FATTN_HD inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x.v); }
 /// Whole vectors go around the masked forms: a masked store takes about 20 cycles on AMD.

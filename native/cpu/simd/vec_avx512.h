@@ -64,12 +64,15 @@ FATTN_HD inline Vec copysign(Vec magnitude, Vec sign) {
 }
 FATTN_HD inline float reduce_add(Vec a) { return _mm512_reduce_add_ps(a.v); }
 FATTN_HD inline float reduce_max(Vec a) { return _mm512_reduce_max_ps(a.v); }
-/// p[i] = sum of the lanes of the i-th vector.
-FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
+/// Lane 4 m + i: sum of lanes 4 m to 4 m + 3 of the i-th vector.
+FATTN_HD inline Vec sum_quads(Vec a, Vec b, Vec c, Vec d) {
     const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a.v, b.v), _mm512_unpackhi_ps(a.v, b.v));
     const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c.v, d.v), _mm512_unpackhi_ps(c.v, d.v));
-    const __m512 all =
-        _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+    return _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
+}
+/// p[i] = sum of the lanes of the i-th vector.
+FATTN_HD inline void store_sums(float* p, Vec a, Vec b, Vec c, Vec d) {
+    const __m512 all = sum_quads(a, b, c, d).v;
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
     _mm_storeu_ps(p, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
 }
@@ -92,6 +95,11 @@ FATTN_HD inline __mmask16 first_lanes(int64 n) {
     return static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<uint32>(n)));
 }
 
+/// x, kept in a register: compilers else read it from memory again for every use.
+FATTN_HD inline Vec held(Vec x) {
+    __asm__("" : "+v"(x.v));
+    return x;
+}
 FATTN_HD inline Vec load(const float* p) { return _mm512_loadu_ps(p); }
 FATTN_HD inline void store(float* p, Vec x) { _mm512_storeu_ps(p, x.v); }
 /// First n lanes (0 <= n <= kWidth), zeros after.
@@ -208,19 +216,41 @@ FATTN_HD inline Vec concat_bf16(Vec first, Vec second) {
 #endif
 }
 
+/// Products of four words of depth side by side.
+struct Quads {
+    /// Four words at any address, repeated.
+    FATTN_HD static Vec broadcast_quad(const void* p) {
+        return _mm512_broadcast_f32x4(_mm_loadu_ps(static_cast<const float*>(p)));
+    }
+    FATTN_HD static Vec sum_quads(Vec a, Vec b, Vec c, Vec d) {
+        return FATTN_CPU_TARGET_NAMESPACE::sum_quads(a, b, c, d);
+    }
+};
+
 /// acc + a * b over f32 lanes.
-struct DotF32 {
+struct DotF32 : Quads {
     static constexpr int kDepth = 1;  // depth of one word
     FATTN_HD static Vec step(Vec acc, Vec a, Vec b) { return fma(a, b, acc); }
 };
 
 #if defined(__AVX512BF16__)
 /// acc + a.low * b.low + a.high * b.high over pairs of bf16.
-struct DotBf16 {
+struct DotBf16 : Quads {
     static constexpr int kDepth = 2;
     FATTN_HD static Vec step(Vec acc, Vec a, Vec b) {
         return _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v),
                                 __builtin_bit_cast(__m512bh, b.v));
+    }
+    /// 32 elements of two rows as words: low halves from the first row, columns in order.
+    FATTN_HD static void interleave(const void* low, const void* high, Vec* first, Vec* second) {
+        const __m512i a = _mm512_loadu_si512(low);
+        const __m512i b = _mm512_loadu_si512(high);
+        const __m512i turns =
+            _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7,
+                             38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+        const __m512i next = _mm512_add_epi16(turns, _mm512_set1_epi16(16));
+        *first = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, turns, b));
+        *second = _mm512_castsi512_ps(_mm512_permutex2var_epi16(a, next, b));
     }
 };
 #endif

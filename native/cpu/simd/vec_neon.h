@@ -76,6 +76,10 @@ FATTN_HD inline uint32x4_t first_lanes(int64 n) {
     return vcltq_u32(lane_numbers(), vdupq_n_u32(static_cast<uint32>(n)));
 }
 
+FATTN_HD inline Vec held(Vec x) {
+    __asm__("" : "+w"(x.v));
+    return x;
+}
 FATTN_HD inline Vec load(const float* p) { return vld1q_f32(p); }
 FATTN_HD inline void store(float* p, Vec x) { vst1q_f32(p, x.v); }
 /// There are no masked loads and stores: two lanes, then one.

@@ -77,6 +77,7 @@ FATTN_HD inline bool any_nan(Vec a) { return a.v != a.v; }
 
 FATTN_HD inline Vec iota() { return Vec(0.0F); }
 
+FATTN_HD inline Vec held(Vec x) { return x; }
 FATTN_HD inline Vec load(const float* p) { return Vec(*p); }
 FATTN_HD inline void store(float* p, Vec x) { *p = x.v; }
 FATTN_HD inline Vec load_first(const float* p, int64 n) { return n > 0 ? Vec(*p) : Vec(0.0F); }

@@ -123,7 +123,10 @@ GatherTiles gather_tiles_of(const DenseProblem& problem) {
             .row_group = forward.tile_q,
             .key_group = forward.tile_kv,
             .gather_rows = forward.tile_q,
-            .tile_row = 1};
+            .tile_row = 1,
+            .lane_group = 0,
+            .lane_run = 0,
+            .lane_percent = 0};
 }
 
 Status make_neighborhood_kernel(const NeighborhoodProblem& problem,

@@ -21,7 +21,19 @@ constexpr GatherTiles kTiles{.most_rows = 192,
                              .row_group = 12,
                              .key_group = 32,
                              .gather_rows = 12,
-                             .tile_row = 10};
+                             .tile_row = 10,
+                             .lane_group = 0,
+                             .lane_run = 0,
+                             .lane_percent = 0};
+
+/// The same where patches may be groups of lanes.
+constexpr GatherTiles with_lanes(GatherTiles tiles) {
+    tiles.lane_group = 16;
+    tiles.lane_run = 4;
+    tiles.lane_percent = 90;
+    return tiles;
+}
+constexpr GatherTiles kLaneTiles = with_lanes(kTiles);
 
 /// For grids of a few tokens: several patches along an axis, several groups of rows in a patch.
 constexpr GatherTiles kSmallTiles{.most_rows = 8,
@@ -31,7 +43,10 @@ constexpr GatherTiles kSmallTiles{.most_rows = 8,
                                   .row_group = 2,
                                   .key_group = 1,
                                   .gather_rows = 1,
-                                  .tile_row = 1};
+                                  .tile_row = 1,
+                                  .lane_group = 0,
+                                  .lane_run = 0,
+                                  .lane_percent = 0};
 
 /// Batch entries times query heads of problem_of.
 constexpr int64 kCopies = 12;
@@ -171,11 +186,13 @@ TEST(NeighborhoodPlan, StatsAreTheCountsOverBatchAndHeads) {
 
 TEST(NeighborhoodPlan, VisitedPairsAreWhatGroupsOfRowsSeeOfSlots) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
-        for (const GatherTiles& tiles : {kTiles, kSmallTiles}) {
+        for (const GatherTiles& tiles : {kTiles, kSmallTiles, kLaneTiles}) {
             const NeighborhoodPlan plan(problem_of(grid), tiles);
             const auto visited = [&](const Patch& patch, Pass pass) {
-                return static_cast<double>(kCopies *
-                                           visited_by_pairs(grid, patch, pass, tiles.row_group));
+                const bool lanes = pass == Pass::kForward && plan.lanes();
+                return static_cast<double>(
+                    kCopies * visited_by_pairs(grid, patch, pass,
+                                               lanes ? tiles.lane_group : tiles.row_group));
             };
             ASSERT_EQ(plan.visited_pairs(Pass::kForward), visited(plan.patch(), Pass::kForward))
                 << test::describe(grid, plan.patch(), plan.patch());
@@ -216,7 +233,7 @@ TEST(NeighborhoodPlan, FlopsAreTwoProductsForwardAndFiveBackward) {
 TEST(NeighborhoodPlan, PatchesStayWithinTheRowsAndKeysOfATile) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
         for (const int64 heads : {1, 3, 8, 500}) {
-            const Patch patch = choose_patch(grid, heads, 0, kTiles.most_rows, kTiles);
+            const Patch patch = choose_patch(grid, heads, 0, kTiles.most_rows, kTiles).patch;
             ASSERT_LE(patch.num_tokens() * std::min<int64>(heads, kTiles.most_rows),
                       kTiles.most_rows);
             for (int a = 0; a < 3; ++a) {
@@ -251,6 +268,33 @@ TEST(NeighborhoodPlan, ChosenPatchesWorkLittleMoreThanNeeded) {
         EXPECT_LE(stats.visited_pairs / stats.needed_pairs, c.most)
             << test::describe(c.grid, plan.patch(), plan.patch());
     }
+}
+
+TEST(NeighborhoodPlan, NarrowWindowsAreGroupsOfLanesWhereThereIsSuchAWay) {
+    const NeighborhoodProblem narrow = problem_of(square(128, 13));
+    const NeighborhoodPlan lanes(narrow, kLaneTiles);
+    EXPECT_TRUE(lanes.lanes());
+    EXPECT_EQ(lanes.patch().num_tokens(), 16);
+    // 4 x 4 queries against a box of 16 x 16, less at the border.
+    EXPECT_LE(lanes.stats().visited_pairs / lanes.stats().needed_pairs, 256.0 / 169);
+    EXPECT_FALSE(NeighborhoodPlan(narrow, kTiles).lanes());
+    // A run of keys does not fit the last axis.
+    const NeighborhoodGrid thin{{single_token_axis(), {128, 1, 13, 1, false}, {3, 1, 3, 1, false}}};
+    EXPECT_FALSE(NeighborhoodPlan(problem_of(thin), kLaneTiles).lanes());
+    const NeighborhoodGrid dilated{
+        {single_token_axis(), {128, 1, 13, 1, false}, {15, 4, 3, 1, false}}};
+    EXPECT_FALSE(NeighborhoodPlan(problem_of(dilated), kLaneTiles).lanes());
+}
+
+TEST(NeighborhoodPlan, GroupsOfLanesHaveNoMoreTokensThanLanes) {
+    test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
+        for (const int64 heads : {1, 500}) {
+            const QueryPatch chosen = choose_patch(grid, heads, 5, kTiles.most_rows, kLaneTiles);
+            if (!chosen.lanes) continue;
+            ASSERT_LE(chosen.patch.num_tokens(), kLaneTiles.lane_group);
+            ASSERT_GE(grid.axis[2].group_length(grid.axis[2].dilation - 1), kLaneTiles.lane_run);
+        }
+    });
 }
 
 TEST(NeighborhoodPlan, LongAxesStayExact) {

@@ -1,0 +1,249 @@
+// Groups of lanes from the boxes of small patches; see gather_lanes.h.
+#include "cpu/gather_lanes.h"
+
+#include <algorithm>
+
+namespace fattn::cpu {
+namespace {
+
+/// Groups of a share at most, and shares of a problem that are worth smaller ones.
+constexpr int64 kShareGroups = 16;
+constexpr int64 kWantedShares = 64;
+/// A pattern of lanes, once for every key of a run.
+constexpr uint64 kEveryKey = 0x0001000100010001;
+static_assert(kRunKeys * kGroupLanes == 64, "what lanes see of a run is one word");
+
+int64 blocks_of(const BoxSchedule& schedule, int axis, int32 block) {
+    return ceil_div<int64>(schedule.axis[axis].num_q_tiles, block);
+}
+
+int64 longest_span(const BoxAxis& axis) {
+    int64 longest = 0;
+    for (int64 n = 0; n < int64{axis.num_groups} * axis.num_q_tiles; ++n) {
+        longest = max_of<int64>(longest, axis.spans[n].num_tiles());
+    }
+    return longest;
+}
+
+/// Runs of additional keys; when these are fewer than a run takes, each stands alone.
+int64 additional_runs(int64 num_additional) {
+    return num_additional < kRunKeys ? num_additional : ceil_div<int64>(num_additional, kRunKeys);
+}
+
+uint64 lanes_below(int64 count) { return (uint64{1} << count) - 1; }
+
+}  // namespace
+
+LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule& keys_of_queries)
+    : problem_(problem), schedule_(keys_of_queries), block_{1, 1, 1} {
+    // Shares grow along the axis along which they are shortest, so that the boxes of their groups
+    // overlap much, while many are left.
+    for (int64 groups = 1; groups < kShareGroups && num_shares() >= 2 * kWantedShares;
+         groups *= 2) {
+        int shortest = -1;
+        for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
+            const BoxAxis& axis = schedule_.axis[a];
+            if (block_[a] >= axis.num_q_tiles) continue;
+            if (shortest < 0 ||
+                block_[a] * axis.tile_q < block_[shortest] * schedule_.axis[shortest].tile_q) {
+                shortest = a;
+            }
+        }
+        if (shortest < 0) break;
+        block_[shortest] *= 2;
+    }
+    const int64 spans[PatchGrid::kAxes] = {longest_span(schedule_.axis[0]),
+                                           longest_span(schedule_.axis[1]),
+                                           longest_span(schedule_.axis[2])};
+    const int64 runs = ceil_div<int64>(spans[2], kRunKeys);
+    max_runs_ = spans[0] * spans[1] * runs + additional_runs(problem.num_additional);
+    max_axis_ = spans[0] + spans[1] + spans[2] + runs;
+}
+
+int64 LaneGatherer::max_heads() const {
+    return ceil_div(problem_.dense.num_q_heads, max_of<int64>(problem_.dense.num_k_heads, 1));
+}
+
+int64 LaneGatherer::num_shares() const {
+    int64 shares = problem_.dense.batch * problem_.dense.num_k_heads;
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
+        shares *= schedule_.axis[a].num_groups * blocks_of(schedule_, a, block_[a]);
+    }
+    return shares;
+}
+
+LaneShare LaneGatherer::share(int64 index) const {
+    LaneShare share{};
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
+        const BoxAxis& axis = schedule_.axis[a];
+        const int64 blocks = blocks_of(schedule_, a, block_[a]);
+        share.patches.begin[a] = index % blocks * block_[a];
+        share.patches.end[a] = min_of<int64>(share.patches.begin[a] + block_[a], axis.num_q_tiles);
+        index /= blocks;
+    }
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
+        const int32 groups = schedule_.axis[a].num_groups;
+        share.group[a] = narrow<int32>(index % groups);
+        index /= groups;
+    }
+    const int64 kv_heads = problem_.dense.num_k_heads;
+    const int64 kv_head = index % kv_heads;
+    share.entry = index / kv_heads;
+    share.first_head = first_head_of(kv_head, problem_.dense.num_q_heads, kv_heads);
+    share.num_heads =
+        first_head_of(kv_head + 1, problem_.dense.num_q_heads, kv_heads) - share.first_head;
+    return share;
+}
+
+/// Fills a buffer with the lists of one group.
+class LaneGatherer::Filler {
+  public:
+    Filler(const NeighborhoodProblem& problem, const BoxPair& at, const LaneBuffer& buffer)
+        : grid_(problem.grid), at_(at), buffer_(buffer), num_additional_(problem.num_additional) {
+        step_[2] = 1;
+        step_[1] = grid_.axis[2].extent;
+        step_[0] = step_[1] * grid_.axis[1].extent;
+        for (int a = 0; a < PatchGrid::kAxes; ++a) {
+            origin_ += step_[a] * at.group[a];
+            step_[a] *= grid_.axis[a].dilation;
+            length_[a] = grid_.axis[a].group_length(at.group[a]);
+        }
+        line_runs_ = ceil_div<int64>(at.box.size(2), kRunKeys);
+        seen_[0] = buffer.axis;
+        seen_[1] = seen_[0] + at.box.size(0);
+        seen_[2] = seen_[1] + at.box.size(1);
+        runs_ = seen_[2] + at.box.size(2);
+    }
+
+    LaneGroup fill() {
+        list_queries();
+        see_axes();
+        list_runs();
+        const int64 more = list_additional();
+        return {.queries = buffer_.queries,
+                .num_lanes = num_lanes_,
+                .first = buffer_.first,
+                .seen = buffer_.seen,
+                .num_runs = num_runs_,
+                .step = step_[2],
+                .num_additional_runs = more,
+                .additional_step = num_additional_ < kRunKeys ? 0 : 1};
+    }
+
+  private:
+    int64 token(int64 x0, int64 x1, int64 x2) const {
+        return origin_ + x0 * step_[0] + x1 * step_[1] + x2 * step_[2];
+    }
+    /// Coordinate of the first key of a run of a line. The last run may begin before its turn, so
+    /// that all its keys exist.
+    int64 run_start(int64 run) const {
+        return min_of(at_.box.begin[2] + run * kRunKeys, length_[2] - kRunKeys);
+    }
+
+    /// Lanes are the patch's tokens, row-major.
+    void list_queries() {
+        const GridBox& patch = at_.patch;
+        for (int64 x0 = patch.begin[0]; x0 < patch.end[0]; ++x0) {
+            for (int64 x1 = patch.begin[1]; x1 < patch.end[1]; ++x1) {
+                for (int64 x2 = patch.begin[2]; x2 < patch.end[2]; ++x2) {
+                    buffer_.queries[num_lanes_++] = narrow<int32>(token(x0, x1, x2));
+                }
+            }
+        }
+    }
+
+    /// Which lanes see a coordinate of an axis, for each of the box; along the last axis by runs.
+    void see_axes() {
+        int64 period = num_lanes_;  // lanes after which a coordinate comes back
+        for (int a = 0; a < PatchGrid::kAxes; ++a) {
+            const int64 count = period / at_.patch.size(a);  // lanes of one coordinate in turn
+            uint64 lanes = 0;
+            for (int64 l = 0; l < num_lanes_; l += period) lanes |= lanes_below(count) << l;
+            see_axis(a, lanes, count);
+            period = count;
+        }
+        const int64 size = at_.box.size(2);
+        std::fill(runs_, runs_ + line_runs_, uint64{0});
+        for (int64 c = 0; c < size; ++c) {
+            const int64 run = c / kRunKeys;
+            const int64 key = at_.box.begin[2] + c - run_start(run);
+            runs_[run] |= seen_[2][c] << (key * kGroupLanes);
+        }
+    }
+
+    /// lanes: those of the patch's first coordinate along the axis; count: how far they are from
+    /// those of the next. Lanes come and go at the ends of their windows.
+    void see_axis(int a, uint64 lanes, int64 count) {
+        const int64 first = at_.box.begin[a];
+        const int64 size = at_.box.size(a);
+        std::fill(seen_[a], seen_[a] + size, uint64{0});
+        for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x, lanes <<= count) {
+            const KeyInterval keys = grid_.axis[a].keys_of(x, length_[a]);
+            seen_[a][keys.begin - first] ^= lanes;
+            if (keys.end - first < size) seen_[a][keys.end - first] ^= lanes;
+        }
+        for (int64 c = 1; c < size; ++c) seen_[a][c] ^= seen_[a][c - 1];
+    }
+
+    void list_runs() {
+        for (int64 c0 = 0; c0 < at_.box.size(0); ++c0) {
+            for (int64 c1 = 0; c1 < at_.box.size(1); ++c1) {
+                const uint64 of_line = (seen_[0][c0] & seen_[1][c1]) * kEveryKey;
+                const int64 line = token(at_.box.begin[0] + c0, at_.box.begin[1] + c1, 0);
+                for (int64 r = 0; r < line_runs_; ++r) {
+                    buffer_.first[num_runs_] = narrow<int32>(line + run_start(r) * step_[2]);
+                    buffer_.seen[num_runs_++] = runs_[r] & of_line;
+                }
+            }
+        }
+    }
+
+    /// Behind the others, seen by all lanes; returns the number of runs.
+    int64 list_additional() const {
+        const int64 runs = additional_runs(num_additional_);
+        const uint64 all = lanes_below(num_lanes_);
+        for (int64 r = 0; r < runs; ++r) {
+            int64 start = r;
+            uint64 seen = all;
+            if (num_additional_ >= kRunKeys) {
+                const int64 turn = r * kRunKeys;
+                start = min_of(turn, num_additional_ - kRunKeys);
+                seen = all * kEveryKey << ((turn - start) * kGroupLanes);
+            }
+            buffer_.first[num_runs_ + r] = narrow<int32>(start);
+            buffer_.seen[num_runs_ + r] = seen;
+        }
+        return runs;
+    }
+
+    const NeighborhoodGrid& grid_;
+    const BoxPair& at_;
+    const LaneBuffer& buffer_;
+    int64 num_additional_;
+    int64 step_[PatchGrid::kAxes];    // tokens from one in-group coordinate to the next
+    int64 length_[PatchGrid::kAxes];  // of the dilation group
+    int64 origin_ = 0;                // token at the group's coordinate 0
+    int64 line_runs_;                 // runs of a line of the box
+    uint64* seen_[PatchGrid::kAxes];  // by coordinate of the box
+    uint64* runs_;                    // by run of a line, all lanes of its keys
+    int64 num_lanes_ = 0;
+    int64 num_runs_ = 0;
+};
+
+LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const {
+    int64 place[PatchGrid::kAxes];
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
+        place[a] = share.patches.begin[a] + n % share.patches.size(a);
+        n /= share.patches.size(a);
+    }
+    int64 tile = 0;
+    for (int a = 0; a < PatchGrid::kAxes; ++a)
+        tile = tile * schedule_.axis[a].num_groups + share.group[a];
+    for (int a = 0; a < PatchGrid::kAxes; ++a)
+        tile = tile * schedule_.axis[a].num_q_tiles + place[a];
+    const BoxPair at = box_pair(schedule_, tile);
+    if (at.empty()) return {};
+    return Filler(problem_, at, buffer).fill();
+}
+
+}  // namespace fattn::cpu

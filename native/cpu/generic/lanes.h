@@ -1,0 +1,646 @@
+// The forward of a group of lanes: 16 queries in the lanes of vectors against runs of keys, which
+// are read where they lie where their type allows it. Instantiated per CPU target by table.h.
+//
+// Scores lie key by key, 16 lanes each, so that maxima and sums over keys are vertical and the
+// second product reads the weights as they come out. Keys are added in the order of their runs.
+#pragma once
+
+#include "core/problem.h"
+#include "core/softmax_state.h"
+#include "core/types.h"
+#include "cpu/generic/epilogue.h"
+#include "cpu/generic/math.h"
+#include "cpu/generic/micro.h"
+#include "cpu/generic/pack.h"
+#include "cpu/generic/rows.h"
+#include "cpu/generic/scores.h"
+#include "cpu/generic/scratch.h"
+#include "cpu/kernels.h"
+
+namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
+namespace {
+
+/// Vectors of a group's lanes.
+constexpr int kLaneVecs = kGroupLanes / kWidth;
+/// Accumulators of a register tile.
+constexpr int kLaneAccumulators = kMicroRows * kMicroVecs;
+/// Runs of a tile of scores: 24 keys by 16 lanes with 16 lanes a vector.
+constexpr int kTileRuns = max_of(kLaneAccumulators / (kLaneVecs * kRunKeys), 1);
+/// Runs of a block, whose scores stay in the first cache.
+constexpr int64 kBlockRuns = 96;
+/// Runs whose values stay in the first cache beside these.
+constexpr int64 kValueRuns = 16;
+/// Widest panel of V, in vectors, and lanes of a register tile of so many.
+constexpr int kWidePanel = kLaneAccumulators >= 16 ? 4 : 2;
+template <int kVecs>
+constexpr int kPanelLanes = min_of(kLaneAccumulators / kVecs, 8);
+
+/// Where the rows of K and V of a run lie.
+struct RunRows {
+    const char* k;
+    const char* v;
+};
+
+/// Scratch of a group. All matrices f32 or words.
+struct LaneScratch {
+    float* q;          // [heads][words][kGroupLanes]
+    float* scores;     // [keys of a block][kGroupLanes], then weights in the same memory
+    float* o;          // [heads][kGroupLanes][padded_columns(Dv)]
+    float* max;        // [heads][kGroupLanes] running maximum, base 2
+    float* sum;        // [heads][kGroupLanes]
+    float* alpha;      // [kGroupLanes]
+    float* ones;       // [kGroupLanes]
+    float* block_max;  // [kGroupLanes] of the scores of a block
+    RunRows* runs;     // [kBlockRuns]
+    float* k;          // [keys of a block][padded_columns(D)] when K is not read where it lies
+    float* v;          // [keys of a block][padded_columns(Dv)] likewise
+};
+
+/// One 32-bit word at any address in every lane.
+FATTN_HD inline Vec broadcast_word(const char* p) {
+    float word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return Vec(word);
+}
+
+/// What the products of runs become.
+struct LaneScores {
+    const uint64* seen;  // of the runs; what is not seen is -inf
+    float factor;        // of all products
+    float* scores;       // [keys][kGroupLanes]
+    float* max;          // [kGroupLanes], raised to the largest score of each lane
+};
+
+/// Writes the scores of one key, vector v of its lanes.
+FATTN_HD inline void put_scores(Vec x, uint64 seen, int64 at, float* __restrict scores, Vec* best) {
+    x = select_bits(static_cast<uint32>(seen), x, Vec(-kInfinity));
+    *best = max(x, *best);
+    store(scores + at, x);
+}
+
+/// Whether products of four words of depth may lie side by side in a vector, which then holds a
+/// quarter of a group: so a key is loaded once for four products.
+template <class Dot>
+constexpr bool kHasQuads = requires(Vec x) {
+    Dot::sum_quads(x, x, x, x);
+};
+/// Words of depth of such products.
+constexpr int64 kQuadWords = 4;
+
+/// Copies a group's rows of words for quads: [words / kQuadWords][4 quads][4 lanes][kQuadWords],
+/// where lane a of quad i is lane 4 a + i of the group, zeros where there is nothing.
+template <DType kType, class Dot, class RowOf>
+inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
+    const int64 words = words_of<Dot>(extent);
+    for (int64 lane = 0; lane < kGroupLanes; ++lane) {
+        const char* from = lane < num_lanes ? row(lane) : nullptr;
+        float* to = out + (lane % 4 * 4 + lane / 4) * kQuadWords;
+        for (int64 w = 0; w < words; w += kWidth) {
+            float quads[kWidth];
+            store(quads, from != nullptr ? load_row_words<kType, Dot>(from, w, extent) : Vec(0.0F));
+            const int64 count = min_of<int64>(kWidth, words - w);
+            for (int64 i = 0; i < count; i += kQuadWords, to += kQuadWords * kGroupLanes) {
+                __builtin_memcpy(to, quads + i, kQuadWords * sizeof(float));
+            }
+        }
+    }
+}
+
+/// Scores of runs of keys with a group's queries in quads.
+template <class Dot>
+[[gnu::noinline]] void quad_scores(const float* __restrict q, const RunRows* runs, int64 num_runs,
+                                   int64 stride, int64 words, const LaneScores& out) {
+    const float factor = out.factor;
+    const uint64* __restrict seen = out.seen;
+    float* __restrict scores = out.scores;
+    const int64 thrice = 3 * stride;
+    Vec best[2] = {load(out.max), Vec(-kInfinity)};
+    for (int64 r = 0; r < num_runs; ++r) {
+        Vec acc[kRunKeys][4];
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; ++j) {
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) acc[j][i] = Vec(0.0F);
+        }
+        const char* k = runs[r].k;
+        const float* lanes = q;
+        for (int64 w = 0; w < words; w += kQuadWords) {
+            const char* rows[kRunKeys] = {k, k + stride, k + 2 * stride, k + thrice};
+            Vec keys[kRunKeys];
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j) keys[j] = held(Dot::broadcast_quad(rows[j]));
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) {
+                const Vec x = held(load(lanes + i * kWidth));
+#pragma GCC unroll 4
+                for (int j = 0; j < kRunKeys; ++j) acc[j][i] = Dot::step(acc[j][i], x, keys[j]);
+            }
+            k += kQuadWords * sizeof(float);
+            lanes += kQuadWords * kGroupLanes;
+        }
+        const uint64 of_run = seen[r];
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; ++j) {
+            Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
+            if (factor != 1.0F) x = x * Vec(factor);
+            put_scores(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes, scores,
+                       &best[j % 2]);
+        }
+    }
+    store(out.max, max(best[1], best[0]));
+}
+
+/// Scores of runs of keys with a group's queries.
+template <class Dot, int kRuns>
+[[gnu::noinline]] void lane_scores(const float* __restrict q, const RunRows* runs, int64 stride,
+                                   int64 words, const LaneScores& out) {
+    Vec acc[kRuns * kRunKeys][kLaneVecs];
+    const char* k[kRuns];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRuns; ++r) k[r] = runs[r].k;
+#pragma GCC unroll 24
+    for (auto& key : acc) {
+#pragma GCC unroll 16
+        for (Vec& x : key) x = Vec(0.0F);
+    }
+    const int64 thrice = 3 * stride;
+    for (int64 w = 0; w < words; ++w) {
+        Vec lanes[kLaneVecs];
+#pragma GCC unroll 16
+        for (int v = 0; v < kLaneVecs; ++v) lanes[v] = load(q + v * kWidth);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRuns; ++r) {
+            const char* rows[kRunKeys] = {k[r], k[r] + stride, k[r] + 2 * stride, k[r] + thrice};
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j) {
+                const Vec key = broadcast_word(rows[j]);
+#pragma GCC unroll 16
+                for (int v = 0; v < kLaneVecs; ++v) {
+                    Vec& x = acc[r * kRunKeys + j][v];
+                    x = Dot::step(x, lanes[v], key);
+                }
+            }
+            k[r] += sizeof(float);
+        }
+        q += kGroupLanes;
+        // As in micro_product.
+        __asm__ volatile("");
+    }
+    const float factor = out.factor;
+    const uint64* __restrict seen = out.seen;
+    float* __restrict scores = out.scores;
+    if (factor != 1.0F) {
+#pragma GCC unroll 24
+        for (auto& key : acc) {
+#pragma GCC unroll 16
+            for (Vec& x : key) x = x * Vec(factor);
+        }
+    }
+    // Two, so that no key waits for the one before it.
+    Vec best[2][kLaneVecs];
+#pragma GCC unroll 16
+    for (int v = 0; v < kLaneVecs; ++v) {
+        best[0][v] = load(out.max + v * kWidth);
+        best[1][v] = Vec(-kInfinity);
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < kRuns * kRunKeys; ++i) {
+        const uint64 lanes = seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes);
+#pragma GCC unroll 16
+        for (int v = 0; v < kLaneVecs; ++v) {
+            put_scores(acc[i][v], lanes >> (v * kWidth), i * kGroupLanes + v * kWidth, scores,
+                       &best[i % 2][v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kLaneVecs; ++v) {
+        store(out.max + v * kWidth, max(best[1][v], best[0][v]));
+    }
+}
+
+/// The values of a step of depth, vector c of a panel, from the rows of a run: key j, or keys 2 j
+/// and 2 j + 1 in pairs.
+template <class Dot, int kVecs>
+FATTN_HD inline void load_values(const char* rows, int64 stride, Vec (&x)[kVecs]) {
+    if constexpr (Dot::kDepth == 1) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kVecs; ++c) {
+            x[c] = held(load(reinterpret_cast<const float*>(rows) + c * kWidth));
+        }
+    } else {
+#pragma GCC unroll 2
+        for (int c = 0; c < kVecs; c += 2) {
+            Dot::interleave(rows + c * kWidth * 2, rows + stride + c * kWidth * 2, &x[c],
+                            &x[c + 1]);
+        }
+    }
+}
+
+/// Runs whose values are added together, and what O is multiplied by before.
+struct Weighted {
+    const float* p;  // [steps of depth][kGroupLanes]
+    const RunRows* runs;
+    int64 num_runs;
+    const float* alpha;  // [kGroupLanes]
+};
+
+/// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V.
+template <class Dot, int kLanes, int kVecs>
+[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset, int64 stride,
+                                   float* __restrict o, int64 o_stride) {
+    const float* p = part.p + lane;
+    const float* alpha = part.alpha + lane;
+    Vec acc[kLanes][kVecs];
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kVecs; ++c) {
+            acc[l][c] = load(o + l * o_stride + c * kWidth) * broadcast(alpha + l);
+        }
+    }
+    for (int64 r = 0; r < part.num_runs; ++r) {
+        const char* rows = part.runs[r].v + offset;
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; j += Dot::kDepth) {
+            Vec x[kVecs];
+            load_values<Dot, kVecs>(rows, stride, x);
+#pragma GCC unroll 8
+            for (int l = 0; l < kLanes; ++l) {
+                const Vec weight = broadcast(p + l);
+#pragma GCC unroll 4
+                for (int c = 0; c < kVecs; ++c) acc[l][c] = Dot::step(acc[l][c], weight, x[c]);
+            }
+            p += kGroupLanes;
+            rows += Dot::kDepth * stride;
+            __asm__ volatile("");
+        }
+    }
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kVecs; ++c) store(o + l * o_stride + c * kWidth, acc[l][c]);
+    }
+}
+
+template <class Dot>
+class LaneLoop {
+  public:
+    explicit LaneLoop(const LaneTask& task)
+        : task_(task),
+          problem_(*task.problem),
+          group_(*task.group),
+          space_(row_space(problem_, *task.args, nullptr, task.sequence, task.first_head)),
+          rule_(score_rule(problem_)),
+          words_(padded_words(problem_)),
+          columns_(padded_columns(problem_.head_dim_v)) {
+        layout(problem_, task.num_heads, task.scratch, &s_);
+    }
+
+    static uint64 layout(const DenseProblem& problem, int64 num_heads, void* memory,
+                         LaneScratch* out) {
+        constexpr int64 kKeys = kBlockRuns * kRunKeys;
+        const int64 columns = padded_columns(problem.head_dim_v);
+        Scratch scratch(memory);
+        out->q = scratch.take<float>(num_heads * padded_words(problem) * kGroupLanes);
+        out->scores = scratch.take<float>(kKeys * kGroupLanes);
+        out->o = scratch.take<float>(num_heads * kGroupLanes * columns);
+        out->max = scratch.take<float>(num_heads * kGroupLanes);
+        out->sum = scratch.take<float>(num_heads * kGroupLanes);
+        out->alpha = scratch.take<float>(kGroupLanes);
+        out->ones = scratch.take<float>(kGroupLanes);
+        out->block_max = scratch.take<float>(kGroupLanes);
+        out->runs = scratch.take<RunRows>(kBlockRuns);
+        out->k =
+            scratch.take<float>(reads_k(problem) ? 0 : kKeys * padded_columns(problem.head_dim));
+        out->v = scratch.take<float>(reads_v(problem) ? 0 : kKeys * columns);
+        return scratch.used();
+    }
+
+    void run() {
+        fill(s_.ones, 0, kGroupLanes, 1.0F);
+        for (int64 h = 0; h < task_.num_heads; ++h) start_head(h);
+        run_heads(0, task_.num_heads, false);
+        for (int64 h = 0; h < task_.num_heads; ++h) {
+            // Weights of 0 do not keep out values that are not finite: once more without these.
+            if (!finite(h)) {
+                start_head(h);
+                run_heads(h, h + 1, true);
+            }
+            write_head(h);
+        }
+    }
+
+  private:
+    /// Words of a row of Q or K that products take.
+    static constexpr int64 padded_words(const DenseProblem& problem) {
+        return round_up<int64>(words_of<Dot>(problem.head_dim), kHasQuads<Dot> ? kQuadWords : 1);
+    }
+    /// Whether keys and values are words of the products as they lie.
+    static constexpr bool reads_k(const DenseProblem& problem) {
+        return Dot::kDepth == 2 || (problem.k.dtype == DType::kF32 &&
+                                    padded_words(problem) == words_of<Dot>(problem.head_dim));
+    }
+    static constexpr bool reads_v(const DenseProblem& problem) {
+        return Dot::kDepth == 2 ||
+               (problem.v.dtype == DType::kF32 && problem.head_dim_v % kWidth == 0);
+    }
+
+    Row row_of_lane(int64 h, int64 lane) const {
+        return {group_.queries[lane], task_.first_head + h, 0, 0, nullptr};
+    }
+    float* o_of(int64 h) const { return s_.o + h * kGroupLanes * columns_; }
+
+    void start_head(int64 h) {
+        float* q = s_.q + h * words_ * kGroupLanes;
+        const auto row = [&](int64 l) {
+            return space_.q_row(problem_.q, task_.args->q, row_of_lane(h, l));
+        };
+        if constexpr (!kHasQuads<Dot>) {
+            pack_transposed<Dot, kGroupLanes>(problem_.q.dtype, row, group_.num_lanes,
+                                              problem_.head_dim, q);
+        } else if constexpr (Dot::kDepth == 2) {
+            pack_quads<DType::kBF16, Dot>(row, group_.num_lanes, problem_.head_dim, q);
+        } else {
+            with_dtype(problem_.q.dtype, [&]<DType kType>() {
+                pack_quads<kType, Dot>(row, group_.num_lanes, problem_.head_dim, q);
+            });
+        }
+        fill(o_of(h), 0, kGroupLanes * columns_, 0.0F);
+        fill(s_.max, h * kGroupLanes, (h + 1) * kGroupLanes, -kInfinity);
+        fill(s_.sum, h * kGroupLanes, (h + 1) * kGroupLanes, 0.0F);
+    }
+
+    void run_heads(int64 begin, int64 end, bool only_seen) {
+        const int64 k_head = problem_.k_head(task_.first_head);
+        const int64 v_head = problem_.v_head(task_.first_head);
+        const Sequence& seq = task_.sequence;
+        run_blocks(evenly_spaced(problem_.k, task_.args->k,
+                                 problem_.k.row(seq.batch_idx, k_head, seq.k_begin)),
+                   evenly_spaced(problem_.v, task_.args->v,
+                                 problem_.v.row(seq.batch_idx, v_head, seq.k_begin)),
+                   {0, group_.num_runs, group_.step}, {begin, end, only_seen});
+        if (group_.num_additional_runs == 0) return;
+        const AdditionalKeys& more = *task_.additional;
+        run_blocks(
+            evenly_spaced(more.k, task_.additional_args->k, more.k.row(seq.batch_idx, k_head, 0)),
+            evenly_spaced(more.v, task_.additional_args->v, more.v.row(seq.batch_idx, v_head, 0)),
+            {group_.num_runs, group_.num_runs + group_.num_additional_runs, group_.additional_step},
+            {begin, end, only_seen});
+    }
+
+    struct RunRange {
+        int64 begin;
+        int64 end;
+        int64 step;  // tokens from one key of a run to the next
+    };
+    struct Heads {
+        int64 begin;
+        int64 end;
+        bool only_seen;  // values reach the lanes that see their keys, one by one
+    };
+
+    /// Runs [range.begin, range.end), whose keys are rows of k and v, in blocks of nearly equal
+    /// size.
+    void run_blocks(const TokenRows& k, const TokenRows& v, RunRange range, Heads heads) {
+        const int64 num_runs = range.end - range.begin;
+        const int64 num_blocks = ceil_div(num_runs, kBlockRuns);
+        for (int64 b = 0; b < num_blocks; ++b) {
+            const int64 begin = range.begin + num_runs * b / num_blocks;
+            const int64 end = range.begin + num_runs * (b + 1) / num_blocks;
+            find_runs(k, v, begin, end, range.step);
+            for (int64 h = heads.begin; h < heads.end; ++h) {
+                multiply_keys(h, begin, end - begin);
+                weigh(h, end - begin);
+                if (heads.only_seen) {
+                    accumulate_seen(h, begin, end - begin);
+                } else {
+                    accumulate(h, end - begin);
+                }
+            }
+        }
+    }
+
+    void find_runs(const TokenRows& k, const TokenRows& v, int64 begin, int64 end, int64 step) {
+        for (int64 r = begin; r < end; ++r) {
+            s_.runs[r - begin] = {k.row(group_.first[r]), v.row(group_.first[r])};
+        }
+        k_stride_ = k.stride * step;
+        v_stride_ = v.stride * step;
+        if (!reads_k(problem_)) {
+            k_stride_ = copy_rows(problem_.k.dtype, problem_.head_dim, end - begin, k_stride_,
+                                  &RunRows::k, s_.k);
+        }
+        if (!reads_v(problem_)) {
+            v_stride_ = copy_rows(problem_.v.dtype, problem_.head_dim_v, end - begin, v_stride_,
+                                  &RunRows::v, s_.v);
+        }
+    }
+
+    /// Copies the rows of a block as f32, zeros up to a whole vector; returns their stride.
+    int64 copy_rows(DType dtype, int64 extent, int64 num_runs, int64 stride,
+                    const char* RunRows::*rows, float* to) {
+        const int64 columns = padded_columns(extent);
+        with_dtype(dtype, [&]<DType kType>() {
+            for (int64 r = 0; r < num_runs; ++r) {
+                const char* from = s_.runs[r].*rows;
+                s_.runs[r].*rows = reinterpret_cast<const char*>(to);
+                for (int j = 0; j < kRunKeys; ++j, from += stride, to += columns) {
+                    for (int64 c = 0; c < columns; c += kWidth) {
+                        store(to + c, load_as<kType>(from + c * bytes_of(kType),
+                                                     min_of<int64>(kWidth, extent - c)));
+                    }
+                }
+            }
+        });
+        return columns * bytes_of(DType::kF32);
+    }
+
+    /// Scores of a block; hidden ones become -inf.
+    void multiply_keys(int64 h, int64 first_run, int64 num_runs) {
+        const float* q = s_.q + h * words_ * kGroupLanes;
+        LaneScores out{.seen = group_.seen + first_run,
+                       .factor = rule_.plain ? 1.0F : scale_of(rule_.scale).factor,
+                       .scores = s_.scores,
+                       .max = s_.block_max};
+        fill(s_.block_max, 0, kGroupLanes, -kInfinity);
+        if constexpr (kHasQuads<Dot>) {
+            quad_scores<Dot>(q, s_.runs, num_runs, k_stride_, words_, out);
+        } else {
+            multiply_tiles(q, num_runs, out);
+        }
+    }
+
+    void multiply_tiles(const float* q, int64 num_runs, LaneScores out) const {
+        for (int64 r = 0; r < num_runs;) {
+            const int64 left = num_runs - r;
+            // The last two tiles share what is left, so that none is much smaller than others.
+            const int64 count = left >= 2 * kTileRuns ? kTileRuns
+                                : left > kTileRuns    ? ceil_div<int64>(left, 2)
+                                                      : left;
+            multiply_runs<kTileRuns>(count, q, s_.runs + r, out);
+            out.seen += count;
+            out.scores += count * kRunKeys * kGroupLanes;
+            r += count;
+        }
+    }
+
+    template <int kRuns>
+    void multiply_runs(int64 count, const float* q, const RunRows* runs,
+                       const LaneScores& out) const {
+        if constexpr (kRuns > 1) {
+            if (count < kRuns) return multiply_runs<kRuns - 1>(count, q, runs, out);
+        }
+        lane_scores<Dot, kRuns>(q, runs, k_stride_, words_, out);
+    }
+
+    /// Scores of a block to weights; updates the state of the lanes and the factors of their old
+    /// sums.
+    void weigh(int64 h, int64 num_runs) {
+        const Vec scale(rule_.fast_scale);
+        for (int v = 0; v < kLaneVecs; ++v) {
+            const int64 at = h * kGroupLanes + v * kWidth;
+            SoftmaxState<Vec> state{load(s_.max + at), load(s_.sum + at)};
+            store(s_.alpha + v * kWidth,
+                  raise_max(&state, load(s_.block_max + v * kWidth) * scale));
+            const Vec shift = Vec(0.0F) - guarded(state.max);
+            Vec sum[2] = {Vec(0.0F), Vec(0.0F)};
+            const float* x = s_.scores + v * kWidth;
+            float* p = s_.scores + v * kWidth;
+            for (int64 key = 0; key < num_runs * kRunKeys; key += 2) {
+                const Vec p0 = exp2(fma(load(x), scale, shift));
+                const Vec p1 = exp2(fma(load(x + kGroupLanes), scale, shift));
+                sum[0] = sum[0] + p0;
+                sum[1] = sum[1] + p1;
+                x += 2 * kGroupLanes;
+                if constexpr (Dot::kDepth == 2) {
+                    store(p, pair_bf16(p0, p1));
+                    p += kGroupLanes;
+                } else {
+                    store(p, p0);
+                    store(p + kGroupLanes, p1);
+                    p += 2 * kGroupLanes;
+                }
+            }
+            store(s_.max + at, state.max);
+            store(s_.sum + at, state.sum + (sum[0] + sum[1]));
+        }
+    }
+
+    /// O = alpha O + P V, some runs after others, so that their values are read from the second
+    /// cache once and not for every register tile.
+    void accumulate(int64 h, int64 num_runs) const {
+        const float* p = s_.scores;
+        const float* alpha = s_.alpha;
+        for (int64 r = 0; r < num_runs; r += kValueRuns) {
+            accumulate_runs({p, s_.runs + r, min_of(kValueRuns, num_runs - r), alpha}, h);
+            p += kValueRuns * (kRunKeys / Dot::kDepth) * kGroupLanes;
+            alpha = s_.ones;
+        }
+    }
+    void accumulate_runs(const Weighted& part, int64 h) const {
+        for (int64 c = 0; c < columns_;) {
+            const int64 left = (columns_ - c) / kWidth;
+            if (left >= kWidePanel) {
+                accumulate_panel<kWidePanel>(part, h, c);
+                c += kWidePanel * kWidth;
+            } else if (left >= 2) {
+                accumulate_panel<2>(part, h, c);
+                c += 2 * kWidth;
+            } else {
+                // Pairs have whole panels of two.
+                if constexpr (Dot::kDepth == 1) accumulate_panel<1>(part, h, c);
+                c += kWidth;
+            }
+        }
+    }
+    template <int kVecs>
+    void accumulate_panel(const Weighted& part, int64 h, int64 c) const {
+        constexpr int kLanes = kPanelLanes<kVecs>;
+        constexpr int kRest = kGroupLanes % kLanes;
+        float* o = o_of(h) + c;
+        int lane = 0;
+        for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
+            lane_values<Dot, kLanes, kVecs>(part, lane, c * value_bytes(), v_stride_,
+                                            o + lane * columns_, columns_);
+        }
+        if constexpr (kRest > 0) {
+            lane_values<Dot, kRest, kVecs>(part, lane, c * value_bytes(), v_stride_,
+                                           o + lane * columns_, columns_);
+        }
+    }
+    /// Bytes of an element of V where it is read.
+    static constexpr int64 value_bytes() { return Dot::kDepth == 2 ? 2 : 4; }
+
+    /// As accumulate, lane by lane, leaving out values of keys that the lane does not see.
+    void accumulate_seen(int64 h, int64 first_run, int64 num_runs) const {
+        for (int64 l = 0; l < group_.num_lanes; ++l) {
+            for (int64 c = 0; c < columns_; c += kWidth) {
+                float* o = o_of(h) + l * columns_ + c;
+                Vec acc = load(o) * broadcast(s_.alpha + l);
+                for (int64 r = 0; r < num_runs; ++r) {
+                    acc = add_seen(group_.seen[first_run + r] >> l, s_.runs[r].v, c,
+                                   s_.scores + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
+                }
+                store(o, acc);
+            }
+        }
+    }
+    /// Bit kGroupLanes * j of seen: key j counts.
+    Vec add_seen(uint64 seen, const char* rows, int64 c, const float* p, Vec acc) const {
+        for (int j = 0; j < kRunKeys; j += Dot::kDepth, p += kGroupLanes) {
+            const char* row = rows + j * v_stride_ + c * value_bytes();
+            const bool first = (seen >> (j * kGroupLanes) & 1) != 0;
+            if constexpr (Dot::kDepth == 1) {
+                const Vec x = load(reinterpret_cast<const float*>(row));
+                if (first) acc = Dot::step(acc, broadcast(p), x);
+            } else {
+                const bool second = (seen >> ((j + 1) * kGroupLanes) & 1) != 0;
+                if (!first && !second) continue;
+                const Vec zero(0.0F);
+                const Vec x0 = first ? low_bf16(low_bf16_words(row, kWidth)) : zero;
+                const Vec x1 = second ? low_bf16(low_bf16_words(row + v_stride_, kWidth)) : zero;
+                acc = Dot::step(acc, broadcast(p), pair_bf16(x0, x1));
+            }
+        }
+        return acc;
+    }
+
+    bool finite(int64 h) const {
+        Vec sum[2] = {Vec(0.0F), Vec(0.0F)};
+        const float* o = o_of(h);
+        for (int64 i = 0; i < group_.num_lanes * columns_; i += kWidth) {
+            Vec& of = sum[i / kWidth % 2];
+            of = fma(load(o + i), Vec(0.0F), of);
+        }
+        return !any_nan(sum[0] + sum[1]);
+    }
+
+    void write_head(int64 h) const {
+        // All lanes, whose states compilers then finish in vectors.
+        RowEnd<float> ends[kGroupLanes];
+        for (int l = 0; l < kGroupLanes; ++l) {
+            const int64 at = h * kGroupLanes + l;
+            ends[l] = finish(SoftmaxState<float>{s_.max[at], s_.sum[at]});
+        }
+        for (int64 l = 0; l < group_.num_lanes; ++l) {
+            const Row row = row_of_lane(h, l);
+            store_columns(problem_.o.dtype, space_.q_row(problem_.o, task_.args->o, row),
+                          o_of(h) + l * columns_, problem_.head_dim_v, ends[l].o_factor);
+            if (task_.args->lse != nullptr) task_.args->lse[space_.stat_index(row)] = ends[l].lse;
+        }
+    }
+
+    const LaneTask& task_;
+    const DenseProblem& problem_;
+    const LaneGroup& group_;
+    RowSpace space_;
+    ScoreRule rule_;
+    int64 words_;         // of a row of Q or K
+    int64 columns_;       // of V and O, padded
+    int64 k_stride_ = 0;  // bytes between the keys of a run
+    int64 v_stride_ = 0;
+    LaneScratch s_{};
+};
+
+}  // namespace
+}  // namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE

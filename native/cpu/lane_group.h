@@ -1,0 +1,29 @@
+// A few neighbouring queries against runs of keys that lie evenly spaced in memory, the form in
+// which narrow patches of a grid reach the lane kernel; made by gather_lanes.cpp, read by
+// cpu/generic/lanes.h.
+#pragma once
+
+#include "core/types.h"
+
+namespace fattn::cpu {
+
+/// Queries of a group: one a lane of 16.
+constexpr int kGroupLanes = 16;
+/// Keys of a run.
+constexpr int kRunKeys = 4;
+
+/// Queries against runs of keys. A run has kRunKeys keys, whose tokens are first, first + step,
+/// ...; all of them exist, also those that no lane sees.
+struct LaneGroup {
+    const int32* queries;  // [num_lanes] tokens
+    int64 num_lanes;       // 0: nothing to do
+    const int32* first;    // [num_runs + num_additional_runs]; of additional runs: additional keys
+    /// [num_runs + num_additional_runs]; bit kGroupLanes * j + l: lane l sees key j of the run.
+    const uint64* seen;
+    int64 num_runs;  // keys of the problem; the additional runs follow
+    int64 step;
+    int64 num_additional_runs;
+    int64 additional_step;  // 0: runs of one key, its others are the same and seen by nobody
+};
+
+}  // namespace fattn::cpu
