@@ -13,7 +13,9 @@
 namespace fattn::vgpu {
 namespace {
 
-constexpr uint64_t kSlice = 1 << 16;  // warp instructions that a block runs before another may
+// Warp instructions that a block runs before another may; fewer where livelocks are to be found
+// soon.
+constexpr uint64_t kMostSlice = 1 << 16, kLeastSlice = 1 << 10;
 
 }  // namespace
 
@@ -136,6 +138,8 @@ LaunchResult Grid::run() {
         }
         if (random.coin()) std::reverse(start_order_.begin(), start_order_.end());
 
+        const uint64_t slice =
+            std::clamp(options.livelock_instructions / 4, kLeastSlice, kMostSlice);
         uint32_t quiet_rounds = 0;  // in which every block that is resident ran, and none got on
         while (next_start_ < start_order_.size() || !active_.empty()) {
             bool ran = false;
@@ -145,11 +149,11 @@ LaunchResult Grid::run() {
                 Cluster& cluster = *active_[i];
                 bool cluster_ran = false;
                 for (const auto& cta : cluster.ctas) {
-                    uint64_t budget = kSlice;
+                    uint64_t budget = slice;
                     cluster_ran |= cta->run(budget);
-                    since_progress_ += kSlice - budget;
-                    ran_now += kSlice - budget;
-                    time += kSlice - budget;
+                    since_progress_ += slice - budget;
+                    ran_now += slice - budget;
+                    time += slice - budget;
                 }
                 if (!cluster.copies.empty())
                     cluster_ran |= advance_copies(*this, cluster, !cluster_ran || quiet_rounds > 0);
