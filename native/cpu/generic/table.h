@@ -179,9 +179,7 @@ constexpr KernelTable make_table(const char* name) {
             .forward = forward,
             .lanes_scratch = lanes_scratch,
             .lanes = lanes,
-            .lane_percent = kWidth == 16  ? 118
-                            : kWidth == 8 ? 130
-                                          : 195,
+            .lane_percent = lane_percent,
             .decode_rows = kDecodeRows,
             .decode_keys = kDecodeKeys,
             .decode = decode,
