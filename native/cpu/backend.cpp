@@ -78,10 +78,7 @@ GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
             .tile_row = pairs ? 20 : 10,
             .lane_group = kGroupLanes,
             .lane_run = kRunKeys,
-            // Measured; where keys and values are copied as f32 first, estimated.
-            .lane_percent = pairs                            ? 145
-                            : problem.k.dtype == DType::kF32 ? table.lane_percent
-                                                             : table.lane_percent + 20};
+            .lane_percent = table.lane_percent(problem)};
 }
 
 Status CpuBackend::supports(const S2Problem&) const { return {}; }

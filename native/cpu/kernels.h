@@ -185,9 +185,10 @@ struct KernelTable {
     void (*forward)(const ForwardTask& task);
     uint64 (*lanes_scratch)(const DenseProblem& problem, int64 num_heads);
     void (*lanes)(const LaneTask& task);
-    int32 lane_percent;  // what a pair of lanes costs in f32, of a pair of forward
-    int32 decode_rows;   // most rows of a decode task
-    int64 decode_keys;   // most keys of a decode task
+    /// What a pair of lanes costs, of a pair of forward.
+    int32 (*lane_percent)(const DenseProblem& problem);
+    int32 decode_rows;  // most rows of a decode task
+    int64 decode_keys;  // most keys of a decode task
     /// Few rows, few keys, no packing; the same contract as forward.
     void (*decode)(const ForwardTask& task);
     uint64 (*decode_scratch)(const DenseProblem& problem);

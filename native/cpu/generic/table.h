@@ -68,6 +68,16 @@ void lanes(const LaneTask& task) {
     }
 }
 
+/// Measured (native/notes/0060-lanes.md); with four lanes as with one.
+int32 lane_percent(const DenseProblem& problem) {
+    if (lanes_use_pairs(problem)) return 145;
+    const int32 in_place = kWidth == 16 ? 118 : kWidth == 8 ? 130 : 195;
+    const int32 copied = in_place + 55;
+    // Pairs do twice the work of f32 in a time.
+    if (uses_pairs(problem)) return 2 * copied;
+    return problem.k.dtype == DType::kF32 ? in_place : copied;
+}
+
 uint64 decode_scratch(const DenseProblem& problem) {
     DecodeScratch scratch;
     return DecodeScratch::layout(problem, nullptr, &scratch);
@@ -169,9 +179,7 @@ constexpr KernelTable make_table(const char* name) {
             .forward = forward,
             .lanes_scratch = lanes_scratch,
             .lanes = lanes,
-            .lane_percent = kWidth == 16  ? 118
-                            : kWidth == 8 ? 130
-                                          : 195,
+            .lane_percent = lane_percent,
             .decode_rows = kDecodeRows,
             .decode_keys = kDecodeKeys,
             .decode = decode,

@@ -32,7 +32,10 @@ void run_lanes(const KernelTable& table, NeighborhoodCase& c, const Patch& patch
     c.reset_outputs();
     RunOptions run{};
     run.max_threads = threads;
-    const Status status = kernel->forward(c.forward_args(), run);
+    NeighborhoodForwardArgs args = c.forward_args();
+    args.dense.o = c.o.data();
+    args.dense.lse = c.lse.floats();
+    const Status status = kernel->forward(args, run);
     ASSERT_TRUE(status.ok()) << status.message();
 }
 

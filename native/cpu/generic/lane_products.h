@@ -1,0 +1,257 @@
+// The products of a group of lanes with runs of keys, on either side of its row pass; called by the
+// lane loop.
+#pragma once
+
+#include "core/types.h"
+#include "cpu/generic/micro.h"
+#include "cpu/generic/pack.h"
+#include "cpu/lane_group.h"
+
+namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
+namespace {
+
+/// Vectors of a group's lanes.
+constexpr int kLaneVecs = kGroupLanes / kWidth;
+/// Accumulators of a register tile.
+constexpr int kLaneAccumulators = kMicroRows * kMicroVecs;
+/// Runs of a tile of scores: 24 keys by 16 lanes with 16 lanes a vector.
+constexpr int kTileRuns = max_of(kLaneAccumulators / (kLaneVecs * kRunKeys), 1);
+/// Widest panel of V, in vectors, and lanes of a register tile of so many.
+constexpr int kWidePanel = kLaneAccumulators >= 16 ? 4 : 2;
+template <int kVecs>
+constexpr int kPanelLanes = min_of(kLaneAccumulators / kVecs, 8);
+
+/// Where the rows of K and V of a run lie.
+struct RunRows {
+    const char* k;
+    const char* v;
+};
+
+/// One 32-bit word at any address in every lane.
+FATTN_HD inline Vec broadcast_word(const char* p) {
+    float word;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return Vec(word);
+}
+
+/// What the products of runs become.
+struct LaneScores {
+    const uint64* seen;  // of the runs; what is not seen is -inf
+    float factor;        // of all products
+    float* scores;       // [keys][kGroupLanes]
+    float* max;          // [kGroupLanes], raised to the largest score of each lane
+};
+
+/// Writes the scores of one key, vector v of its lanes.
+FATTN_HD inline void put_scores(Vec x, uint64 seen, int64 at, float* __restrict scores, Vec* best) {
+    x = select_bits(static_cast<uint32>(seen), x, Vec(-kInfinity));
+    *best = max(x, *best);
+    store(scores + at, x);
+}
+
+/// Whether products of four words of depth may lie side by side in a vector, which then holds a
+/// quarter of a group: so a key is loaded once for four products.
+template <class Dot>
+constexpr bool kHasQuads = requires(Vec x) {
+    Dot::sum_quads(x, x, x, x);
+};
+/// Words of depth of such products.
+constexpr int64 kQuadWords = 4;
+
+/// Copies a group's rows of words for quads: [words / kQuadWords][4 quads][4 lanes][kQuadWords],
+/// where lane a of quad i is lane 4 a + i of the group, zeros where there is nothing.
+template <DType kType, class Dot, class RowOf>
+inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
+    const int64 words = words_of<Dot>(extent);
+    for (int64 lane = 0; lane < kGroupLanes; ++lane) {
+        const char* from = lane < num_lanes ? row(lane) : nullptr;
+        float* to = out + (lane % 4 * 4 + lane / 4) * kQuadWords;
+        for (int64 w = 0; w < words; w += kWidth) {
+            float quads[kWidth];
+            store(quads, from != nullptr ? load_row_words<kType, Dot>(from, w, extent) : Vec(0.0F));
+            const int64 count = min_of<int64>(kWidth, words - w);
+            for (int64 i = 0; i < count; i += kQuadWords, to += kQuadWords * kGroupLanes) {
+                __builtin_memcpy(to, quads + i, kQuadWords * sizeof(float));
+            }
+        }
+    }
+}
+
+/// Scores of runs of keys with a group's queries in quads.
+template <class Dot>
+[[gnu::noinline]] void quad_scores(const float* __restrict q, const RunRows* runs, int64 num_runs,
+                                   int64 stride, int64 words, const LaneScores& out) {
+    const float factor = out.factor;
+    const uint64* __restrict seen = out.seen;
+    float* __restrict scores = out.scores;
+    const int64 thrice = 3 * stride;
+    Vec best[2] = {load(out.max), Vec(-kInfinity)};
+    for (int64 r = 0; r < num_runs; ++r) {
+        Vec acc[kRunKeys][4];
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; ++j) {
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) acc[j][i] = Vec(0.0F);
+        }
+        const char* k = runs[r].k;
+        const float* lanes = q;
+        for (int64 w = 0; w < words; w += kQuadWords) {
+            const char* rows[kRunKeys] = {k, k + stride, k + 2 * stride, k + thrice};
+            Vec keys[kRunKeys];
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j) keys[j] = held(Dot::broadcast_quad(rows[j]));
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; ++i) {
+                const Vec x = held(load(lanes + i * kWidth));
+#pragma GCC unroll 4
+                for (int j = 0; j < kRunKeys; ++j) acc[j][i] = Dot::step(acc[j][i], x, keys[j]);
+            }
+            k += kQuadWords * sizeof(float);
+            lanes += kQuadWords * kGroupLanes;
+        }
+        const uint64 of_run = seen[r];
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; ++j) {
+            Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
+            if (factor != 1.0F) x = x * Vec(factor);
+            put_scores(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes, scores,
+                       &best[j % 2]);
+        }
+    }
+    store(out.max, max(best[1], best[0]));
+}
+
+/// Scores of runs of keys with a group's queries.
+template <class Dot, int kRuns>
+[[gnu::noinline]] void lane_scores(const float* __restrict q, const RunRows* runs, int64 stride,
+                                   int64 words, const LaneScores& out) {
+    Vec acc[kRuns * kRunKeys][kLaneVecs];
+    const char* k[kRuns];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRuns; ++r) k[r] = runs[r].k;
+#pragma GCC unroll 24
+    for (auto& key : acc) {
+#pragma GCC unroll 16
+        for (Vec& x : key) x = Vec(0.0F);
+    }
+    const int64 thrice = 3 * stride;
+    for (int64 w = 0; w < words; ++w) {
+        Vec lanes[kLaneVecs];
+#pragma GCC unroll 16
+        for (int v = 0; v < kLaneVecs; ++v) lanes[v] = load(q + v * kWidth);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRuns; ++r) {
+            const char* rows[kRunKeys] = {k[r], k[r] + stride, k[r] + 2 * stride, k[r] + thrice};
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j) {
+                const Vec key = broadcast_word(rows[j]);
+#pragma GCC unroll 16
+                for (int v = 0; v < kLaneVecs; ++v) {
+                    Vec& x = acc[r * kRunKeys + j][v];
+                    x = Dot::step(x, lanes[v], key);
+                }
+            }
+            k[r] += sizeof(float);
+        }
+        q += kGroupLanes;
+        // As in micro_product.
+        __asm__ volatile("");
+    }
+    const float factor = out.factor;
+    const uint64* __restrict seen = out.seen;
+    float* __restrict scores = out.scores;
+    if (factor != 1.0F) {
+#pragma GCC unroll 24
+        for (auto& key : acc) {
+#pragma GCC unroll 16
+            for (Vec& x : key) x = x * Vec(factor);
+        }
+    }
+    // Two, so that no key waits for the one before it.
+    Vec best[2][kLaneVecs];
+#pragma GCC unroll 16
+    for (int v = 0; v < kLaneVecs; ++v) {
+        best[0][v] = load(out.max + v * kWidth);
+        best[1][v] = Vec(-kInfinity);
+    }
+#pragma GCC unroll 24
+    for (int i = 0; i < kRuns * kRunKeys; ++i) {
+        const uint64 lanes = seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes);
+#pragma GCC unroll 16
+        for (int v = 0; v < kLaneVecs; ++v) {
+            put_scores(acc[i][v], lanes >> (v * kWidth), i * kGroupLanes + v * kWidth, scores,
+                       &best[i % 2][v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kLaneVecs; ++v) {
+        store(out.max + v * kWidth, max(best[1][v], best[0][v]));
+    }
+}
+
+/// The values of a step of depth, vector c of a panel, from the rows of a run: key j, or keys 2 j
+/// and 2 j + 1 in pairs.
+template <class Dot, int kVecs>
+FATTN_HD inline void load_values(const char* rows, int64 stride, Vec (&x)[kVecs]) {
+    if constexpr (Dot::kDepth == 1) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kVecs; ++c) {
+            x[c] = held(load(reinterpret_cast<const float*>(rows) + c * kWidth));
+        }
+    } else {
+#pragma GCC unroll 2
+        for (int c = 0; c < kVecs; c += 2) {
+            Dot::interleave(rows + c * kWidth * 2, rows + stride + c * kWidth * 2, &x[c],
+                            &x[c + 1]);
+        }
+    }
+}
+
+/// Runs whose values are added together, and what O is multiplied by before.
+struct Weighted {
+    const float* p;  // [steps of depth][kGroupLanes]
+    const RunRows* runs;
+    int64 num_runs;
+    const float* alpha;  // [kGroupLanes]
+};
+
+/// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V.
+template <class Dot, int kLanes, int kVecs>
+[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset, int64 stride,
+                                   float* __restrict o, int64 o_stride) {
+    const float* p = part.p + lane;
+    const float* alpha = part.alpha + lane;
+    Vec acc[kLanes][kVecs];
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kVecs; ++c) {
+            acc[l][c] = load(o + l * o_stride + c * kWidth) * broadcast(alpha + l);
+        }
+    }
+    for (int64 r = 0; r < part.num_runs; ++r) {
+        const char* rows = part.runs[r].v + offset;
+#pragma GCC unroll 4
+        for (int j = 0; j < kRunKeys; j += Dot::kDepth) {
+            Vec x[kVecs];
+            load_values<Dot, kVecs>(rows, stride, x);
+#pragma GCC unroll 8
+            for (int l = 0; l < kLanes; ++l) {
+                const Vec weight = broadcast(p + l);
+#pragma GCC unroll 4
+                for (int c = 0; c < kVecs; ++c) acc[l][c] = Dot::step(acc[l][c], weight, x[c]);
+            }
+            p += kGroupLanes;
+            rows += Dot::kDepth * stride;
+            __asm__ volatile("");
+        }
+    }
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
+#pragma GCC unroll 4
+        for (int c = 0; c < kVecs; ++c) store(o + l * o_stride + c * kWidth, acc[l][c]);
+    }
+}
+
+}  // namespace
+}  // namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE
