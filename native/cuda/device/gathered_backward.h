@@ -19,7 +19,7 @@
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/seen_bits.h"
 #include "cuda/device/softmax_pairs.h"
-#include "cuda/device/store_listed_rows.h"
+#include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
 namespace fattn::cuda {
@@ -354,6 +354,8 @@ class GatheredBackwardBlock {
 
     /// Where the gradients of rows go; of additional keys, to another tensor.
     struct GradientRows {
+        static constexpr int kAtOnce = 1;
+
         const Tiles& tiles;
         const TensorLayout& layout;
         void* base;
@@ -395,11 +397,11 @@ class GatheredBackwardBlock {
         const LanePlace<1> at;
         const auto warp_row = narrow<int32>(at.warp_row);
         if (sizeof(Element) != 4 && rows.layout.dtype == DType::kF32) {
-            store_listed_elements<float>(rows, r_o, warp_row, at.lane);
+            store_elements<float>(rows, r_o, warp_row, at.lane);
         } else if (!wide) {
-            store_listed_elements<Element>(rows, r_o, warp_row, at.lane);
+            store_elements<Element>(rows, r_o, warp_row, at.lane);
         } else {
-            store_listed_wide<Element, Rows>(rows, r_o, s_tile, warp_row, at.lane);
+            store_wide<Element, Rows>(rows, r_o, s_tile, warp_row, at.lane);
         }
     }
 

@@ -51,8 +51,9 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
             if (causal && kKeys) sees.begin = clamp_to(token - shift, 0, num_columns);
             if (causal && !kKeys) sees.end = clamp_to(slot + shift + 1, 0, num_columns);
             const int32 block = exists ? block_of_row(slot, at) : 0;
-            set_row(row, exists ? token : kNoToken, at.first_head + of_head,
-                    exists ? sees : TileRange{0, 0}, {block, 0, 0, 0});
+            set_token(row, exists ? token : kNoToken, at.first_head + of_head);
+            set_interval(row, 0, exists ? sees : TileRange{0, 0});
+            set_interval(row, 1, {block, 0});
         }
     }
 
@@ -77,10 +78,25 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     }
 
     __device__ TileState state(int32 tile) const {
+        const bool s2 = pattern_.kind == PatternKind::kS2;
+        const int32 num_columns = info(Memory::kColumnsInAll);
         const int32 first = tile * kColumns;
-        const bool whole = first + kColumns <= info(Memory::kColumnsInAll);
-        return pattern_.kind == PatternKind::kS2 ? s2_state(first, whole)
-                                                 : permuted_state(first, whole);
+        const int32 last = min_of(first + kColumns, num_columns) - 1;
+        const int32 shift = column_shift();
+        const Order order = order_of(first + shift, last + shift);
+        if (order.later) return TileState::kSkipped;
+        // Where rows are tokens, their slots' blocks are any of their segments.
+        if (kKeys && !s2 && pattern_.blocks.slot_of_token != nullptr) {
+            return token_rows_state(first, last);
+        }
+        const int64 head_row = selection_row(info(Memory::kEntry), info(Memory::kHead));
+        const int32 size = column_block_size();
+        return state_of_blocks(
+            s2 ? s2_block(first + shift) : first / size, s2 ? s2_block(last + shift) : last / size,
+            first + kColumns <= num_columns && order.earlier, [&](int32 row, int32 column) {
+                if (s2) return shows(row, column);
+                return kKeys ? keeps(head_row, column, row) : keeps(head_row, row, column);
+            });
     }
 
   private:
@@ -90,7 +106,8 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     using Memory::pattern_;
     using Memory::problem_;
     using Memory::set_info;
-    using Memory::set_row;
+    using Memory::set_interval;
+    using Memory::set_token;
 
     __device__ int32 q_len() const { return narrow<int32>(problem_.q_len); }
     __device__ int32 kv_len() const { return narrow<int32>(problem_.kv_len); }
@@ -116,7 +133,7 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         const PermutedBlocks& blocks = pattern_.blocks;
         if (pattern_.kind == PatternKind::kS2) {
             const int32 position = kKeys ? row : row + pattern_.first_position;
-            return narrow<int32>(floor_div(position, pattern_.s2.block_size));
+            return s2_block(position);
         }
         if (!kKeys) return row / blocks.query_block;
         if (blocks.slot_of_token != nullptr) {
@@ -124,6 +141,12 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
                 blocks.slot_of_token[selection_row(at.entry, at.first_head) * kv_len() + row]);
         }
         return row / blocks.block;
+    }
+
+    /// Block of a position, which may stand before the first key.
+    __device__ int32 s2_block(int32 position) const {
+        const auto size = narrow<int32>(pattern_.s2.block_size);
+        return position / size - (position % size < 0 ? 1 : 0);
     }
 
     __device__ bool shows(int32 row_block, int32 column_block) const {
@@ -157,7 +180,7 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         const auto size = narrow<int32>(pattern_.s2.block_size);
         const int32 position = first + column_shift();
         uint32 bits = 0;
-        auto block = narrow<int32>(floor_div(position, size));
+        int32 block = s2_block(position);
         for (int32 begin = block * size - position; begin < 32; begin += size, ++block) {
             if (shows(row_block, block)) bits |= bits_of_interval(begin, begin + size);
         }
@@ -189,16 +212,6 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         return kept & past;
     }
 
-    /// Whether causality hides all pairs, or none, of rows and some columns at positions.
-    __device__ bool all_later(int32 first_column, int32 last_column) const {
-        return kKeys ? last_column < info(Memory::kFirstRow)
-                     : first_column > info(Memory::kLastRow);
-    }
-    __device__ bool none_later(int32 first_column, int32 last_column) const {
-        return kKeys ? first_column >= info(Memory::kLastRow)
-                     : last_column <= info(Memory::kFirstRow);
-    }
-
     /// What the blocks of rows and some columns say, one by one where they are few.
     template <class Keeps>
     __device__ TileState state_of_blocks(int32 first_block, int32 last_block, bool full,
@@ -225,10 +238,8 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     __device__ TileState token_rows_state(int32 first, int32 last) const {
         constexpr int32 kMostPairs = 64;
         const PermutedBlocks& blocks = pattern_.blocks;
-        const int32 begin =
-            info(Memory::kFirstRow) / blocks.segment * blocks.segment / blocks.block;
-        const int32 end_slot = min_of(
-            info(Memory::kLastRow) / blocks.segment * blocks.segment + blocks.segment, kv_len());
+        const int32 begin = first_of_segment(info(Memory::kFirstRow)) / blocks.block;
+        const int32 end_slot = min_of(last_of_segment(info(Memory::kLastRow)) + 1, kv_len());
         const int32 end = ceil_div(end_slot, blocks.block);
         const int32 q_begin = first / blocks.query_block;
         const int32 q_end = last / blocks.query_block + 1;
@@ -242,50 +253,36 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         return TileState::kSkipped;
     }
 
-    __device__ TileState s2_state(int32 first, bool whole) const {
-        const int32 begin = first + column_shift();
-        const int32 last =
-            min_of(first + kColumns, info(Memory::kColumnsInAll)) - 1 + column_shift();
-        const bool causal = pattern_.s2.causal;
-        if (causal && all_later(begin, last)) return TileState::kSkipped;
-        const auto size = pattern_.s2.block_size;
-        return state_of_blocks(narrow<int32>(floor_div(begin, size)),
-                               narrow<int32>(floor_div(last, size)),
-                               whole && (!causal || none_later(begin, last)),
-                               [this](int32 row, int32 column) { return shows(row, column); });
+    /// Tokens stay in their segments: the first and the last that a slot's may be.
+    __device__ int32 first_of_segment(int32 slot) const {
+        return slot / pattern_.blocks.segment * pattern_.blocks.segment;
+    }
+    __device__ int32 last_of_segment(int32 slot) const {
+        return first_of_segment(slot) + pattern_.blocks.segment - 1;
     }
 
-    __device__ TileState permuted_state(int32 first, bool whole) const {
+    /// Whether causality hides all pairs of the rows and some columns, or none.
+    struct Order {
+        bool later;
+        bool earlier;
+    };
+
+    __device__ Order order_of(int32 low, int32 high) const {
         const PermutedBlocks& blocks = pattern_.blocks;
-        const int32 last = min_of(first + kColumns, info(Memory::kColumnsInAll)) - 1;
-        // Tokens stay in their segments: what rows and columns may hold.
-        const bool moved = blocks.permutation != nullptr;
-        int32 low = first + column_shift();
-        int32 high = last + column_shift();
-        if (!kKeys && moved) {
-            low = low / blocks.segment * blocks.segment;
-            high = high / blocks.segment * blocks.segment + blocks.segment - 1;
-        }
-        bool later = false, earlier = true;
-        if (blocks.causal) {
-            int32 row_low = info(Memory::kFirstRow);
-            int32 row_high = info(Memory::kLastRow);
-            if (kKeys && moved && blocks.slot_of_token == nullptr) {
-                row_low = row_low / blocks.segment * blocks.segment;
-                row_high = row_high / blocks.segment * blocks.segment + blocks.segment - 1;
+        const bool s2 = pattern_.kind == PatternKind::kS2;
+        if (!(s2 ? pattern_.s2.causal : blocks.causal)) return {false, true};
+        int32 row_low = info(Memory::kFirstRow);
+        int32 row_high = info(Memory::kLastRow);
+        if (!s2 && blocks.permutation != nullptr) {
+            if (!kKeys) {
+                low = first_of_segment(low);
+                high = last_of_segment(high);
+            } else if (blocks.slot_of_token == nullptr) {
+                row_low = first_of_segment(row_low);
+                row_high = last_of_segment(row_high);
             }
-            later = kKeys ? high < row_low : low > row_high;
-            earlier = kKeys ? low >= row_high : high <= row_low;
         }
-        if (later) return TileState::kSkipped;
-        // Where rows are tokens, their slots' blocks are any of their segments.
-        if (kKeys && blocks.slot_of_token != nullptr) return token_rows_state(first, last);
-        const int64 head_row = selection_row(info(Memory::kEntry), info(Memory::kHead));
-        const int32 size = column_block_size();
-        return state_of_blocks(
-            first / size, last / size, whole && earlier, [&](int32 row, int32 column) {
-                return kKeys ? keeps(head_row, column, row) : keeps(head_row, row, column);
-            });
+        return {kKeys ? high < row_low : low > row_high, kKeys ? low >= row_high : high <= row_low};
     }
 };
 

@@ -36,64 +36,55 @@ class GatheredBoxes : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
             begin_additional(at.tile - patches * groups, at);
             return;
         }
-        int32 group = at.tile / patches;
-        int32 patch = at.tile % patches;
-        int32 first[kAxes], extent[kAxes], length[kAxes], box_begin[kAxes], inner = 1;
-        int32 origin = 0, of_group = 0, step = 1, columns = 1;
-        bool alike = true;
-#pragma unroll
-        for (int a = kAxes - 1; a >= 0; --a) {
-            const NeighborhoodAxis& axis = boxes.grid.axis[a];
-            const int32 g = group % axis.dilation;
-            group /= axis.dilation;
-            length[a] = axis.group_length(g);
-            first[a] = patch % boxes.num_patches[a] * boxes.patch[a];
-            patch /= boxes.num_patches[a];
-            // Shorter dilation groups have fewer patches.
-            extent[a] = clamp_to(length[a] - first[a], 0, boxes.patch[a]);
-            const KeyInterval top = of_axis(a, first[a], length[a]);
-            const KeyInterval bottom = of_axis(a, first[a] + extent[a] - 1, length[a]);
-            box_begin[a] = extent[a] == 0 ? 0 : narrow<int32>(top.begin);
-            const int32 box = extent[a] == 0 ? 0 : narrow<int32>(bottom.end - top.begin);
-            alike = alike && top.begin == bottom.begin && top.end == bottom.end;
-            columns *= box;
-            of_group += g * step;
-            origin += box_begin[a] * axis.dilation * step;
-            if (first_thread) {
-                set_info(Memory::kExtent + static_cast<uint32>(a), box);
-                set_info(Memory::kStep + static_cast<uint32>(a), axis.dilation * step);
-            }
-            step *= axis.extent;
-            inner *= extent[a];
-        }
-        const int32 additional = kKeys || inner == 0 ? 0 : boxes.num_additional;
-        if (first_thread) {
-            set_info(Memory::kOrigin, of_group + origin);
-            set_info(Memory::kColumnsInAll, columns + additional);
-            set_info(Memory::kAlike, alike ? 1 : 0);
-        }
+        // Every row finds the patch again, axis by axis: arrays of three would be compiled thrice.
         for (uint32 row = prim::thread_idx(); row < kRows; row += kThreads) {
             const int32 of_head = narrow<int32>(row) / positions;
+            int32 group = at.tile / patches, patch = at.tile % patches;
             int32 rest = narrow<int32>(row) % positions;
-            bool exists = of_head < at.num_heads;
-            int32 token = of_group, weight = 1;
-            TileRange sees[kAxes];
-#pragma unroll
+            int32 token = 0, origin = 0, step = 1, columns = 1, tokens = 1;
+            bool exists = of_head < at.num_heads, alike = true;
+#pragma unroll 1
             for (int a = kAxes - 1; a >= 0; --a) {
                 const NeighborhoodAxis& axis = boxes.grid.axis[a];
+                const int32 g = group % axis.dilation;
+                group /= axis.dilation;
+                const int32 length = axis.group_length(g);
+                const int32 first = patch % boxes.num_patches[a] * boxes.patch[a];
+                patch /= boxes.num_patches[a];
+                // Shorter dilation groups have fewer patches.
+                const int32 extent = clamp_to(length - first, 0, boxes.patch[a]);
                 const int32 x = rest % boxes.patch[a];
                 rest /= boxes.patch[a];
-                exists = exists && x < extent[a];
-                const KeyInterval seen = of_axis(a, first[a] + x, length[a]);
-                sees[a] = {narrow<int32>(seen.begin) - box_begin[a],
-                           narrow<int32>(seen.end) - box_begin[a]};
-                token += (first[a] + x) * axis.dilation * weight;
-                weight *= axis.extent;
+                const KeyInterval top = of_axis(axis, first, length);
+                const KeyInterval bottom = of_axis(axis, first + extent - 1, length);
+                const KeyInterval seen = of_axis(axis, first + x, length);
+                const int32 begin = extent == 0 ? 0 : narrow<int32>(top.begin);
+                const int32 box = extent == 0 ? 0 : narrow<int32>(bottom.end - top.begin);
+                exists = exists && x < extent;
+                alike = alike && top.begin == bottom.begin && top.end == bottom.end;
+                set_interval(row, static_cast<uint32>(kAxes - 1 - a),
+                             {narrow<int32>(seen.begin) - begin, narrow<int32>(seen.end) - begin});
+                if (first_thread) {
+                    set_info(Memory::kExtent + static_cast<uint32>(a), box);
+                    set_info(Memory::kStep + static_cast<uint32>(a), axis.dilation * step);
+                }
+                token += (g + (first + x) * axis.dilation) * step;
+                origin += (g + begin * axis.dilation) * step;
+                step *= axis.extent;
+                columns *= box;
+                tokens *= extent;
             }
-            set_row(
-                row, exists ? token : kNoToken, at.first_head + of_head,
-                exists ? sees[2] : TileRange{0, 0},
-                {sees[1].begin, sees[1].end, exists ? sees[0].begin : 0, exists ? sees[0].end : 0});
+            set_token(row, exists ? token : kNoToken, at.first_head + of_head);
+            if (!exists) {
+                set_interval(row, 0, {0, 0});
+                set_interval(row, 2, {0, 0});
+            }
+            if (first_thread) {
+                const int32 additional = kKeys || tokens == 0 ? 0 : boxes.num_additional;
+                set_info(Memory::kOrigin, origin);
+                set_info(Memory::kColumnsInAll, columns + additional);
+                set_info(Memory::kAlike, alike ? 1 : 0);
+            }
         }
     }
 
@@ -124,11 +115,11 @@ class GatheredBoxes : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     using Memory::info;
     using Memory::pattern_;
     using Memory::set_info;
-    using Memory::set_row;
+    using Memory::set_interval;
+    using Memory::set_token;
 
-    __device__ KeyInterval of_axis(int axis, int32 x, int32 length) const {
-        const NeighborhoodAxis& along = pattern_.boxes.grid.axis[axis];
-        return kKeys ? along.queries_of(x, length) : along.keys_of(x, length);
+    __device__ static KeyInterval of_axis(const NeighborhoodAxis& axis, int32 x, int32 length) {
+        return kKeys ? axis.queries_of(x, length) : axis.keys_of(x, length);
     }
 
     /// Rows are additional keys, which every query sees.
@@ -146,8 +137,10 @@ class GatheredBoxes : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         for (uint32 row = prim::thread_idx(); row < kRows; row += kThreads) {
             const int32 extra = tile * kRows + narrow<int32>(row);
             const bool exists = extra < boxes.num_additional;
-            set_row(row, exists ? boxes.num_tokens + extra : kNoToken, at.first_head,
-                    {0, exists ? boxes.num_tokens : 0}, {0, 1, 0, 1});
+            set_token(row, exists ? boxes.num_tokens + extra : kNoToken, at.first_head);
+            set_interval(row, 0, {0, exists ? boxes.num_tokens : 0});
+            set_interval(row, 1, {0, 1});
+            set_interval(row, 2, {0, 1});
         }
     }
 

@@ -7,6 +7,7 @@
 // (native/notes/0037-cuda-gathered-tiles.md)
 #pragma once
 
+#include "core/epilogue.h"
 #include "core/modifier.h"
 #include "core/problem.h"
 #include "core/softmax_state.h"
@@ -20,7 +21,7 @@
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/seen_bits.h"
 #include "cuda/device/softmax_rows.h"
-#include "cuda/device/store_listed_rows.h"
+#include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
 namespace fattn::cuda {
@@ -250,6 +251,8 @@ class GatheredForwardBlock {
 
     /// Where the output of a row goes.
     struct OutputOfRows {
+        static constexpr int kAtOnce = 1;
+
         const Tiles& tiles;
         void* base;
         int64 head_elements;
@@ -272,7 +275,7 @@ class GatheredForwardBlock {
         float* g_lse = params_.args.lse;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-            const RowEnd<float> end = finish_row(state_[0][half]);
+            const RowEnd<float> end = finish(whole_row(state_[0][half]));
 #pragma unroll
             for (int d = 0; d < kDimBlocks; ++d) {
                 r_o_[0][d][2 * half] *= end.o_factor;
@@ -292,11 +295,11 @@ class GatheredForwardBlock {
                      place.rows.entry * layout.strides[0] * (to_f32 ? 4 : kBytes);
         const OutputOfRows rows{tiles_, base, layout.strides[1], layout.strides[2], dim};
         if (sizeof(Element) != 4 && to_f32) {
-            store_listed_elements<float>(rows, r_o_, warp_row, at.lane);
+            store_elements<float>(rows, r_o_, warp_row, at.lane);
         } else if (!params_.wide.o) {
-            store_listed_elements<Element>(rows, r_o_, warp_row, at.lane);
+            store_elements<Element>(rows, r_o_, warp_row, at.lane);
         } else {
-            store_listed_wide<Element, Rows>(rows, r_o_, s_q_, warp_row, at.lane);
+            store_wide<Element, Rows>(rows, r_o_, s_q_, warp_row, at.lane);
         }
     }
 

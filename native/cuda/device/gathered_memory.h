@@ -87,19 +87,20 @@ class GatheredMemory {
     __device__ void set_info(uint32 n, int32 x) const {
         prim::store_shared(s_info_ + n * 4, narrow<uint32>(x));
     }
-    __device__ void set_row(uint32 row, int32 token, int32 head, TileRange inner,
-                            const int32 (&more)[4]) const {
-        const uint32 s_row = s_rows_ + row * kGatheredRowBytes;
-        prim::store_shared_16(s_row, {narrow<uint32>(token), narrow<uint32>(head),
-                                      narrow<uint32>(inner.begin), narrow<uint32>(inner.end)});
-        prim::store_shared_16(s_row + 16, {narrow<uint32>(more[0]), narrow<uint32>(more[1]),
-                                           narrow<uint32>(more[2]), narrow<uint32>(more[3])});
+    __device__ void set_token(uint32 row, int32 token, int32 head) const {
+        prim::store_shared_8(s_rows_ + row * kGatheredRowBytes, narrow<uint32>(token),
+                             narrow<uint32>(head));
+    }
+    /// One of a row's three intervals.
+    __device__ void set_interval(uint32 row, uint32 n, TileRange range) const {
+        prim::store_shared_8(s_rows_ + row * kGatheredRowBytes + 8 + n * 8,
+                             narrow<uint32>(range.begin), narrow<uint32>(range.end));
     }
     __device__ int32 num_column_tiles() const { return ceil_div(info(kColumnsInAll), kColumns); }
 
     const GatheredPattern& pattern_;
     const DenseProblem& problem_;
-    const uint32 s_rows_;    // {token, head, inner interval, two more intervals} a row
+    const uint32 s_rows_;    // {token, head, three intervals, the inner one first} a row
     const uint32 s_tokens_;  // of the columns of two tiles
     const uint32 s_info_;
 };

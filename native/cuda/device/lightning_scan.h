@@ -17,7 +17,7 @@
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/score_blocks.h"
-#include "cuda/device/store_listed_rows.h"
+#include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
 namespace fattn::cuda {
@@ -61,17 +61,30 @@ class LightningBlock {
         int32 entry;
         int32 first_q_head;
         int32 end_q_head;
+        int32 segment;
     };
 
     __device__ Place find_place() const {
-        const uint32 idx = prim::block_idx();
+        uint32 idx = prim::block_idx();
         const auto slices = narrow<uint32>(params_.num_slices);
         const int32 num_heads = params_.per_kv_head ? params_.num_kv_heads : params_.num_q_heads;
         const auto heads = narrow<uint32>(num_heads);
-        const auto head = narrow<int32>(idx / slices % heads);
-        return {narrow<int32>(idx % slices) * kChunk, head, narrow<int32>(idx / slices / heads),
+        const auto first_column = narrow<int32>(idx % slices) * kChunk;
+        idx /= slices;
+        const auto head = narrow<int32>(idx % heads);
+        idx /= heads;
+        const auto batch = narrow<uint32>(params_.batch);
+        return {first_column,
+                head,
+                narrow<int32>(idx % batch),
                 ceil_div(head * params_.num_q_heads, num_heads),
-                ceil_div((head + 1) * params_.num_q_heads, num_heads)};
+                ceil_div((head + 1) * params_.num_q_heads, num_heads),
+                narrow<int32>(idx / batch)};
+    }
+
+    /// One after the last position of a segment.
+    __device__ int32 end_of(int32 segment) const {
+        return min_of(params_.len, (segment + 1) * params_.segment_tokens);
     }
 
     /// All chunks of a query head.
@@ -82,7 +95,8 @@ class LightningBlock {
             prim::store_shared(s_decay_ + n * 4, bits_of_float(decay(params_.slopes[head], n)));
         }
         move_state(place, head, false);
-        for (int32 first = 0; first < params_.len; first += kChunk) {
+        const int32 end = end_of(place.segment);
+        for (int32 first = place.segment * params_.segment_tokens; first < end; first += kChunk) {
             load_chunk(place, head, first);
             store_state_tile();
             prim::commit_copies();
@@ -90,7 +104,7 @@ class LightningBlock {
             // Everything of the chunk is there; the values are looked through on the way.
             const bool non_finite = sync_non_finite<Element, Columns, kChunk, kThreads>(s_values_);
             // Before infinities are taken out: they stay in the state.
-            add_to_state(min_of(kChunk, params_.len - first));
+            add_to_state(min_of(kChunk, end - first));
             if (params_.out != nullptr) {
                 find_results(non_finite);
                 store_results(place, head, first);
@@ -122,9 +136,10 @@ class LightningBlock {
         const uint8* base = static_cast<const uint8*>(rows.data) +
                             (rows.layout.row(place.entry, of_rows, 0) + column) * kBytes;
         const int64 token_bytes = rows.layout.strides[2] * kBytes;
+        const int32 end = end_of(place.segment);
         load_listed_rows<Element, Tile, kChunk, kThreads>(
             s_tile, num_columns * kBytes, rows.wide, [&](int32 row) {
-                const bool exists = first + row < params_.len;
+                const bool exists = first + row < end;
                 return ListedRow{base + (exists ? token_at(first + row) * token_bytes : 0), exists};
             });
     }
@@ -169,14 +184,17 @@ class LightningBlock {
 
     /// Where the results of a chunk's rows go.
     struct ResultRows {
+        static constexpr int kAtOnce = 1;
+
         void* base;  // of token 0
         int64 token_elements;
         int32 first;
+        int32 end;  // of the segment
         int32 len;
         bool backwards;
         int32 head_dim;
 
-        __device__ bool exists(int32 row) const { return first + row < len; }
+        __device__ bool exists(int32 row) const { return first + row < end; }
         template <class Stored>
         __device__ Stored* start(int32 row) const {
             const int32 token = backwards ? len - 1 - first - row : first + row;
@@ -199,19 +217,21 @@ class LightningBlock {
         const TensorLayout& layout = params_.out_layout;
         const bool to_f32 = sizeof(Element) != 4 && layout.dtype == DType::kF32;
         const int64 element = layout.row(place.entry, place.head, 0) + place.first_column;
-        const ResultRows rows{static_cast<uint8*>(params_.out) + element * (to_f32 ? 4 : kBytes),
-                              layout.strides[2],
-                              first,
-                              params_.len,
-                              params_.backwards,
-                              min_of(kChunk, params_.value_extent - place.first_column)};
+        const ResultRows rows{
+            static_cast<uint8*>(params_.out) + element * (to_f32 ? 4 : kBytes),
+            layout.strides[2],
+            first,
+            end_of(place.segment),
+            params_.len,
+            params_.backwards,
+            clamp_to(narrow<int32>(layout.shape[3]) - place.first_column, 0, kChunk)};
         const auto warp_row = narrow<int32>(at.warp_row);
         if (to_f32) {
-            store_listed_elements<float>(rows, r_o_, warp_row, at.lane);
+            store_elements<float>(rows, r_o_, warp_row, at.lane);
         } else if (!params_.wide_out) {
-            store_listed_elements<Element>(rows, r_o_, warp_row, at.lane);
+            store_elements<Element>(rows, r_o_, warp_row, at.lane);
         } else {
-            store_listed_wide<Element, Columns>(rows, r_o_, s_state_, warp_row, at.lane);
+            store_wide<Element, Columns>(rows, r_o_, s_state_, warp_row, at.lane);
         }
     }
 
@@ -222,10 +242,11 @@ class LightningBlock {
         const int32 num_heads = params_.per_kv_head ? params_.num_kv_heads : params_.num_q_heads;
         float* g_head = params_.sums + (int64{place.entry} * num_heads + place.head) * params_.len *
                                            params_.value_extent;
+        const int32 end = end_of(place.segment);
         for_each_in_blocks(r_o_, [&](float& x, int, int n, int e) {
             const int32 row = first + at.row(0, e / 2);
             const int32 column = place.first_column + at.column(n, e);
-            if (row >= params_.len || column >= params_.value_extent) return;
+            if (row >= end || column >= params_.value_extent) return;
             float* g_sum = g_head + int64{token_at(row)} * params_.value_extent + column;
             if (adds) x += *g_sum;
             if (!complete) *g_sum = x;
@@ -237,21 +258,18 @@ class LightningBlock {
     /// Between registers and a head's state in memory: rows are the block's columns, of which a
     /// warp has 16.
     __device__ void move_state(const Place& place, int32 head, bool out) {
-        const float* g_from = out ? nullptr : params_.initial_state;
-        float* g_to = out ? params_.final_state : nullptr;
-        if (out && g_to == nullptr) return;
+        const LightningStates& states = out ? params_.final : params_.initial;
+        if (out && states.data == nullptr) return;
         const LanePlace<1> at;
-        const int64 first = (int64{place.entry} * params_.num_q_heads + head) * params_.extent *
-                            params_.value_extent;
+        float* g_state = states.data + place.segment * states.segment_elements +
+                         (int64{place.entry} * params_.num_q_heads + head) * states.head_elements;
         for_each_in_blocks(r_state_, [&](float& x, int, int n, int e) {
             const int32 column = place.first_column + at.row(0, e / 2);
             const int32 row = at.column(n, e);
             const bool exists = row < params_.extent && column < params_.value_extent;
-            const int64 element =
-                first + (params_.transposed_state ? int64{column} * params_.extent + row
-                                                  : int64{row} * params_.value_extent + column);
-            if (!out) x = exists && g_from != nullptr ? g_from[element] : 0.0F;
-            if (out && exists) g_to[element] = x;
+            float* g_at = g_state + row * states.row_elements + column * states.column_elements;
+            if (!out) x = exists && states.data != nullptr ? *g_at : 0.0F;
+            if (out && exists) *g_at = x;
         });
     }
 

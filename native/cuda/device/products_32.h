@@ -1,8 +1,8 @@
 // The two matrix products of a tile for f32 on tensor cores: every factor is the sum of two tf32
 // numbers, and three of the four products are made; called by the softmax kernels.
 //
-// Tensor cores truncate where they add. So products of 16 dims (scores) and of 32 keys (output) go
-// to zeroed sums first, which are then added with one rounding each.
+// Tensor cores truncate where they add. So products of 16 dims (scores) and of at most 32 keys
+// (output) go to zeroed sums first, which are then added with one rounding each.
 #pragma once
 
 #include "core/float_ops.h"
@@ -78,43 +78,33 @@ class Products32 {
 
     /// r_o += P V with the weights P in r_p, in the places of the scores. A lane holds the weights
     /// of keys 2t and 2t + 1 of a block where A has columns t and t + 4: the values' rows are taken
-    /// in the same order.
+    /// in the same order. Half of the blocks of keys at a time go through one body, and their
+    /// products have sums of their own.
     __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
                            const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
-        SplitNumbers<4> a[kKeyBlocks];
+        constexpr uint32 kGroup = kKeyBlocks > 2 ? kKeyBlocks / 2 : kKeyBlocks;
+        float r_left[kKeyBlocks][4];  // weights that are left, the next ones first
 #pragma unroll
         for (int j = 0; j < kKeyBlocks; ++j) {
-            a[j].set(0, r_p[0][j][0]);
-            a[j].set(1, r_p[0][j][2]);
-            a[j].set(2, r_p[0][j][1]);
-            a[j].set(3, r_p[0][j][3]);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_left[j][e] = r_p[0][j][e];
         }
-        constexpr uint32 kGroup = 4;  // blocks of keys whose products have a sum of their own
-        const uint32 first = lane % 4 * 2;
+#pragma unroll 1
+        for (uint32 first = 0; first < kKeyBlocks; first += kGroup) {
+            SplitNumbers<4> a[kGroup];
 #pragma unroll
-        for (uint32 d = 0; d < kDimBlocks; ++d) {
-            float sum[4] = {};
-            const uint32 column = d * 8 + lane / 4;
-#pragma unroll
-            for (uint32 j = 0; j < kKeyBlocks; ++j) {
-                if (j > 0 && j % kGroup == 0) {
-#pragma unroll
-                    for (int e = 0; e < 4; ++e) {
-                        r_o[0][d][e] += sum[e];
-                        sum[e] = 0.0F;
-                    }
-                }
-                SplitNumbers<2> b;
-#pragma unroll
-                for (uint32 n = 0; n < 2; ++n) {
-                    const uint32 s_from = s_v + j * 8 * Rows::kRowBytes +
-                                          Rows::at(first + n, column / 4) + column % 4 * 4;
-                    b.set(static_cast<int>(n), float_of_bits(prim::load_shared(s_from)));
-                }
-                multiply_add_split(sum, a[j], b);
+            for (uint32 j = 0; j < kGroup; ++j) {
+                a[j].set(0, r_left[j][0]);
+                a[j].set(1, r_left[j][2]);
+                a[j].set(2, r_left[j][1]);
+                a[j].set(3, r_left[j][3]);
             }
 #pragma unroll
-            for (int e = 0; e < 4; ++e) r_o[0][d][e] += sum[e];
+            for (uint32 j = kGroup; j < kKeyBlocks; ++j) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) r_left[j - kGroup][e] = r_left[j][e];
+            }
+            add_values(r_o, a, s_v + first * 8 * Rows::kRowBytes);
         }
     }
 
@@ -139,6 +129,31 @@ class Products32 {
                 b.set(1, float_of_bits(r_k.x[2 * half + 1]));
                 multiply_add_split(r_sum[n + half], a, b);
             }
+        }
+    }
+
+    /// Adds the products of some blocks of keys, whose rows start at s_rows.
+    template <uint32 kCount>
+    __device__ void add_values(float (&r_o)[kRowBlocks][kDimBlocks][4],
+                               const SplitNumbers<4> (&a)[kCount], uint32 s_rows) const {
+        const uint32 first = lane % 4 * 2;
+#pragma unroll
+        for (uint32 d = 0; d < kDimBlocks; ++d) {
+            float sum[4] = {};
+            const uint32 column = d * 8 + lane / 4;
+#pragma unroll
+            for (uint32 j = 0; j < kCount; ++j) {
+                SplitNumbers<2> b;
+#pragma unroll
+                for (uint32 n = 0; n < 2; ++n) {
+                    const uint32 s_from = s_rows + j * 8 * Rows::kRowBytes +
+                                          Rows::at(first + n, column / 4) + column % 4 * 4;
+                    b.set(static_cast<int>(n), float_of_bits(prim::load_shared(s_from)));
+                }
+                multiply_add_split(sum, a[j], b);
+            }
+#pragma unroll
+            for (int e = 0; e < 4; ++e) r_o[0][d][e] += sum[e];
         }
     }
 

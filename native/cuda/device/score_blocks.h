@@ -52,16 +52,42 @@ __device__ inline void for_each_in_blocks(float (&r)[kRows][kBlocks][4], const V
     }
 }
 
-/// The same for two numbers of one place: visit(a, b, m, n, e).
+/// Every number of the first block of each row takes the place of the one before it, the first that
+/// of the last.
+template <int kRows, int kBlocks>
+__device__ inline void rotate_first_block(float (&r)[kRows][kBlocks][4]) {
+    const float first = r[0][0][0];
+#pragma unroll
+    for (int i = 0; i + 1 < 4 * kRows; ++i) r[i / 4][0][i % 4] = r[(i + 1) / 4][0][(i + 1) % 4];
+    r[kRows - 1][0][3] = first;
+}
+
+/// Calls visit(number, m, n, e) for all numbers, by a body that is there once: for bodies whose
+/// branches or stores would keep the compiler from mixing several of them.
 template <int kRows, int kBlocks, class Visit>
-__device__ inline void for_each_in_blocks(float (&r_a)[kRows][kBlocks][4],
-                                          float (&r_b)[kRows][kBlocks][4], const Visit& visit) {
+__device__ inline void for_each_in_turn(float (&r)[kRows][kBlocks][4], const Visit& visit) {
 #pragma unroll 1
     for (int n = 0; n < kBlocks; ++n) {
-#pragma unroll
-        for (int m = 0; m < kRows; ++m) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) visit(r_a[m][0][e], r_b[m][0][e], m, n, e);
+#pragma unroll 1
+        for (int i = 0; i < 4 * kRows; ++i) {
+            visit(r[0][0][0], i / 4, n, i % 4);
+            rotate_first_block(r);
+        }
+        rotate_blocks(r);
+    }
+}
+
+/// The same for two numbers of one place: visit(a, b, m, n, e).
+template <int kRows, int kBlocks, class Visit>
+__device__ inline void for_each_in_turn(float (&r_a)[kRows][kBlocks][4],
+                                        float (&r_b)[kRows][kBlocks][4], const Visit& visit) {
+#pragma unroll 1
+    for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll 1
+        for (int i = 0; i < 4 * kRows; ++i) {
+            visit(r_a[0][0][0], r_b[0][0][0], i / 4, n, i % 4);
+            rotate_first_block(r_a);
+            rotate_first_block(r_b);
         }
         rotate_blocks(r_a);
         rotate_blocks(r_b);

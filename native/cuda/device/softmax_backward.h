@@ -60,8 +60,6 @@ class BackwardBlock {
         }
         if constexpr (kKeys) {
             run_keys();
-        } else if (params_.bias_gradient) {
-            run_bias();
         } else {
             run_queries();
         }
@@ -93,11 +91,42 @@ class BackwardBlock {
 
     // --- The three kinds of blocks ---------------------------------------------------------------
 
+    /// A head of one batch entry that a block of queries takes: the only one for d_q, one after the
+    /// other for d_bias, whose block has one tile of keys and all heads and entries that share it.
+    struct QueryWork {
+        Sequence sequence;
+        int32 head;
+        int32 tile;
+        int32 only_tile;  // of keys; kEveryTile: all
+        int32 count;      // of such heads
+    };
+
+    __device__ QueryWork query_work(int32 n) const {
+        if (!params_.bias_gradient) {
+            const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
+            return {place.sequence, place.head, place.tile, kEveryTile, 1};
+        }
+        const BiasTile at = bias_tile();
+        const int32 heads = problem_.d_bias.shape[1] == 1 ? narrow<int32>(problem_.num_q_heads) : 1;
+        const int32 entries = problem_.d_bias.shape[0] == 1 ? narrow<int32>(problem_.batch) : 1;
+        const int32 entry = at.entry + n / heads;
+        return {bounded(problem_, sequence_of(problem_, params_.args, entry)), at.head + n % heads,
+                at.tile, at.kv_tile, heads * entries};
+    }
+
     __device__ void run_queries() {
-        const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
-        if (place.first_row(kTile.rows) >= place.sequence.q_len) return;
-        add_head(place.sequence, place.head, place.tile, kEveryTile);
+        for (int32 n = 0; n < query_work(n).count; ++n) {
+            const QueryWork work = query_work(n);
+            const bool exists = work.tile * kTile.rows < work.sequence.q_len;
+            if (!exists && !params_.bias_gradient) return;
+            add_head(work.sequence, work.head, work.tile, work.only_tile);
+        }
         finish_copies();
+        if (params_.bias_gradient) {
+            store_bias();
+            return;
+        }
+        const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
         const Sequence& s = place.sequence;
         store(kFirstSum, problem_.scale, params_.args.d_q, problem_.d_q,
               problem_.d_q.row(s.batch_idx, place.head, s.q_begin + place.first_row(kTile.rows)),
@@ -141,48 +170,36 @@ class BackwardBlock {
         }
     }
 
-    /// One tile of queries against one of keys, for all heads and batch entries that share it.
-    __device__ void run_bias() {
-        const TensorLayout& layout = problem_.d_bias;
+    /// One tile of queries against one of keys, of one head and entry of d_bias.
+    struct BiasTile {
+        int32 kv_tile;
+        int32 tile;
+        int32 head;
+        int32 entry;
+    };
+
+    __device__ BiasTile bias_tile() const {
         const uint32 idx = prim::block_idx();
         const auto num_kv_tiles = static_cast<uint32>(params_.num_kv_tiles);
         const auto num_tiles = static_cast<uint32>(params_.num_tiles);
-        const auto kv_tile = narrow<int32>(idx % num_kv_tiles);
-        const auto tile = narrow<int32>(idx / num_kv_tiles % num_tiles);
+        const auto heads = static_cast<uint32>(problem_.d_bias.shape[1]);
         const uint32 outer = idx / num_kv_tiles / num_tiles;
-        const auto own_head = narrow<int32>(outer % static_cast<uint32>(layout.shape[1]));
-        const auto own_entry = narrow<int32>(outer / static_cast<uint32>(layout.shape[1]));
-        const bool all_heads = layout.shape[1] == 1;
-        const bool all_entries = layout.shape[0] == 1;
-        const auto end_entry = all_entries ? narrow<int32>(problem_.batch) : own_entry + 1;
-        const auto end_head = all_heads ? narrow<int32>(problem_.num_q_heads) : own_head + 1;
-        for (int32 entry = own_entry; entry < end_entry; ++entry) {
-            const Sequence sequence = bounded(problem_, sequence_of(problem_, params_.args, entry));
-            for (int32 head = own_head; head < end_head; ++head) {
-                add_head(sequence, head, tile, kv_tile);
-            }
-        }
-        prim::wait_copies<0>();
+        return {narrow<int32>(idx % num_kv_tiles), narrow<int32>(idx / num_kv_tiles % num_tiles),
+                narrow<int32>(outer % heads), narrow<int32>(outer / heads)};
+    }
+
+    __device__ void store_bias() {
+        const BiasTile of = bias_tile();
+        const TensorLayout& layout = problem_.d_bias;
+        float* g_bias = params_.args.d_bias + layout.row(of.entry, of.head, 0);
         const LanePlace at;
-#pragma unroll
-        for (int m = 0; m < kRowBlocks; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int64 query = int64{tile} * kTile.rows + at.row(m, half);
-                if (query >= problem_.q_len) continue;
-                float* g_row = params_.args.d_bias + layout.row(own_entry, own_head, query);
-#pragma unroll
-                for (int n = 0; n < kColumnBlocks; ++n) {
-#pragma unroll
-                    for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                        const int64 key = int64{kv_tile} * kTile.columns + at.column(n, e);
-                        if (key < problem_.kv_len) {
-                            g_row[key * layout.strides[3]] = r_sum_[kFirstSum][m][n][e];
-                        }
-                    }
-                }
+        for_each_in_turn(r_sum_[kFirstSum], [&](float x, int m, int n, int e) {
+            const int64 query = int64{of.tile} * kTile.rows + at.row(m, e / 2);
+            const int64 key = int64{of.kv_tile} * kTile.columns + at.column(n, e);
+            if (n < kColumnBlocks && query < problem_.q_len && key < problem_.kv_len) {
+                g_bias[query * layout.strides[2] + key * layout.strides[3]] = x;
             }
-        }
+        });
     }
 
     __device__ static void finish_copies() {
@@ -494,7 +511,7 @@ class BackwardBlock {
         const Pairs pairs(problem_, params_.args, place);
         const int32 first_column = record_.span().tile(n_tile) * kTile.columns;
         const bool softmax = problem_.weights == Weights::kSoftmax;
-        for_each_in_blocks(r_s_, r_g_, [&](float& s, float& g, int m, int n, int e) {
+        for_each_in_turn(r_s_, r_g_, [&](float& s, float& g, int m, int n, int e) {
             const int32 row = at.row(m, e / 2);
             const int32 column = at.column(n, e);
             const int32 query = kKeys ? first_column + column : place.first_row + row;

@@ -16,11 +16,13 @@
 #include "cuda/device/block_record.h"
 #include "cuda/device/element_parts.h"
 #include "cuda/device/finite_tile.h"
+#include "cuda/device/lane_place.h"
 #include "cuda/device/pair_features.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/score_blocks.h"
 #include "cuda/device/softmax_forward_params.h"
+#include "cuda/device/softmax_rows.h"
 #include "cuda/device/store_rows.h"
 #include "cuda/device/tile_rows.h"
 
@@ -89,24 +91,7 @@ class ForwardBlock {
     /// A row block's rows in a lane: g and g + 8.
     static constexpr int kHalves = 2;
 
-    /// Which elements of a tile are a lane's. Found again where it is needed.
-    struct LanePlace {
-        uint32 lane;
-        uint32 warp_row;  // first row of the warp
-
-        __device__ LanePlace() {
-            const uint32 thread = prim::thread_idx();
-            lane = thread % prim::kWarpSize;
-            warp_row = thread / prim::kWarpSize * (16 * kRowBlocks);
-        }
-        /// Row of the query tile, and key of the tile.
-        __device__ int32 row(int m, int half) const {
-            return narrow<int32>(warp_row + lane / 4) + 16 * m + 8 * half;
-        }
-        __device__ int32 key(int n, int e) const {
-            return 8 * n + narrow<int32>(lane % 4) * 2 + e % 2;
-        }
-    };
+    using LanePlace = cuda::LanePlace<kRowBlocks>;
 
     /// The part of a row's keys that the block takes.
     __device__ int32 split() const {
@@ -175,7 +160,7 @@ class ForwardBlock {
         const LanePlace at;
         const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
         for_each_in_blocks(r_s_, [&](float& s, int m, int n, int e) {
-            visit(pairs, s, place.first_row + at.row(m, e / 2), first_key + at.key(n, e));
+            visit(pairs, s, place.first_row + at.row(m, e / 2), first_key + at.column(n, e));
         });
     }
 
@@ -327,8 +312,8 @@ class ForwardBlock {
                 if (query >= place.q_len) continue;
                 const Stored* g_bias =
                     static_cast<const Stored*>(params_.args.bias) +
-                    pair_at(place, problem_.bias, query, first_key + at.key(0, 0));
-                const int32 num_keys = place.kv_len - first_key - at.key(0, 0);
+                    pair_at(place, problem_.bias, query, first_key + at.column(0, 0));
+                const int32 num_keys = place.kv_len - first_key - at.column(0, 0);
 #pragma unroll
                 for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
@@ -362,7 +347,8 @@ class ForwardBlock {
                 for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
                     for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                        if (at.key(n, e) < begin || at.key(n, e) >= end) r_s_[m][n][e] = -kInfinity;
+                        if (at.column(n, e) < begin || at.column(n, e) >= end)
+                            r_s_[m][n][e] = -kInfinity;
                     }
                 }
             }
@@ -380,11 +366,16 @@ class ForwardBlock {
                 s = plain(sigmoid(fma(Value(s), Value(kLn2), Value(problem_.sigmoid_bias))));
             });
         } else {
-            raise_maxima();
+            raise_maxima(state_, r_s_, r_o_, score_factor());
 #pragma unroll
             for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
-                for (int half = 0; half < kHalves; ++half) weigh_row(m, half);
+                for (int half = 0; half < kHalves; ++half) {
+                    weigh_row(&state_[m][half], r_s_[m], half, [&](Value score, Value shift) {
+                        return kLean ? exp2(fma(score, score_factor(), Value(0.0F) - shift))
+                                     : weight_of(score, shift);
+                    });
+                }
             }
         }
         if (!kLean && problem_.dropout_p > 0.0F) {
@@ -399,66 +390,6 @@ class ForwardBlock {
     /// joins the subtraction of the maximum.
     __device__ Value score_factor() const {
         return Value(kLean ? scale_of(problem_.scale).factor : 1.0F);
-    }
-
-    /// A lane's largest score of a row.
-    __device__ float largest_score(int m, int half) const {
-        float largest = -kInfinity;
-#pragma unroll
-        for (int n = 0; n < kKeyBlocks; ++n) {
-            largest = prim::max_number(largest, r_s_[m][n][2 * half]);
-            largest = prim::max_number(largest, r_s_[m][n][2 * half + 1]);
-        }
-        return largest;
-    }
-
-    /// Brings states and outputs to new maxima, but only when a row's has grown so much that its
-    /// weights would leave the range in which they are kept: a maximum that is a little too small
-    /// changes no result, since the sum has it too.
-    __device__ void raise_maxima() {
-        constexpr float kSlack = 8.0F;  // weights up to 2^8
-        float largest[kRowBlocks][kHalves];
-        bool grown = false;
-#pragma unroll
-        for (int m = 0; m < kRowBlocks; ++m) {
-#pragma unroll
-            for (int half = 0; half < kHalves; ++half) {
-                largest[m][half] = plain(Value(largest_score(m, half)) * score_factor());
-                grown = grown || largest[m][half] > plain(state_[m][half].max) + kSlack;
-            }
-        }
-        if (!prim::any_lane(grown)) return;
-#pragma unroll
-        for (int m = 0; m < kRowBlocks; ++m) {
-#pragma unroll
-            for (int half = 0; half < kHalves; ++half) {
-                float most = largest[m][half];
-                most = prim::max_number(most, prim::shuffle_xor(most, 1));
-                most = prim::max_number(most, prim::shuffle_xor(most, 2));
-                const float factor = plain(raise_max(&state_[m][half], Value(most)));
-#pragma unroll
-                for (int d = 0; d < kDimBlocks; ++d) {
-                    r_o_[m][d][2 * half] *= factor;
-                    r_o_[m][d][2 * half + 1] *= factor;
-                }
-            }
-        }
-    }
-
-    __device__ void weigh_row(int m, int half) {
-        SoftmaxState<Value>& state = state_[m][half];
-        const Value shift = guarded(state.max);
-#pragma unroll
-        for (int n = 0; n < kKeyBlocks; ++n) {
-#pragma unroll
-            for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                const Value score(r_s_[m][n][e]);
-                const Value weight = kLean ? exp2(fma(score, score_factor(), Value(0.0F) - shift))
-                                           : weight_of(score, shift);
-                state.sum = state.sum + weight;
-                r_s_[m][n][e] = plain(weight);
-            }
-        }
     }
 
     /// Sums of the four lanes of a row meet; outputs are scaled and leave with the LSE. The block's
@@ -479,10 +410,7 @@ class ForwardBlock {
         for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
             for (int half = 0; half < kHalves; ++half) {
-                float sum = plain(state_[m][half].sum);
-                sum += prim::shuffle_xor(sum, 1);
-                sum += prim::shuffle_xor(sum, 2);
-                const SoftmaxState<float> state{plain(state_[m][half].max), sum};
+                const SoftmaxState<float> state = whole_row(state_[m][half]);
                 const RowEnd<float> end = finish(state);
                 const float factor = softmax ? end.o_factor : 1.0F;
 #pragma unroll

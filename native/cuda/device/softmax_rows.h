@@ -2,7 +2,6 @@
 // forward kernels of the softmax family.
 #pragma once
 
-#include "core/epilogue.h"
 #include "core/softmax_state.h"
 #include "core/types.h"
 #include "cuda/device/approx.h"
@@ -76,13 +75,13 @@ __device__ inline void weigh_row(SoftmaxState<Value>* state, float (&r_s)[kKeyBl
     }
 }
 
-/// Sums of the four lanes of a row meet; what the row's output is multiplied by, and its LSE.
+/// The state of a row whose parts four lanes have.
 template <class Value>
-__device__ inline RowEnd<float> finish_row(const SoftmaxState<Value>& state) {
+__device__ inline SoftmaxState<float> whole_row(const SoftmaxState<Value>& state) {
     float sum = plain(state.sum);
     sum += prim::shuffle_xor(sum, 1);
     sum += prim::shuffle_xor(sum, 2);
-    return finish(SoftmaxState<float>{plain(state.max), sum});
+    return {plain(state.max), sum};
 }
 
 }  // namespace fattn::cuda

@@ -1,5 +1,8 @@
-// Finished output rows from the accumulators of warps to global memory; called by the softmax
-// kernels.
+// Finished rows from the accumulators of warps to global memory; called by the softmax kernels and
+// by that of linear attention.
+//
+// ToRows says where rows go: exists(row), start<Element>(row) of a row that exists, head_dim, and
+// kAtOnce, how many pieces of rows a lane should look up before it stores the first.
 #pragma once
 
 #include "core/convert.h"
@@ -11,13 +14,21 @@
 
 namespace fattn::cuda {
 
-/// Where the rows of a query tile go.
+/// Rows that follow each other.
 struct OutputRows {
+    static constexpr int kAtOnce = 4;
+
     void* base;
     int64 first_element;  // of the tile's row 0
     int64 row_elements;   // from one row to the next
     int32 num_rows;       // of the tile that exist
     int32 head_dim;
+
+    __device__ bool exists(int32 row) const { return row < num_rows; }
+    template <class Element>
+    __device__ Element* start(int32 row) const {
+        return static_cast<Element*>(base) + first_element + row * row_elements;
+    }
 };
 
 __device__ inline float stored_as(float, float x) { return x; }
@@ -36,16 +47,14 @@ __device__ inline void store_number(DType dtype, void* data, int64 at, float x) 
 }
 
 /// Element by element, for rows that start anywhere.
-template <class Element, int kRowBlocks, int kDimBlocks>
-__device__ inline void store_elements(const OutputRows& rows,
-                                      float (&r_o)[kRowBlocks][kDimBlocks][4], int32 warp_row,
-                                      uint32 lane) {
-    auto* g_o = static_cast<Element*>(rows.base) + rows.first_element;
-    for_each_in_blocks(r_o, [&](float x, int m, int d, int e) {
+template <class Element, class ToRows, int kRowBlocks, int kDimBlocks>
+__device__ inline void store_elements(const ToRows& rows, float (&r_o)[kRowBlocks][kDimBlocks][4],
+                                      int32 warp_row, uint32 lane) {
+    for_each_in_turn(r_o, [&](float x, int m, int d, int e) {
         const int32 row = warp_row + 16 * m + 8 * (e / 2) + narrow<int32>(lane / 4);
         const int32 column = 8 * d + narrow<int32>(lane % 4) * 2 + e % 2;
-        if (row < rows.num_rows && column < rows.head_dim) {
-            g_o[row * rows.row_elements + column] = stored_as(Element{}, x);
+        if (column < rows.head_dim && rows.exists(row)) {
+            rows.template start<Element>(row)[column] = stored_as(Element{}, x);
         }
     });
 }
@@ -79,10 +88,9 @@ __device__ inline void store_words(Element* g_to, const prim::Words& words, int3
 
 /// 16 bytes at a time, through the warp's own rows of a tile in shared memory, which nobody else
 /// reads or writes. What a row has beyond whole chunks goes element by element.
-template <class Element, class Tile, int kRowBlocks, int kDimBlocks>
-__device__ inline void store_wide(const OutputRows& rows,
-                                  const float (&r_o)[kRowBlocks][kDimBlocks][4], uint32 s_tile,
-                                  int32 warp_row, uint32 lane) {
+template <class Element, class Tile, class ToRows, int kRowBlocks, int kDimBlocks>
+__device__ inline void store_wide(const ToRows& rows, const float (&r_o)[kRowBlocks][kDimBlocks][4],
+                                  uint32 s_tile, int32 warp_row, uint32 lane) {
     constexpr int kPairBytes = 2 * sizeof(Element);
     constexpr int kBlockBytes = 8 * sizeof(Element);
     prim::sync_warp();
@@ -101,24 +109,24 @@ __device__ inline void store_wide(const OutputRows& rows,
     }
     prim::sync_warp();
     constexpr int kRows = 16 * kRowBlocks;
-    auto* g_o = static_cast<Element*>(rows.base) + rows.first_element;
-#pragma unroll
+    const int32 whole_chunks = rows.head_dim / Tile::kChunkElements;
+#pragma unroll ToRows::kAtOnce
     for (int n = 0; n < kRows * Tile::kChunks / 32; ++n) {
         const int32 idx = narrow<int32>(lane) + n * 32;
         const int32 row = warp_row + idx / Tile::kChunks;
         const int32 chunk = idx % Tile::kChunks;
-        const int32 num_elements = rows.head_dim - chunk * Tile::kChunkElements;
-        if (row >= rows.num_rows || num_elements <= 0) continue;
-        const uint32 s_from =
-            s_tile + Tile::at(static_cast<uint32>(row), static_cast<uint32>(chunk));
-        Element* g_to = g_o + row * rows.row_elements + chunk * Tile::kChunkElements;
-        const prim::Words words = prim::load_shared_16(s_from);
-        if (num_elements >= Tile::kChunkElements) {
-            prim::store_global_16(g_to, words);
-        } else {
-            store_words(g_to, words, num_elements);
-        }
+        if (chunk >= whole_chunks || !rows.exists(row)) continue;
+        prim::store_global_16(rows.template start<Element>(row) + chunk * Tile::kChunkElements,
+                              prim::load_shared_16(s_tile + Tile::at(static_cast<uint32>(row),
+                                                                     static_cast<uint32>(chunk))));
     }
+    const int32 rest = rows.head_dim % Tile::kChunkElements;
+    const int32 row = warp_row + narrow<int32>(lane);
+    if (rest == 0 || lane >= kRows || !rows.exists(row)) return;
+    store_words(rows.template start<Element>(row) + whole_chunks * Tile::kChunkElements,
+                prim::load_shared_16(
+                    s_tile + Tile::at(static_cast<uint32>(row), static_cast<uint32>(whole_chunks))),
+                rest);
 }
 
 }  // namespace fattn::cuda

@@ -7,6 +7,8 @@
 #include "cuda/host/dense_kernel.h"
 #include "cuda/host/lightning_kernel.h"
 #include "cuda/host/lightning_runs.h"
+#include "cuda/host/merge_kernel.h"
+#include "cuda/host/peaks.h"
 #include "cuda/host/sparse_kernels.h"
 #include "cuda/runtime/error.h"
 
@@ -14,11 +16,6 @@ namespace fattn::cuda {
 namespace {
 
 constexpr Architecture kOldest = 80;
-
-Status no_kernels(const char* what) {
-    return {StatusCode::kUnsupported,
-            text(what, " has no CUDA kernel in this version; make the plan on the CPU device")};
-}
 
 Status check_age(const DeviceProperties& properties) {
     if (properties.architecture >= kOldest) return {};
@@ -126,11 +123,13 @@ Status CudaBackend::make_lightning(const LightningProblem& problem,
     return make_lightning_kernel(problem, device_, {&store_, &pool_}, kernel);
 }
 
-Status CudaBackend::merge(const MergeProblem&, const RunOptions&) {
-    return no_kernels("merging partial results");
+Status CudaBackend::merge(const MergeProblem& problem, const RunOptions& run) {
+    return merge_on_device(problem, run, device_, &store_);
 }
 
-Status CudaBackend::measure(Peak, int, double, double*) { return no_kernels("measuring peaks"); }
+Status CudaBackend::measure(Peak peak, int, double seconds, double* result) {
+    return measure_peak(peak, seconds, device_, &store_, result);
+}
 
 // What cannot be freed, because the device is gone, is not held by it any more either.
 void CudaBackend::trim() { static_cast<void>(pool_.trim().ok()); }

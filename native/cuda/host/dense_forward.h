@@ -39,6 +39,7 @@ struct SplitLaunch {
 
 inline constexpr const char* kMergeSplitsUnit = "dense_forward_splits";
 inline constexpr const char* kMergeSplitsKernel = "dense_forward_merge";
+inline constexpr const char* kMergePartsKernel = "dense_merge_parts";
 
 /// Not ok with the reason when no key computes the problem.
 Status supports_dense_forward(const DenseProblem& problem);

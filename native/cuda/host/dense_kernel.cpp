@@ -3,19 +3,15 @@
 
 #include <utility>
 
-#include "backend/text.h"
 #include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
 #include "cuda/host/host_lengths.h"
+#include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
 #include "cuda/runtime/error.h"
-#include "cuda/runtime/launch.h"
-#include "cuda/runtime/memory.h"
 
 namespace fattn::cuda {
 namespace {
-
-constexpr unsigned kSmallThreads = 128;  // of the kernels around the gradients
 
 /// A forward key with the kernel that was loaded for it.
 struct LoadedKey {
@@ -41,19 +37,6 @@ struct BackwardFunctions {
 Status load_backward_key(const BackwardKey& key, KernelStore* store, Function* function) {
     FATTN_CUDA_RETURN_IF_ERROR(store->function(key.unit(), key.name(), function));
     return function->allow_dynamic_shared(key.tile().shared_bytes());
-}
-
-/// An array of a run, for the check that it lies on the device.
-struct NamedArray {
-    const char* name;
-    const void* address;
-    int64 elements;
-};
-
-int64 size_of(const TensorLayout& layout) {
-    int64 elements = 1;
-    for (int n = 0; n < 4; ++n) elements *= layout.shape[n];
-    return elements;
 }
 
 class CudaDenseKernel final : public DenseKernel {
@@ -101,7 +84,7 @@ class CudaDenseKernel final : public DenseKernel {
         DenseForwardArgs args = given;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kForward, stream, run, &workspace, &args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
+        FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device_, problem_, args));
         if (num_splits_ > 1 && run.workspace != nullptr) {
             return forward_in_parts(args, stream, workspace);
         }
@@ -115,16 +98,16 @@ class CudaDenseKernel final : public DenseKernel {
         DenseBackwardArgs args = given;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kBackward, stream, run, &workspace, &args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_pointers(args));
+        FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device_, problem_, args));
         DenseBackwardRun launches = dense_backward_run(problem_, args, workspace);
         for (ZerosLaunch& zeros : launches.zeros) {
             FATTN_CUDA_RETURN_IF_ERROR(
-                launch_small(backward_.zeros, zeros.num_blocks, stream, &zeros.params));
+                launch_helper(backward_.zeros, zeros.num_blocks, stream, &zeros.params));
         }
         FATTN_CUDA_RETURN_IF_ERROR(
-            launch_small(backward_.row_terms, launches.num_term_blocks, stream, &launches.rows));
+            launch_helper(backward_.row_terms, launches.num_term_blocks, stream, &launches.rows));
         FATTN_CUDA_RETURN_IF_ERROR(
-            launch_small(backward_.sinks, launches.num_sink_blocks, stream, &launches.rows));
+            launch_helper(backward_.sinks, launches.num_sink_blocks, stream, &launches.rows));
         FATTN_CUDA_RETURN_IF_ERROR(
             launch_gradient(backward_.queries, Side::kQueries, stream, launches.d_q));
         FATTN_CUDA_RETURN_IF_ERROR(
@@ -163,19 +146,15 @@ class CudaDenseKernel final : public DenseKernel {
                             void* workspace) const {
         SplitLaunch split = dense_split_launch(problem_, args, num_splits_, workspace);
         FATTN_CUDA_RETURN_IF_ERROR(launch_forward(split.parts, stream));
-        return launch_small(merge_splits_, split.num_merge_blocks, stream, &split.merge);
+        return launch_helper(merge_splits_, split.num_merge_blocks, stream, &split.merge);
     }
 
     Status launch_forward(ForwardLaunch& launch_of_run, const Stream& stream) const {
-        if (launch_of_run.num_blocks == 0) return {};
         const bool lean = launch_of_run.key == lean_.key && lean_.function.handle() != nullptr;
         const ForwardTile tile = launch_of_run.key.tile();
-        const LaunchConfig config{
-            .grid = {launch_of_run.num_blocks, 1, 1},
-            .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
-            .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())};
-        void* arguments[] = {&launch_of_run.params};
-        return launch(lean ? lean_.function : general_.function, config, stream, arguments);
+        return launch_blocks(lean ? lean_.function : general_.function,
+                             {launch_of_run.num_blocks, tile.num_threads(), tile.shared_bytes()},
+                             stream, &launch_of_run.params);
     }
 
     Status load_backward(KernelStore* store) {
@@ -190,79 +169,12 @@ class CudaDenseKernel final : public DenseKernel {
         return store->function(unit, kZerosKernel, &backward_.zeros);
     }
 
-    static Status launch_small(const Function& function, uint32 num_blocks, const Stream& stream,
-                               void* params) {
-        if (num_blocks == 0) return {};
-        void* arguments[] = {params};
-        return launch(function,
-                      {.grid = {num_blocks, 1, 1},
-                       .block = {kSmallThreads, 1, 1},
-                       .dynamic_shared_bytes = kSmallThreads * sizeof(float)},
-                      stream, arguments);
-    }
-
     Status launch_gradient(const Function& function, Side side, const Stream& stream,
                            BackwardLaunch& gradient) const {
-        if (gradient.num_blocks == 0) return {};
         const BackwardTile tile = backward_key(problem_, side).tile();
-        void* arguments[] = {&gradient.params};
-        return launch(function,
-                      {.grid = {gradient.num_blocks, 1, 1},
-                       .block = {static_cast<unsigned>(tile.num_threads()), 1, 1},
-                       .dynamic_shared_bytes = static_cast<unsigned>(tile.shared_bytes())},
-                      stream, arguments);
-    }
-
-    /// Every array that holds elements has to lie in memory of this device.
-    template <std::size_t kCount>
-    Status check_arrays(const NamedArray (&arrays)[kCount]) const {
-        for (const auto& [name, address, elements] : arrays) {
-            if (address == nullptr || elements == 0) continue;
-            FATTN_CUDA_RETURN_IF_ERROR(check_device_pointer(*device_, address, name));
-        }
-        return {};
-    }
-
-    /// The inputs that both passes have.
-    template <class Args>
-    Status check_inputs(const Args& args) const {
-        return check_arrays({
-            {"args->q", args.q, size_of(problem_.q)},
-            {"args->k", args.k, size_of(problem_.k)},
-            {"args->v", args.v, size_of(problem_.v)},
-            {"args->bias", args.bias, problem_.has_bias ? size_of(problem_.bias) : 0},
-            {"args->mask", args.mask, problem_.has_mask ? size_of(problem_.mask) : 0},
-            {"args->alibi_slopes", args.alibi_slopes, problem_.num_q_heads},
-            {"args->sink_logits", args.sink_logits, problem_.num_q_heads},
-            {"args->cu_seqlens_q", args.cu_seqlens_q, problem_.batch + 1},
-            {"args->cu_seqlens_k", args.cu_seqlens_k, problem_.batch + 1},
-            {"args->kv_len", args.kv_len, problem_.batch},
-        });
-    }
-
-    Status check_pointers(const DenseForwardArgs& args) const {
-        FATTN_CUDA_RETURN_IF_ERROR(check_inputs(args));
-        return check_arrays({
-            {"args->block_table", args.block_table, problem_.max_pages_per_seq},
-            {"args->o", args.o, size_of(problem_.o)},
-            {"args->lse", args.lse, size_of(problem_.q)},
-        });
-    }
-
-    Status check_pointers(const DenseBackwardArgs& args) const {
-        FATTN_CUDA_RETURN_IF_ERROR(check_inputs(args));
-        const int64 o = problem_.weights == Weights::kSoftmax ? size_of(problem_.o) : 0;
-        return check_arrays({
-            {"args->o", args.o, o},
-            {"args->lse", args.lse, o},
-            {"args->d_o", args.d_o, size_of(problem_.d_o)},
-            {"args->d_lse", args.d_lse, o},
-            {"args->d_q", args.d_q, size_of(problem_.d_q)},
-            {"args->d_k", args.d_k, size_of(problem_.d_k)},
-            {"args->d_v", args.d_v, size_of(problem_.d_v)},
-            {"args->d_bias", args.d_bias, problem_.has_bias ? size_of(problem_.d_bias) : 0},
-            {"args->d_sink_logits", args.d_sink_logits, problem_.num_q_heads},
-        });
+        return launch_blocks(function,
+                             {gradient.num_blocks, tile.num_threads(), tile.shared_bytes()}, stream,
+                             &gradient.params);
     }
 
     const DenseProblem problem_;

@@ -1,5 +1,5 @@
-// What runs of the sparse and linear families check and do before their kernels start: arrays lie
-// on the device, blocks are enqueued; called by the kernels of the families.
+// What runs check and do before their kernels start: arrays and workspace lie on the device, blocks
+// are enqueued; called by the kernels of the families.
 #pragma once
 
 #include <initializer_list>

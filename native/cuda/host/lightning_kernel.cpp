@@ -2,6 +2,7 @@
 #include "cuda/host/lightning_kernel.h"
 
 #include <utility>
+#include <variant>
 
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/lightning_runs.h"
@@ -22,8 +23,16 @@ class CudaLightningKernel final : public LightningKernel {
           pool_(pool) {}
 
     Status load(KernelStore* store) {
-        FATTN_CUDA_RETURN_IF_ERROR(store->function(key_.unit(), key_.name(), &function_));
-        return function_.allow_dynamic_shared(key_.shared_bytes());
+        FATTN_CUDA_RETURN_IF_ERROR(store->function(key_.unit(), key_.name(), &sum_));
+        FATTN_CUDA_RETURN_IF_ERROR(sum_.allow_dynamic_shared(key_.shared_bytes()));
+        if (!lightning_has_row_kernels(problem_)) return {};
+        const auto load_rows = [&](const char* name, Function* function) {
+            return store->function("lightning_rows", name, function);
+        };
+        FATTN_CUDA_RETURN_IF_ERROR(load_rows("lightning_features", &features_));
+        FATTN_CUDA_RETURN_IF_ERROR(load_rows("lightning_feature_gradients", &gradients_));
+        FATTN_CUDA_RETURN_IF_ERROR(load_rows("lightning_quotients", &quotients_));
+        return load_rows("lightning_pass_states", &pass_states_);
     }
 
     WorkspaceSize workspace(Pass pass, int) const override {
@@ -33,7 +42,7 @@ class CudaLightningKernel final : public LightningKernel {
     Status prepare(Pass pass, void* stream) const override {
         return prepare_workspace(device_, stream, workspace(pass, 0).device, pool_);
     }
-    const char* name(Pass) const override { return function_.name().c_str(); }
+    const char* name(Pass) const override { return sum_.name().c_str(); }
 
     Status forward(const LightningForwardArgs& args, const RunOptions& run) const override {
         const LightningProblem& p = problem_;
@@ -88,19 +97,39 @@ class CudaLightningKernel final : public LightningKernel {
 
     Status launch_all(std::vector<LightningLaunch> launches, const Stream& stream) const {
         for (LightningLaunch& launch : launches) {
-            FATTN_CUDA_RETURN_IF_ERROR(launch_blocks(
-                function_,
-                {launch.num_blocks, lightning_threads(key_.chunk()), key_.shared_bytes()}, stream,
-                &launch.params));
+            FATTN_CUDA_RETURN_IF_ERROR(std::visit(
+                [&](auto& params) {
+                    return launch_blocks(function_of(params), blocks_of(params, launch.num_blocks),
+                                         stream, &params);
+                },
+                launch.params));
         }
         return {};
+    }
+
+    const Function& function_of(const LightningParams&) const { return sum_; }
+    const Function& function_of(const PassStatesParams&) const { return pass_states_; }
+    const Function& function_of(const FeatureRowsParams&) const { return features_; }
+    const Function& function_of(const FeatureGradientsParams&) const { return gradients_; }
+    const Function& function_of(const QuotientsParams&) const { return quotients_; }
+
+    Blocks blocks_of(const LightningParams&, uint32 count) const {
+        return {count, lightning_threads(key_.chunk()), key_.shared_bytes()};
+    }
+    template <class RowParams>
+    static Blocks blocks_of(const RowParams&, uint32 count) {
+        return {count, kLightningRowThreads, 0};
     }
 
     const LightningProblem problem_;
     const LightningKey key_;
     const std::shared_ptr<const Device> device_;
     WorkspacePool* const pool_;
-    Function function_;
+    Function sum_;
+    Function features_;  // these where the plan needs them
+    Function gradients_;
+    Function quotients_;
+    Function pass_states_;
 };
 
 }  // namespace

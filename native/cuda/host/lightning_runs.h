@@ -1,8 +1,10 @@
-// Turns a problem of linear attention into the sums that its passes are, their keys, parameters and
-// grids: plain arithmetic, no driver; called by the CUDA kernel of the family.
+// Turns a problem of linear attention into the sums that its passes are and the small kernels
+// around them, their keys, parameters and grids: plain arithmetic, no driver; called by the CUDA
+// kernel of the family.
 #pragma once
 
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "backend/status.h"
@@ -11,7 +13,7 @@
 
 namespace fattn::cuda {
 
-/// One compiled kernel, for both head dims.
+/// One compiled kernel of sums, for all head dims up to its own.
 struct LightningKey {
     DType dtype;
     int32 head_dim;  // one of kLightningHeadDims
@@ -28,14 +30,21 @@ LightningKey lightning_key(const LightningProblem& problem);
 /// Not ok with the reason when no key computes the problem.
 Status supports_lightning(const LightningProblem& problem);
 
+/// A launch is told apart by what it takes.
+using LightningLaunchParams = std::variant<LightningParams, PassStatesParams, FeatureRowsParams,
+                                           FeatureGradientsParams, QuotientsParams>;
 struct LightningLaunch {
-    LightningParams params;
+    LightningLaunchParams params;
     uint32 num_blocks;
 };
 
-/// Bytes of unfinished results, which several heads or directions give: of one pass.
+/// Bytes of features, of states of segments, and of unfinished results, which several heads,
+/// directions or parts of the features give: of one pass.
 uint64 lightning_forward_workspace(const LightningProblem& problem);
 uint64 lightning_backward_workspace(const LightningProblem& problem);
+
+/// Whether a plan needs the kernels of lightning_rows.cu.
+bool lightning_has_row_kernels(const LightningProblem& problem);
 
 /// What a run launches, in this order. workspace: as many bytes as the pass asks for.
 std::vector<LightningLaunch> lightning_forward_launches(const LightningProblem& problem,
