@@ -42,9 +42,9 @@ function(fattn_cuda_kernels)
   set(packs "${PROJECT_BINARY_DIR}/cuda")
   set(ptx_pack "${PROJECT_BINARY_DIR}/virtual_gpu/fused_attention.ptxpack")
   file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/virtual_gpu")
-  fattn_image_pack("${packs}/images.pack" LINES ${images_LINES} DEPENDS ${images_FILES})
+  fattn_image_pack("${packs}/images.pack" SOURCES "${packs}/sources.pack" LINES ${images_LINES} DEPENDS ${images_FILES})
   fattn_image_pack("${packs}/sources.pack" LINES ${source_lines} DEPENDS ${sources})
-  fattn_image_pack("${ptx_pack}" LINES ${images_PTX_LINES} DEPENDS ${images_FILES})
+  fattn_image_pack("${ptx_pack}" SOURCES "${packs}/sources.pack" LINES ${images_PTX_LINES} DEPENDS ${images_FILES})
   add_custom_target(fattn_kernel_packs ALL
     DEPENDS "${packs}/images.pack" "${packs}/sources.pack" "${ptx_pack}")
   set_source_files_properties("${native}/cuda/runtime/embedded.cpp" PROPERTIES

@@ -43,8 +43,7 @@ public unsafe class AttentionDevice : IDisposable
     /// <param name="explanation">What was chosen, and why nothing else.</param>
     /// <exception cref="NativeLibraryLoadException">The native library cannot be used.</exception>
     /// <exception cref="AttentionException">No device can be opened.</exception>
-    /// <returns>The shared CPU: GPUs have kernels for dense attention alone, and host tensors would be
-    /// copied.</returns>
+    /// <returns>The shared CPU: a GPU does not support every problem, and host tensors would be copied.</returns>
     public static AttentionDevice ChooseBest(out string explanation)
     {
         AttentionDevice device = Cpu;

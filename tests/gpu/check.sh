@@ -3,6 +3,7 @@
 # what device_folder.sh made on a machine without a GPU. Parts, all of them unless some are named, each within the seconds given:
 #   kernels     90   random dense problems, forward and backward, against float64; the carried machine code
 #   interface   60   plans of all families through the C interface, with the images of the library
+#   managed     60   the category GPU of the managed suite, with the .NET runtime that is carried
 #   speed      240   the library beside PyTorch's backends and the card's ceilings, alternating in one process
 #   times       60   the compiled keys alone, at more shapes
 #   recordings  40   what the instructions of the virtual GPU's cases do
@@ -14,9 +15,9 @@ set -uo pipefail
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 folder=$(cd "${1:?usage: $0 FOLDER [PART...]}" && pwd)
 shift
-(($#)) || set -- kernels interface speed times recordings rebuild sanitizer
+(($#)) || set -- kernels interface managed speed times recordings rebuild sanitizer
 out=$(mktemp -d)
-declare -A limit=([kernels]=90 [interface]=60 [speed]=240 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=60)
+declare -A limit=([kernels]=90 [interface]=60 [managed]=60 [speed]=240 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=60)
 
 kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1}"; }
 
@@ -24,6 +25,12 @@ interface() {
     # Devices beyond the first and models other than this GPU are the virtual GPU's alone.
     FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*:SparsePlanOnCuda.*:LightningOnCuda.*:HostLengthsOnCuda.*:WorkOnCuda.Bytes*:WorkOnCuda.Handles*-*AnotherDevice*:*AnotherModel*:*DescribesItself*' \
         --gtest_output="xml:$out/interface.xml" && grep -q 'testsuites tests="[1-9]' "$out/interface.xml"
+}
+
+managed() {
+    mkdir -p "$folder/managed" && tar xJf "$folder/managed.tar.xz" -C "$folder/managed" &&
+        DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/managed/FusedAttention.Tests" \
+            --filter Category=GPU --minimum-expected-tests 40 --results-directory "$out/managed"
 }
 
 speed() {
@@ -63,7 +70,7 @@ sanitizer() {
         "$tool" --tool racecheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 15 1
 }
 
-export -f kernels interface speed times recordings rebuild sanitizer
+export -f kernels interface managed speed times recordings rebuild sanitizer
 export tree folder out
 nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv,noheader | tee "$out/check.txt"
 passed=0 failed=0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # device_folder.sh TOOLKIT FOLDER [ARCHITECTURE...]: makes a folder to carry to a machine with a GPU, for check.sh there: the program
 # dense_on_device, the compiled keys (sm_80 and sm_90 unless told otherwise; those of .build/native/release where `./build.sh test` made them),
-# and from there the library, its CUDA tests and the recorder of the virtual GPU.
+# and from there the library, its CUDA tests and the recorder of the virtual GPU; and the managed suite with a .NET runtime, packed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 home=${1:?usage: $0 TOOLKIT FOLDER [ARCHITECTURE...]}
@@ -38,3 +38,10 @@ g++ -static-libstdc++ -static-libgcc -s -o "$folder/dense_on_device" "${objects[
 for file in "$built/libfused_attention.so" "$built/tests/fattn_test_cuda" "$built/virtual_gpu/fattn_virtual_gpu_record"; do
     if [[ -f $file ]]; then strip -o "$folder/${file##*/}" "$file"; else echo "left out, not built: $file"; fi
 done
+if command -v dotnet > /dev/null; then
+    dotnet publish tests/FusedAttention.Tests -c Release --use-current-runtime --self-contained -p:SatelliteResourceLanguages=en -v quiet -o "$work/managed"
+    rm -f "$work/managed"/*.pdb "$work/managed"/*.xml
+    tar cJf "$folder/managed.tar.xz" -C "$work/managed" .
+else
+    echo "left out, there is no .NET SDK: managed.tar.xz"
+fi

@@ -1,8 +1,9 @@
 // The build's packer: puts files into an image pack as a list says; run by
 // cmake/fattn_image_pack.cmake.
-//   pack_images OUTPUT LIST
-// Each line of LIST is KIND NAME TARGET FILE, with "-" for a target that a source does not have;
-// kinds are source, ptx and cubin.
+//   pack_images OUTPUT LIST [SOURCES]
+// SOURCES is the pack of sources that images were compiled from, which the pack then says. Each
+// line of LIST is KIND NAME TARGET FILE, with "-" for a target that a source does not have; kinds
+// are source, ptx and cubin.
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -38,7 +39,7 @@ Image image_of(const std::string& kind, const std::string& path) {
     return image;
 }
 
-void pack(const std::string& output, const std::string& list) {
+void pack(const std::string& output, const std::string& list, const std::string& origin) {
     std::istringstream lines(read_file(list));
     std::vector<Image> images;
     std::string kind, name, target, path;
@@ -49,7 +50,7 @@ void pack(const std::string& output, const std::string& list) {
         images.push_back(std::move(image));
     }
     std::ofstream file(output, std::ios::binary);
-    const std::string bytes = fattn::cuda::write_pack(images);
+    const std::string bytes = fattn::cuda::write_pack(images, origin);
     if (!file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()))) {
         throw std::runtime_error("cannot write " + output);
     }
@@ -58,12 +59,12 @@ void pack(const std::string& output, const std::string& list) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 3) {
-        std::fprintf(stderr, "usage: pack_images OUTPUT LIST\n");
+    if (argc != 3 && argc != 4) {
+        std::fprintf(stderr, "usage: pack_images OUTPUT LIST [SOURCES]\n");
         return 2;
     }
     try {
-        pack(argv[1], argv[2]);
+        pack(argv[1], argv[2], argc == 4 ? fattn::cuda::origin_of_sources(read_file(argv[3])) : "");
     } catch (const std::exception& error) {
         std::fprintf(stderr, "pack_images: %s\n", error.what());
         return 1;

@@ -1,5 +1,5 @@
-// Layout of the container: magic, number of entries, the entries' fields, then their compressed
-// bytes.
+// Layout of the container: magic, origin, number of entries, the entries' fields, then their
+// compressed bytes.
 #include "cuda/runtime/image_pack.h"
 
 #include "backend/text.h"
@@ -10,16 +10,21 @@
 namespace fattn::cuda {
 namespace {
 
-constexpr std::string_view kPackMagic = "FATTNPK1";
+constexpr std::string_view kPackMagic = "FATTNPK2";
 constexpr std::uint64_t kChecksumBytes = 16;
 constexpr std::uint64_t kLargestImage = std::uint64_t{1} << 31;
 
 }  // namespace
 
-std::string write_pack(const std::vector<Image>& images) {
+std::string origin_of_sources(std::string_view pack_of_sources) {
+    return hex(sha256(pack_of_sources));
+}
+
+std::string write_pack(const std::vector<Image>& images, std::string_view origin) {
     std::string out, content;
     ByteWriter writer(&out);
     writer.raw(kPackMagic);
+    writer.sized(origin);
     writer.u32(static_cast<std::uint32_t>(images.size()));
     for (const Image& image : images) {
         const std::string stored = compress(image.content);
@@ -43,6 +48,7 @@ Status ImagePack::open(std::string_view bytes, std::string what, ImagePack* pack
     if (reader.raw(kPackMagic.size()) != kPackMagic)
         return damaged("it does not begin as an image pack");
     ImagePack opened;
+    opened.origin_ = reader.sized();
     const std::uint32_t count = reader.u32();
     for (std::uint32_t i = 0; i < count && reader.ok(); ++i) {
         ImageEntry entry;

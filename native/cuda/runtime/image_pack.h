@@ -29,8 +29,13 @@ struct Image {
     std::string content;
 };
 
-/// The container's bytes; images keep their order.
-std::string write_pack(const std::vector<Image>& images);
+/// The container's bytes; images keep their order. origin: of images, the digest of the pack of
+/// sources that they were compiled from.
+std::string write_pack(const std::vector<Image>& images, std::string_view origin = {});
+
+/// What a pack of images says of a pack of sources: kernels, and the tables of tiles that the host
+/// reads too.
+std::string origin_of_sources(std::string_view pack_of_sources);
 
 /// Views a container, whose bytes must outlive it.
 class ImagePack {
@@ -40,12 +45,14 @@ class ImagePack {
     static Status open(std::string_view bytes, std::string what, ImagePack* pack);
 
     const std::vector<ImageEntry>& entries() const { return entries_; }
+    const std::string& origin() const { return origin_; }
 
     /// Unpacks an entry and compares it with its checksum.
     Status read(std::size_t entry, std::string* content) const;
 
   private:
     std::string what_;
+    std::string origin_;
     std::vector<ImageEntry> entries_;
     std::vector<std::string_view> stored_;
     std::vector<std::string_view> checksums_;

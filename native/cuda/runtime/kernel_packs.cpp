@@ -19,8 +19,9 @@ struct Opened {
     explicit Opened(const Driver& driver) : status(open(driver)) {}
 
     Status open(const Driver& driver) {
-        FATTN_CUDA_RETURN_IF_ERROR(
-            ImagePack::open(embedded_images(), "the library's pack of kernels", &packs.images));
+        const std::string images = "the library's pack of kernels";
+        FATTN_CUDA_RETURN_IF_ERROR(ImagePack::open(embedded_images(), images, &packs.images));
+        FATTN_CUDA_RETURN_IF_ERROR(check_origin(packs.images, images, embedded_sources()));
         FATTN_CUDA_RETURN_IF_ERROR(ImagePack::open(
             embedded_sources(), "the library's pack of kernel sources", &packs.sources));
         packs.ptx_status = open_ptx(driver);
@@ -41,7 +42,9 @@ struct Opened {
                           : Status();
         }
         ptx_bytes.assign(std::istreambuf_iterator<char>(file), {});
-        return ImagePack::open(ptx_bytes, text("the PTX pack ", packs.ptx_path), &packs.ptx);
+        const std::string what = text("the PTX pack ", packs.ptx_path);
+        FATTN_CUDA_RETURN_IF_ERROR(ImagePack::open(ptx_bytes, what, &packs.ptx));
+        return check_origin(packs.ptx, what, embedded_sources());
     }
 
     KernelPacks packs;
@@ -55,6 +58,18 @@ Status process_kernel_packs(const Driver& driver, const KernelPacks** packs) {
     static const Opened* const opened = new Opened(driver);
     *packs = &opened->packs;
     return opened->status;
+}
+
+Status check_origin(const ImagePack& images, const std::string& what,
+                    std::string_view pack_of_sources) {
+    constexpr std::size_t kShown = 12;
+    const std::string expected = origin_of_sources(pack_of_sources);
+    if (images.entries().empty() || images.origin() == expected) return {};
+    return {StatusCode::kInvalidArgument,
+            text(what, " was compiled from kernel sources with the digest ",
+                 images.origin().empty() ? "(none)" : images.origin().substr(0, kShown),
+                 "; this library takes those with ", expected.substr(0, kShown),
+                 ", whose tiles it launches: use the pack of the same build")};
 }
 
 Status source_program(const ImagePack& sources, const std::string& name, Program* program) {

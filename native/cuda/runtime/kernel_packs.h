@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cuda/runtime/driver.h"
@@ -23,6 +24,11 @@ struct KernelPacks {
 /// The PTX pack is the file that FATTN_PTX_PACK names; else, with a driver named by
 /// FATTN_CUDA_DRIVER, fused_attention.ptxpack beside it where that exists.
 Status process_kernel_packs(const Driver& driver, const KernelPacks** packs);
+
+/// INVALID_ARGUMENT when images were compiled from other sources than this pack holds: their tiles
+/// would not be those that the host launches. what names the images. No images fit everything.
+Status check_origin(const ImagePack& images, const std::string& what,
+                    std::string_view pack_of_sources);
 
 /// The program of one of the library's device sources, named like its images, for NVRTC. The target
 /// is left to the caller. UNSUPPORTED when there is no such source.

@@ -1,13 +1,12 @@
 // Measures one case: times its passes, compares sampled rows, times its dense equivalent; used by demo and bench.
 using System;
 using System.Collections.Generic;
-using System.Diagnostics;
 
 namespace FusedAttention.Cli.Measuring;
 
 /// <param name="device">Where to run.</param>
 /// <param name="seconds">About how long each pass of a case is repeated.</param>
-internal sealed class CaseRunner(AttentionDevice device, double seconds)
+internal sealed class CaseRunner(AttentionDevice device, double seconds) : IDisposable
 {
     private const int Seed = 1;
     private const int MaxRuns = 200;
@@ -15,6 +14,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
     private const double LongestPeakSeconds = 0.1;
     private const double SlowFactor = 4;
 
+    private readonly RunTimer _timer = new(device);
     private readonly Dictionary<(CaseType, AttentionShape, DenseOptions), DenseTimes> _dense = [];
 
     /// <summary>One result for the forward pass, and one for the backward pass when the case has it.</summary>
@@ -32,6 +32,8 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         CaseType.BF16 => MeasureError<BFloat16, BFloat16Elements>(measured),
         _ => MeasureError<float, SingleElements>(measured),
     };
+
+    public void Dispose() => _timer.Dispose();
 
     private double MeasureError<T, TElements>(MeasuredCase measured)
         where T : unmanaged
@@ -52,25 +54,25 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         PlanDescription description = prepared.Description;
         List<CaseResult> results =
         [
-            MakeResult(measured, Time(prepared.Forward, kind), work, work.ForwardFlops) with
+            MakeResult(measured, Time(prepared, prepared.Forward, kind), work, work.ForwardFlops) with
             {
                 Type = TElements.Name,
                 Error = prepared.ForwardError(),
                 Kernel = description.ForwardKernel,
-                WorkspaceBytes = description.ForwardWorkspaceBytes,
-                Selection = prepared.MeasureSelection(select => Time(select, kind).Median),
+                WorkspaceBytes = description.ForwardWorkspaceBytes + description.ForwardDeviceWorkspaceBytes,
+                Selection = prepared.MeasureSelection(select => Time(prepared, select, kind).Median),
             },
         ];
         if (measured.HasBackward)
         {
-            results.Add(MakeResult(measured, Time(prepared.Backward, kind), work, work.BackwardFlops) with
+            results.Add(MakeResult(measured, Time(prepared, prepared.Backward, kind), work, work.BackwardFlops) with
             {
                 Name = measured.Name + " backward",
                 Type = TElements.Name,
                 Pass = "backward",
                 Error = prepared.BackwardError(),
                 Kernel = description.BackwardKernel,
-                WorkspaceBytes = description.BackwardWorkspaceBytes,
+                WorkspaceBytes = description.BackwardWorkspaceBytes + description.BackwardDeviceWorkspaceBytes,
             });
         }
 
@@ -122,8 +124,8 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         if (!_dense.TryGetValue(problem, out DenseTimes? times))
         {
             using PreparedCase prepared = dense.Prepare<T, TElements>(device, Seed);
-            double forward = Time(prepared.Forward, TElements.Peak).Median;
-            double backward = dense.HasBackward ? Time(prepared.Backward, TElements.Peak).Median : 0;
+            double forward = Time(prepared, prepared.Forward, TElements.Peak).Median;
+            double backward = dense.HasBackward ? Time(prepared, prepared.Backward, TElements.Peak).Median : 0;
             times = new DenseTimes(forward, backward);
             _dense.Add(problem, times);
         }
@@ -131,12 +133,10 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         return times;
     }
 
-    private Timing Time(Action run, PeakKind kind)
+    private Timing Time(PreparedCase prepared, Action run, PeakKind kind)
     {
-        double peak = device.MeasurePeak(kind, seconds: Math.Min(LongestPeakSeconds, seconds));
-        long start = Stopwatch.GetTimestamp();
-        run();
-        double first = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        double? peak = _timer.MeasurePeak(kind, Math.Min(LongestPeakSeconds, seconds));
+        double first = _timer.Time(run, prepared.Stream);
         if (first > SlowFactor * seconds)
         {
             // A run this long does not need a warm-up.
@@ -148,9 +148,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         List<double> times = [];
         while (times.Count < minRuns || (total < seconds && times.Count < MaxRuns))
         {
-            start = Stopwatch.GetTimestamp();
-            run();
-            times.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
+            times.Add(_timer.Time(run, prepared.Stream));
             total += times[^1];
         }
 
@@ -158,7 +156,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds)
         return new Timing(times[times.Count / 2], times[0], times.Count, peak);
     }
 
-    private sealed record Timing(double Median, double Fastest, int Runs, double Peak);
+    private sealed record Timing(double Median, double Fastest, int Runs, double? Peak);
 
     private sealed record DenseTimes(double Forward, double Backward);
 }

@@ -23,7 +23,7 @@ internal static class CaseSuite
     internal static MeasuredReport Measure(
         IReadOnlyList<MeasuredCase> cases, AttentionDevice device, double seconds, string command, ToolOutput output)
     {
-        CaseRunner runner = new(device, seconds);
+        using CaseRunner runner = new(device, seconds);
         List<CaseResult> results = [];
         List<string> refused = [];
         if (output.RemarkConsole.Profile.Capabilities.Interactive)

@@ -1,4 +1,5 @@
 // The tensors of one measured case: random inputs, and room for results; made by the prepared cases.
+using System;
 using FusedAttention.Cli.Reference;
 
 namespace FusedAttention.Cli.Measuring;
@@ -11,15 +12,18 @@ internal static class CaseTensors
 
 /// <typeparam name="T">Element type of the case.</typeparam>
 /// <typeparam name="TElements">Its conversions.</typeparam>
-internal sealed class CaseTensors<T, TElements>
+internal sealed class CaseTensors<T, TElements> : IDisposable
     where T : unmanaged
     where TElements : IElements<T>
 {
     private readonly AttentionShape _shape;
+    private readonly AttentionPlan _plan;
+    private DeviceCaseTensors<T, TElements>? _onDevice;
 
-    internal CaseTensors(AttentionShape shape, bool backward, int seed)
+    internal CaseTensors(AttentionPlan plan, AttentionShape shape, bool backward, int seed)
     {
         _shape = shape;
+        _plan = plan;
         long queryRows = shape.Batch * shape.QueryHeads * shape.QueryLength;
         long keyElements = shape.Batch * shape.KeyHeads * shape.KeyLength * shape.HeadDim;
         long valueElements = shape.Batch * shape.ValueHeads * shape.KeyLength * shape.ValueHeadDim;
@@ -57,6 +61,11 @@ internal sealed class CaseTensors<T, TElements>
     /// <summary>The inputs as the library sees them, after rounding to the element type.</summary>
     internal ReferenceData Reference { get; }
 
+    /// <summary>What runs of the plan take on a GPU; null on the CPU. Inputs are taken there once.</summary>
+    internal DeviceCaseTensors<T, TElements>? OnDevice => _plan.Device is CudaDevice device
+        ? _onDevice ??= new DeviceCaseTensors<T, TElements>(device, _plan, this)
+        : null;
+
     /// <summary>The tensor as the library sees it, and the same numbers as floats.</summary>
     internal static (T[] Elements, float[] Rounded) Draw(long count, int seed)
     {
@@ -72,14 +81,26 @@ internal sealed class CaseTensors<T, TElements>
     }
 
     /// <summary>Error of output and LSE on sampled rows.</summary>
-    internal double ForwardError(RowReference reference) =>
-        new SampledError<T, TElements>(_shape, reference).OfForward(Output, Lse);
+    internal double ForwardError(RowReference reference)
+    {
+        OnDevice?.DownloadOutput();
+        return new SampledError<T, TElements>(_shape, reference).OfForward(Output, Lse);
+    }
 
     /// <summary>Error of the output alone on sampled rows.</summary>
-    internal double OutputError(RowReference reference) =>
-        new SampledError<T, TElements>(_shape, reference).OfOutput(Output);
+    internal double OutputError(RowReference reference)
+    {
+        OnDevice?.DownloadOutput();
+        return new SampledError<T, TElements>(_shape, reference).OfOutput(Output);
+    }
 
     /// <summary>Error of the gradients on sampled rows.</summary>
-    internal double BackwardError(RowReference reference) =>
-        new SampledError<T, TElements>(_shape, reference).OfBackward(QueryGradient, KeyGradient, ValueGradient);
+    internal double BackwardError(RowReference reference)
+    {
+        OnDevice?.DownloadGradients();
+        return new SampledError<T, TElements>(_shape, reference).OfBackward(
+            QueryGradient, KeyGradient, ValueGradient);
+    }
+
+    public void Dispose() => _onDevice?.Dispose();
 }

@@ -14,6 +14,8 @@ internal sealed record DenseCase(string Name, CaseType Type, AttentionShape Shap
 {
     internal override bool HasBackward => Options.Backward;
 
+    internal override MeasuredCase Cut(long tokens) => this with { Shape = Cut(Shape, tokens) };
+
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);
 
@@ -24,18 +26,22 @@ internal sealed record DenseCase(string Name, CaseType Type, AttentionShape Shap
         private readonly DenseAttentionPlan<T> _plan;
         private readonly CaseTensors<T, TElements> _tensors;
         private readonly ReferenceData _data;
+        private readonly DeviceBuffer<float>? _slopesOnDevice;
+        private readonly DeviceBuffer<float>? _sinksOnDevice;
         private readonly DenseReference _reference;
 
         internal Prepared(DenseCase measured, AttentionDevice device, int seed)
         {
             _plan = new DenseAttentionPlan<T>(measured.Shape, measured.Options, device);
-            _tensors = new CaseTensors<T, TElements>(measured.Shape, measured.HasBackward, seed);
+            _tensors = new CaseTensors<T, TElements>(_plan, measured.Shape, measured.HasBackward, seed);
             long heads = measured.Shape.QueryHeads;
             _data = _tensors.Reference with
             {
                 AlibiSlopes = measured.Options.Alibi ? Slopes(heads) : null,
                 SinkLogits = measured.Options.Sinks ? NormalNumbers.Draw(heads, seed + CaseTensors.NumSeeds) : null,
             };
+            _slopesOnDevice = _data.AlibiSlopes is { } slopes ? _tensors.OnDevice?.Upload(slopes) : null;
+            _sinksOnDevice = _data.SinkLogits is { } sinks ? _tensors.OnDevice?.Upload(sinks) : null;
             _reference = new DenseReference(measured.Shape, measured.Options, _data);
             Description = _plan.Describe();
             double pairs = (double)_reference.VisiblePairs() * measured.Shape.Batch * heads;
@@ -46,8 +52,28 @@ internal sealed record DenseCase(string Name, CaseType Type, AttentionShape Shap
 
         internal override CaseWork Work { get; }
 
+        internal override CudaStream? Stream => _tensors.OnDevice?.Stream;
+
         internal override void Forward()
         {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Forward(
+                    new DenseDeviceForwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        AlibiSlopes = _slopesOnDevice,
+                        SinkLogits = _sinksOnDevice,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             DenseForwardArguments<T> arguments = new()
             {
                 Query = _tensors.Q,
@@ -63,6 +89,28 @@ internal sealed record DenseCase(string Name, CaseType Type, AttentionShape Shap
 
         internal override void Backward()
         {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Backward(
+                    new DenseDeviceBackwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        GradOutput = device.OutputGradient,
+                        AlibiSlopes = _slopesOnDevice,
+                        SinkLogits = _sinksOnDevice,
+                        GradQuery = device.QueryGradient,
+                        GradKey = device.KeyGradient,
+                        GradValue = device.ValueGradient,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             DenseBackwardArguments<T> arguments = new()
             {
                 Query = _tensors.Q,
@@ -84,7 +132,11 @@ internal sealed record DenseCase(string Name, CaseType Type, AttentionShape Shap
 
         internal override double BackwardError() => _tensors.BackwardError(_reference);
 
-        public override void Dispose() => _plan.Dispose();
+        public override void Dispose()
+        {
+            _tensors.Dispose();
+            _plan.Dispose();
+        }
 
         private static float[] Slopes(long heads)
         {

@@ -19,6 +19,8 @@ internal sealed record LightningCase(string Name, CaseType Type, AttentionShape 
 
     internal override DenseEquivalent Dense => DenseEquivalent.Of(Type, Shape, Options.Causal, Options.Backward);
 
+    internal override MeasuredCase Cut(long tokens) => this with { Shape = Cut(Shape, tokens) };
+
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);
 
@@ -29,14 +31,16 @@ internal sealed record LightningCase(string Name, CaseType Type, AttentionShape 
         private readonly LightningAttentionPlan<T> _plan;
         private readonly CaseTensors<T, TElements> _tensors;
         private readonly float[] _slopes;
+        private readonly DeviceBuffer<float>? _slopesOnDevice;
         private readonly LightningReference _reference;
 
         internal Prepared(LightningCase measured, AttentionDevice device, int seed)
         {
             AttentionShape shape = measured.Shape;
             _plan = new LightningAttentionPlan<T>(shape, measured.Options, device);
-            _tensors = new CaseTensors<T, TElements>(shape, measured.HasBackward, seed);
+            _tensors = new CaseTensors<T, TElements>(_plan, shape, measured.HasBackward, seed);
             _slopes = LightningSlopes.OpenNlpLab((int)shape.QueryHeads);
+            _slopesOnDevice = _tensors.OnDevice?.Upload(_slopes);
             _reference = new LightningReference(shape, _slopes, measured.Options.Scale, _tensors.Reference);
             Description = _plan.Describe();
             double allPairs = (double)shape.Batch * shape.QueryHeads * shape.QueryLength * shape.QueryLength;
@@ -57,11 +61,50 @@ internal sealed record LightningCase(string Name, CaseType Type, AttentionShape 
 
         internal override CaseWork Work { get; }
 
-        internal override void Forward() =>
+        internal override CudaStream? Stream => _tensors.OnDevice?.Stream;
+
+        internal override void Forward()
+        {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Forward(
+                    new LightningDeviceForwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Slopes = _slopesOnDevice,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             _plan.Forward(_tensors.Q, _tensors.K, _tensors.V, _slopes, _tensors.Output);
+        }
 
         internal override void Backward()
         {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Backward(
+                    new LightningDeviceBackwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        GradOutput = device.OutputGradient,
+                        Slopes = _slopesOnDevice,
+                        GradQuery = device.QueryGradient,
+                        GradKey = device.KeyGradient,
+                        GradValue = device.ValueGradient,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             LightningBackwardArguments<T> arguments = new()
             {
                 Query = _tensors.Q,
@@ -80,6 +123,10 @@ internal sealed record LightningCase(string Name, CaseType Type, AttentionShape 
 
         internal override double BackwardError() => _tensors.BackwardError(_reference);
 
-        public override void Dispose() => _plan.Dispose();
+        public override void Dispose()
+        {
+            _tensors.Dispose();
+            _plan.Dispose();
+        }
     }
 }

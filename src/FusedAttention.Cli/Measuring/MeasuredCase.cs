@@ -1,4 +1,6 @@
 // One problem that demo or bench measures; each family has its own kind of case.
+using System;
+
 namespace FusedAttention.Cli.Measuring;
 
 internal enum CaseType
@@ -24,6 +26,9 @@ internal abstract record MeasuredCase(string Name, CaseType Type)
     /// <summary>Dense attention over the same tokens, which the case is compared with; null for none.</summary>
     internal virtual DenseEquivalent? Dense => null;
 
+    /// <summary>The same with sequences of at most so many tokens.</summary>
+    internal abstract MeasuredCase Cut(long tokens);
+
     /// <summary>Makes plan, tensors and reference.</summary>
     /// <typeparam name="T">The element type that <see cref="Type"/> names.</typeparam>
     /// <typeparam name="TElements">Its conversions.</typeparam>
@@ -31,4 +36,11 @@ internal abstract record MeasuredCase(string Name, CaseType Type)
     internal abstract PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed)
         where T : unmanaged
         where TElements : IElements<T>;
+
+    /// <summary>A shape with sequences of at most so many tokens.</summary>
+    protected static AttentionShape Cut(AttentionShape shape, long tokens) => shape with
+    {
+        QueryLength = Math.Min(shape.QueryLength, tokens),
+        KeyLength = Math.Min(shape.KeyLength, tokens),
+    };
 }

@@ -1,4 +1,5 @@
 // A measured case of neighborhood attention; listed by demo and bench.
+using System;
 using System.Collections.Generic;
 using System.Linq;
 using System.Runtime.CompilerServices;
@@ -18,8 +19,44 @@ internal sealed record NeighborhoodCase(
     internal override DenseEquivalent Dense =>
         DenseEquivalent.Of(Type, Shape, causal: false, Options.Backward);
 
+    internal override MeasuredCase Cut(long tokens)
+    {
+        NeighborhoodAxis[] axes = [.. Options.Axes];
+        while (axes.Aggregate(1L, static (product, axis) => product * axis.Extent) > tokens)
+        {
+            int longest = Array.FindIndex(axes, axis => axis.Extent == axes.Max(static one => one.Extent));
+            axes[longest] = Halve(axes[longest]);
+        }
+
+        NeighborhoodOptions cut = new(axes)
+        {
+            AdditionalKeys = Options.AdditionalKeys,
+            Scale = Options.Scale,
+            Backward = Options.Backward,
+            Deterministic = Options.Deterministic,
+            Float32Output = Options.Float32Output,
+            Float32Gradients = Options.Float32Gradients,
+        };
+        return this with { Shape = Cut(Shape, cut.Tokens), Options = cut };
+    }
+
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);
+
+    // Half of an axis, with a window that fits into it.
+    private static NeighborhoodAxis Halve(NeighborhoodAxis axis)
+    {
+        long extent = Math.Max(1, axis.Extent / 2);
+        long dilation = Math.Min(axis.Dilation, extent);
+        long kernel = Math.Min(axis.KernelSize, extent / dilation);
+        return axis with
+        {
+            Extent = extent,
+            KernelSize = kernel,
+            Dilation = dilation,
+            Stride = Math.Min(axis.Stride, kernel),
+        };
+    }
 
     private sealed class Prepared<T, TElements> : PreparedCase
         where T : unmanaged
@@ -32,7 +69,7 @@ internal sealed record NeighborhoodCase(
         internal Prepared(NeighborhoodCase measured, AttentionDevice device, int seed)
         {
             _plan = new NeighborhoodAttentionPlan<T>(measured.Shape, measured.Options, device);
-            _tensors = new CaseTensors<T, TElements>(measured.Shape, measured.HasBackward, seed);
+            _tensors = new CaseTensors<T, TElements>(_plan, measured.Shape, measured.HasBackward, seed);
             _reference = new NeighborhoodReference(
                 measured.Shape, Axes(measured.Options.Axes), measured.Options.Scale, _tensors.Reference);
             Description = _plan.Describe();
@@ -44,11 +81,51 @@ internal sealed record NeighborhoodCase(
 
         internal override CaseWork Work { get; }
 
-        internal override void Forward() =>
+        internal override CudaStream? Stream => _tensors.OnDevice?.Stream;
+
+        internal override void Forward()
+        {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Forward(
+                    new NeighborhoodDeviceForwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             _plan.Forward(_tensors.Q, _tensors.K, _tensors.V, _tensors.Output, _tensors.Lse);
+        }
 
         internal override void Backward()
         {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Backward(
+                    new NeighborhoodDeviceBackwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        GradOutput = device.OutputGradient,
+                        GradQuery = device.QueryGradient,
+                        GradKey = device.KeyGradient,
+                        GradValue = device.ValueGradient,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             NeighborhoodBackwardArguments<T> arguments = new()
             {
                 Query = _tensors.Q,
@@ -68,7 +145,11 @@ internal sealed record NeighborhoodCase(
 
         internal override double BackwardError() => _tensors.BackwardError(_reference);
 
-        public override void Dispose() => _plan.Dispose();
+        public override void Dispose()
+        {
+            _tensors.Dispose();
+            _plan.Dispose();
+        }
 
         private static AxisWindow[] Axes(IReadOnlyList<NeighborhoodAxis> axes) =>
         [

@@ -18,6 +18,8 @@ internal sealed record PermutedBlockCase(
 
     internal override DenseEquivalent Dense => DenseEquivalent.Of(Type, Shape, Options.Causal, Options.Backward);
 
+    internal override MeasuredCase Cut(long tokens) => this with { Shape = Cut(Shape, tokens) };
+
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);
 
@@ -30,6 +32,8 @@ internal sealed record PermutedBlockCase(
         private readonly int[] _permutation;
         private readonly byte[] _blockMask;
         private readonly float[] _coverage;
+        private readonly DeviceBuffer<int>? _permutationOnDevice;
+        private readonly DeviceBuffer<byte>? _blockMaskOnDevice;
         private readonly double _allowedBlocks;
         private readonly BlockReference _reference;
         private readonly DenseReference _dense;
@@ -38,7 +42,7 @@ internal sealed record PermutedBlockCase(
         {
             AttentionShape shape = measured.Shape;
             _plan = new PermutedBlockAttentionPlan<T>(shape, measured.Options, device);
-            _tensors = new CaseTensors<T, TElements>(shape, measured.HasBackward, seed);
+            _tensors = new CaseTensors<T, TElements>(_plan, shape, measured.HasBackward, seed);
             ReferenceData data = _tensors.Reference;
             PermutedBlockSample.Lean(shape, measured.Options, data.Q, data.K);
             Round(data.Q, _tensors.Q);
@@ -48,7 +52,11 @@ internal sealed record PermutedBlockCase(
             _blockMask = new byte[heads * _plan.QueryBlocks * _plan.KeyBlocks];
             _coverage = new float[heads * _plan.QueryBlocks];
             _allowedBlocks = heads * CountAllowed(measured.Options.Causal);
-            Select();
+            _permutationOnDevice = _tensors.OnDevice?.Make<int>(_permutation.Length);
+            _blockMaskOnDevice = _tensors.OnDevice?.Make<byte>(_blockMask.Length);
+
+            // On the device too, in memory of the host: what is kept there is what runs choose again.
+            _plan.Select(_tensors.Q, _tensors.K, _permutation, _blockMask, _coverage);
             BlockPattern pattern = BlockPattern.Given(
                 shape, measured.Options.BlockSize, measured.Options.Causal, _permutation, _blockMask);
             _reference = new BlockReference(shape, pattern, measured.Options.Scale, data);
@@ -63,14 +71,56 @@ internal sealed record PermutedBlockCase(
 
         internal override CaseWork Work { get; }
 
+        internal override CudaStream? Stream => _tensors.OnDevice?.Stream;
+
         internal override void Forward()
         {
             Select();
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Forward(
+                    new PermutedBlockDeviceForwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        Permutation = _permutationOnDevice,
+                        BlockMask = _blockMaskOnDevice,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             _plan.Forward(_tensors.Q, _tensors.K, _tensors.V, _tensors.Output, _permutation, _blockMask, _tensors.Lse);
         }
 
         internal override void Backward()
         {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Backward(
+                    new PermutedBlockDeviceBackwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        GradOutput = device.OutputGradient,
+                        Permutation = _permutationOnDevice,
+                        BlockMask = _blockMaskOnDevice,
+                        GradQuery = device.QueryGradient,
+                        GradKey = device.KeyGradient,
+                        GradValue = device.ValueGradient,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             PermutedBlockBackwardArguments<T> arguments = new()
             {
                 Query = _tensors.Q,
@@ -98,9 +148,24 @@ internal sealed record PermutedBlockCase(
 
         internal override double BackwardError() => _tensors.BackwardError(_reference);
 
-        public override void Dispose() => _plan.Dispose();
+        public override void Dispose()
+        {
+            _tensors.Dispose();
+            _plan.Dispose();
+        }
 
-        private void Select() => _plan.Select(_tensors.Q, _tensors.K, _permutation, _blockMask, _coverage);
+        private void Select()
+        {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Select(
+                    device.Q, device.K, _permutationOnDevice, _blockMaskOnDevice, device.Stream,
+                    workspace: device.Workspace);
+                return;
+            }
+
+            _plan.Select(_tensors.Q, _tensors.K, _permutation, _blockMask, _coverage);
+        }
 
         // Blocks of one head that a selection may keep: with causality up to the end of the row's own segment, as keys
         // lie anywhere in theirs.

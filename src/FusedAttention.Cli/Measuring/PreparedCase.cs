@@ -10,6 +10,9 @@ internal abstract class PreparedCase : IDisposable
 
     internal abstract CaseWork Work { get; }
 
+    /// <summary>Where runs are queued on a GPU; null on the CPU, where they are done when they return.</summary>
+    internal abstract CudaStream? Stream { get; }
+
     internal abstract void Forward();
 
     /// <summary>Needs a forward run before it.</summary>

@@ -70,13 +70,14 @@ internal static class ResultTable
 
         text.WriteLine();
         text.WriteLine("""
-            Time is the median. Speed counts visible pairs only; a case that is bound by memory is given in GB/s of what
-            it must read: above 100 % of peak that came from a cache. The peak was measured in the same run, just before
-            each case. Visited is how many times the visible pairs the tiles hold that are computed, on visited the
-            GFLOP/s that count them all. Vs dense is the time of dense attention over the same tokens, measured in the
-            same run (of one head, times the heads), over the case's. Error is the largest difference from double
-            precision on sampled rows, over the largest value there. The score matrix is what storing all scores would
-            take; it is never stored.
+            Time is the median. Speed counts visible pairs only; a case that is bound by memory is given in GB/s of
+            what it must read: above 100 % of peak that came from a cache. The peak was measured in the same run,
+            just before each case (on a GPU that of copies alone, and time is that of the device, between two
+            events). Visited is how many times the visible pairs the tiles hold that are computed, on visited the
+            GFLOP/s that count them all. Vs dense is the time of dense attention over the same tokens, measured in
+            the same run (of one head, times the heads), over the case's. Error is the largest difference from double
+            precision on sampled rows, over the largest value there. The score matrix is what storing all scores
+            would take; it is never stored.
             """);
         string[] selections = [.. SelectionsOf(report)];
         if (selections.Length > 0)
@@ -115,9 +116,13 @@ internal static class ResultTable
             json.WriteNumber("runs", result.Runs);
             json.WriteNumber("gflops", result.GigaFlops);
             json.WriteNumber("gbytes", result.GigaBytes);
-            json.WriteNumber("peak", result.Peak);
             json.WriteString("peak_unit", result.PeakUnit);
-            json.WriteNumber("peak_share", result.PeakShare);
+            if (result is { Peak: { } peak, PeakShare: { } share })
+            {
+                json.WriteNumber("peak", peak);
+                json.WriteNumber("peak_share", share);
+            }
+
             if (double.IsFinite(result.Error))
             {
                 json.WriteNumber("error", result.Error);
@@ -189,7 +194,7 @@ internal static class ResultTable
             result.Pass,
             Milliseconds(result.Milliseconds),
             Rate(inBytes ? result.GigaBytes : result.GigaFlops) + " " + result.PeakUnit,
-            Number(100 * result.PeakShare, "F0") + " %",
+            result.PeakShare is { } share ? Number(100 * share, "F0") + " %" : "",
             Number(result.VisitedShare, "F2") + " x",
             Rate(result.GigaFlops * result.VisitedShare),
             result.DenseMilliseconds is { } dense ? Rate(dense / result.Milliseconds) + " x" : "",

@@ -15,6 +15,8 @@ internal sealed record S2Case(string Name, CaseType Type, AttentionShape Shape, 
 
     internal override DenseEquivalent Dense => DenseEquivalent.Of(Type, Shape, Options.Causal, Options.Backward);
 
+    internal override MeasuredCase Cut(long tokens) => this with { Shape = Cut(Shape, tokens) };
+
     internal override PreparedCase Prepare<T, TElements>(AttentionDevice device, int seed) =>
         new Prepared<T, TElements>(this, device, seed);
 
@@ -30,7 +32,7 @@ internal sealed record S2Case(string Name, CaseType Type, AttentionShape Shape, 
         {
             S2Options options = measured.Options;
             _plan = new S2AttentionPlan<T>(measured.Shape, options, device);
-            _tensors = new CaseTensors<T, TElements>(measured.Shape, measured.HasBackward, seed);
+            _tensors = new CaseTensors<T, TElements>(_plan, measured.Shape, measured.HasBackward, seed);
             S2Pattern pattern = new(options.BlockSize, options.LocalBlocks, options.VerticalStride)
             {
                 HeadOffset = options.HeadOffset,
@@ -50,11 +52,51 @@ internal sealed record S2Case(string Name, CaseType Type, AttentionShape Shape, 
 
         internal override CaseWork Work { get; }
 
-        internal override void Forward() =>
+        internal override CudaStream? Stream => _tensors.OnDevice?.Stream;
+
+        internal override void Forward()
+        {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Forward(
+                    new S2DeviceForwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             _plan.Forward(_tensors.Q, _tensors.K, _tensors.V, _tensors.Output, _tensors.Lse);
+        }
 
         internal override void Backward()
         {
+            if (_tensors.OnDevice is { } device)
+            {
+                _plan.Backward(
+                    new S2DeviceBackwardArguments<T>
+                    {
+                        Query = device.Q,
+                        Key = device.K,
+                        Value = device.V,
+                        Output = device.Output,
+                        Lse = device.Lse,
+                        GradOutput = device.OutputGradient,
+                        GradQuery = device.QueryGradient,
+                        GradKey = device.KeyGradient,
+                        GradValue = device.ValueGradient,
+                        Workspace = device.Workspace,
+                    },
+                    device.Stream);
+                return;
+            }
+
             S2BackwardArguments<T> arguments = new()
             {
                 Query = _tensors.Q,
@@ -74,6 +116,10 @@ internal sealed record S2Case(string Name, CaseType Type, AttentionShape Shape, 
 
         internal override double BackwardError() => _tensors.BackwardError(_reference);
 
-        public override void Dispose() => _plan.Dispose();
+        public override void Dispose()
+        {
+            _tensors.Dispose();
+            _plan.Dispose();
+        }
     }
 }

@@ -1,7 +1,9 @@
 // The fattn tool on a GPU: run computes there what it computes on the CPU, auto takes it, info tells of it.
 using System;
 using System.Collections.Generic;
+using System.IO;
 using System.Linq;
+using System.Text.Json;
 using FusedAttention.Cli.Safetensors;
 using FusedAttention.Tests.Cli;
 using FusedAttention.Tests.Support;
@@ -53,6 +55,25 @@ internal sealed class ToolOnGpuTests : GpuTest
         _ = tool.RunProblem("""{"family":"dense"}""", Wide(), "--device", "cuda");
         Assert.That(tool.ExitCode, Is.EqualTo(3));
         Assert.That(tool.Remarks, Does.Contain("head dim is 320"));
+    }
+
+    [TestCase("f32 s2 d64 s8192 train")]
+    [TestCase("permuted_block f16 d64 s8192 train")]
+    public void Bench_measures_on_the_gpu_and_tells_what_a_virtual_one_did(string name)
+    {
+        NeedVirtual(); // where the bench of a GPU takes a second a pass
+        using ToolRun tool = new();
+        tool.Run("bench", "--device", "cuda", "--tokens", "16", "--filter", name, "--out", tool.At("bench"));
+        Assert.That(tool.ExitCode, Is.Zero, tool.Remarks);
+        Assert.That(tool.Results, Does.Contain("What its kernels did:").And.Contain("gathered_backward_f"));
+        using JsonDocument written = JsonDocument.Parse(File.ReadAllText(Path.Combine(tool.At("bench"), "bench.json")));
+        JsonElement[] cases = [.. written.RootElement.GetProperty("cases").EnumerateArray()];
+        Assert.That(
+            cases.Select(one => one.GetProperty("name").GetString()), Is.EqualTo(new[] { name, name + " backward" }));
+        Assert.That(cases.Select(one => one.GetProperty("error").GetDouble()), Is.All.LessThan(0.01));
+        Assert.That(cases.Select(one => one.GetProperty("milliseconds").GetDouble()), Is.All.Positive);
+        Assert.That(
+            cases.Any(one => one.TryGetProperty("peak", out _)), Is.False, "nothing measures a GPU's arithmetic");
     }
 
     [Test]

@@ -49,13 +49,13 @@ TEST(ImagePack, ATruncatedPackIsRefused) {
 
 TEST(ImagePack, NoChangedByteGoesUnnoticed) {
     const std::vector<Image> images = three_images();
-    const std::string bytes = write_pack(images);
+    const std::string bytes = write_pack(images, "origin");
     for (std::size_t at = 0; at < bytes.size(); ++at) {
         std::string damaged = bytes;
         damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
         ImagePack pack;
         if (!ImagePack::open(damaged, "the pack", &pack).ok()) continue;
-        bool same = pack.entries().size() == images.size();
+        bool same = pack.entries().size() == images.size() && pack.origin() == "origin";
         for (std::size_t i = 0; same && i < images.size(); ++i) {
             std::string content;
             same = pack.read(i, &content).ok() && pack.entries()[i].name == images[i].name &&
@@ -64,6 +64,25 @@ TEST(ImagePack, NoChangedByteGoesUnnoticed) {
         }
         EXPECT_FALSE(same) << "byte " << at;
     }
+}
+
+TEST(ImagePack, ImagesOfOtherSourcesAreRefused) {
+    const std::string sources = write_pack({{ImageKind::kSource, "core/types.h", "", "a"}});
+    const std::string others = write_pack({{ImageKind::kSource, "core/types.h", "", "b"}});
+    const std::string bytes = write_pack(three_images(), origin_of_sources(sources));
+    const std::string nameless = write_pack(three_images());
+    ImagePack pack, silent, empty;
+    ASSERT_TRUE(ImagePack::open(bytes, "the pack", &pack).ok());
+    ASSERT_TRUE(ImagePack::open(nameless, "the pack", &silent).ok());
+    EXPECT_TRUE(check_origin(pack, "the pack", sources).ok());
+    EXPECT_TRUE(check_origin(empty, "the pack", sources).ok());
+    const std::string mine = origin_of_sources(sources).substr(0, 12);
+    const std::string theirs = origin_of_sources(others).substr(0, 12);
+    EXPECT_EQ(check_origin(pack, "the pack", others).message(),
+              "the pack was compiled from kernel sources with the digest " + mine +
+                  "; this library takes those with " + theirs +
+                  ", whose tiles it launches: use the pack of the same build");
+    EXPECT_EQ(check_origin(silent, "the pack", sources).code(), StatusCode::kInvalidArgument);
 }
 
 TEST(ImagePack, TheLibraryHoldsItsKernelSources) {
