@@ -42,7 +42,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
     if (size > 0) std::memcpy(memory, data, std::min(size, kRoom));
     const auto* problem = reinterpret_cast<const fattn_dense_problem*>(memory);
 
-    // A plan lists its heads. Millions of them take seconds, in which no other input would be tried.
+    // A plan lists its heads. Millions of them take seconds, in which no other input would be
+    // tried.
     if (problem->q.shape[1] > kManyHeads) {
         const fattn_status answer = fattn_supports_dense(cpu(), problem);
         require(answer == FATTN_STATUS_OK || answer == FATTN_STATUS_INVALID_ARGUMENT ||

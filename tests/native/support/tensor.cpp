@@ -154,7 +154,8 @@ bool Tensor::gaps_untouched() const {
             for (int64 c = 0; c < layout_.shape[2]; ++c) {
                 const int64 row = layout_.row(a, b, c), step = layout_.strides[3];
                 // Elements that lie side by side are one stretch of bytes.
-                const int64 stretches = step == 1 ? min_of<int64>(layout_.shape[3], 1) : layout_.shape[3];
+                const int64 stretches =
+                    step == 1 ? min_of<int64>(layout_.shape[3], 1) : layout_.shape[3];
                 for (int64 n = 0; n < stretches; ++n)
                     poison(row + n * step, step == 1 ? layout_.shape[3] : 1);
             }
