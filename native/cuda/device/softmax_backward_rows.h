@@ -2,11 +2,11 @@
 // behind those, zeros where no gradient is computed; instantiated by dense_backward_rows.cu.
 #pragma once
 
-#include "core/convert.h"
 #include "core/epilogue.h"
 #include "core/problem.h"
 #include "core/types.h"
 #include "cuda/device/block_place.h"
+#include "cuda/device/load_number.h"
 #include "cuda/device/prim/arithmetic.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
@@ -15,13 +15,6 @@
 namespace fattn::cuda {
 
 constexpr int32 kRowsThreads = 128;
-
-/// One number of a tensor.
-__device__ inline float load_number(DType dtype, const void* data, int64 at) {
-    if (dtype == DType::kF32) return static_cast<const float*>(data)[at];
-    if (dtype == DType::kF16) return prim::unpack(static_cast<const f16*>(data)[at]);
-    return to_float(static_cast<const bf16*>(data)[at]);
-}
 
 /// The terms of one row a warp: shift from its LSE, delta = sum of o * d_o - d_lse.
 __device__ inline void find_row_terms(const BackwardRowsParams& params) {

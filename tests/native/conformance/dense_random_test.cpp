@@ -9,7 +9,7 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kSampledProblems = 200;
+constexpr int kSampledProblems = 140;
 constexpr int kAllProblems = 5000;
 constexpr int kMostFailures = 20;
 constexpr int kParts = 8;

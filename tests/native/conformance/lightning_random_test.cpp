@@ -7,7 +7,7 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kLightningSampledProblems = 200;
+constexpr int kLightningSampledProblems = 140;
 constexpr int kLightningAllProblems = 5000;
 constexpr int kLightningMostFailures = 20;
 

@@ -10,7 +10,7 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kNeighborhoodSampledProblems = 150;
+constexpr int kNeighborhoodSampledProblems = 100;
 constexpr int kNeighborhoodAllProblems = 5000;
 constexpr int kNeighborhoodMostFailures = 20;
 

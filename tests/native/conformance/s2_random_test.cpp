@@ -8,7 +8,7 @@
 namespace fattn::test {
 namespace {
 
-constexpr int kS2SampledProblems = 150;
+constexpr int kS2SampledProblems = 100;
 constexpr int kS2AllProblems = 5000;
 constexpr int kS2MostFailures = 20;
 constexpr int kS2Parts = 8;

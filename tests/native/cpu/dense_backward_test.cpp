@@ -354,7 +354,7 @@ TEST(DenseBackward, BitsDoNotDependOnThreads) {
 }
 
 TEST(DenseBackward, AGradientKeepsItsBitsWhenOthersAreNotWanted) {
-    CasePicker picker(5);
+    CasePicker picker(13);
     for (const DType dtype : kDTypes)
         for (const bool chunks : {false, true})
             for (const KernelTable* table : tables()) {
