@@ -123,6 +123,7 @@ virtual_gpu() {
     [[ -f $folder/libcuda_virtual.so && -s $folder/fused_attention.ptxpack ]] || return 1
     export FATTN_CUDA_DRIVER=$folder/libcuda_virtual.so FATTN_CUDA_CACHE=$work/kernels
     export FATTN_VIRTUAL_GPU_MODELS=sm_80,sm_90a,sm_80,sm_80 FATTN_VIRTUAL_GPU_MEMORY=256M FATTN_VIRTUAL_GPU_REPORT=none
+    export FATTN_VIRTUAL_GPU_REGISTERS=$root/tests/checks/cuda_resources.tsv
     nvrtc=$(compgen -G "$root/.build/cuda-toolkit/lib64/libnvrtc.so.1[0-9]" | head -n 1) && export FATTN_NVRTC=$nvrtc
     return 0
 }

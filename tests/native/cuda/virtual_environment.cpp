@@ -13,6 +13,7 @@ class VirtualEnvironment : public ::testing::Environment {
         ::setenv("FATTN_VIRTUAL_GPU_MODELS", "sm_80,sm_89,sm_90a", 0);
         ::setenv("FATTN_VIRTUAL_GPU_MEMORY", "256M", 0);
         ::setenv("FATTN_VIRTUAL_GPU_REPORT", "none", 0);
+        ::setenv("FATTN_VIRTUAL_GPU_REGISTERS", FATTN_REGISTER_TABLE, 0);
 #endif
 #if defined(FATTN_TOOLKIT_NVRTC)
         ::setenv("FATTN_NVRTC", FATTN_TOOLKIT_NVRTC, 0);

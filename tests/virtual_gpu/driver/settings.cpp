@@ -3,18 +3,21 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <optional>
 #include <stdexcept>
 
 #include "driver/failure.h"
+#include "gpu/register_table.h"
 
 namespace fattn::vgpu::driver {
 namespace {
 
 using cuda::CUDA_ERROR_INVALID_VALUE;
 
-constexpr const char* kKeys[] = {"models", "memory", "driver", "seed",  "order",
-                                 "checks", "mma",    "report", "trace", "statistics"};
+constexpr const char* kKeys[] = {"models", "memory", "driver", "seed",       "order",    "checks",
+                                 "mma",    "report", "trace",  "statistics", "registers"};
 
 [[noreturn]] void refuse(std::string_view key, std::string_view value, const char* allowed) {
     fail(CUDA_ERROR_INVALID_VALUE, "the virtual GPU's setting %.*s is \"%.*s\"; it may be %s",
@@ -66,7 +69,8 @@ std::vector<const DeviceModel*> parse_models(std::string_view key, std::string_v
 }
 
 void set(Settings& settings, std::string_view key, std::string_view value, bool initialised) {
-    if (initialised && (key == "models" || key == "memory" || key == "driver")) {
+    if (initialised &&
+        (key == "models" || key == "memory" || key == "driver" || key == "registers")) {
         fail(CUDA_ERROR_INVALID_VALUE, "the virtual GPU's setting %.*s came after cuInit",
              static_cast<int>(key.size()), key.data());
     }
@@ -122,10 +126,19 @@ void set(Settings& settings, std::string_view key, std::string_view value, bool 
         }
     } else if (key == "statistics") {
         settings.statistics_file = value;
+    } else if (key == "registers") {
+        std::ifstream file{std::string(value)};
+        if (!value.empty() && !file) refuse(key, value, "the path of a file that can be read");
+        const std::string table(std::istreambuf_iterator<char>(file), {});
+        try {
+            set_register_table(table);
+        } catch (const std::invalid_argument& error) {
+            refuse(key, value, error.what());
+        }
     } else {
         fail(CUDA_ERROR_INVALID_VALUE,
              "the virtual GPU has no setting %.*s; it has models, memory, driver, seed, order, "
-             "checks, mma, report, trace and statistics",
+             "checks, mma, report, trace, statistics and registers",
              static_cast<int>(key.size()), key.data());
     }
 }

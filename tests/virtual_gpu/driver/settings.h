@@ -28,6 +28,8 @@ namespace fattn::vgpu::driver {
 //   trace       what one warp executes goes to standard error: words as in gpu/trace.h, as
 //               "warp 2,lines 100-120"; empty: nothing                                          ()
 //   statistics  a file to whose end each launch adds a line of JSON; empty: none ()
+//   registers   a file that says what ptxas gave each kernel, as gpu/register_table.h reads it;
+//               kernels that it does not name, or all without one, get an estimate ()
 struct Settings {
     std::vector<const DeviceModel*> models = {&kSm80};
     uint64_t memory = uint64_t{4} << 30;

@@ -9,6 +9,7 @@
 
 #include "exec/decoding.h"
 #include "gpu/memory.h"
+#include "gpu/register_table.h"
 #include "ptx/lexer.h"
 
 namespace fattn::vgpu {
@@ -279,7 +280,9 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
         most = std::min(most, model_.registers_per_sm / threads /
                                   std::max(1u, entry.min_blocks_per_sm) / 8 * 8);
     }
-    info.registers = std::min(std::clamp(align_up(peak + 8, 8), 16u, 255u), std::max(most, 16u));
+    const uint32_t estimate =
+        std::min(std::clamp(align_up(peak + 8, 8), 16u, 255u), std::max(most, 16u));
+    info.registers = registers_by_table(info.name, model_).value_or(estimate);
     return std::move(program_);
 }
 

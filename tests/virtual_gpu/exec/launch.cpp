@@ -20,7 +20,9 @@ uint32_t resident_blocks_per_sm(const Module& module, const EntryInfo& entry,
     const uint32_t shared =
         entry.static_shared_bytes + dynamic_shared_bytes + model.reserved_shared_bytes_per_block;
     const uint32_t by_threads = model.max_threads_per_sm / (warps * 32);
-    const uint32_t by_registers = model.registers_per_sm / (entry.registers * warps * 32);
+    // A thread gets them by eights.
+    const uint32_t registers = (entry.registers + 7) / 8 * 8;
+    const uint32_t by_registers = model.registers_per_sm / (registers * warps * 32);
     const uint32_t by_shared = model.shared_bytes_per_sm / shared;
     return std::min({model.max_blocks_per_sm, by_threads, by_registers, by_shared});
 }

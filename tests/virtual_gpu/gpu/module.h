@@ -47,8 +47,8 @@ struct EntryInfo {
     Dim3 required_cluster;         // .reqnctapercluster; 0,0,0 without
     bool explicit_cluster;         // .explicitcluster: a launch must give cluster dimensions
     bool launches_dependents;      // it has griddepcontrol.launch_dependents
-    uint32_t
-        registers;  // per thread: an estimate from what is live at once, since ptxas does not run
+    uint32_t registers;  // per thread: of gpu/register_table.h, else an estimate from what
+                         // is live at once, since ptxas does not run
 };
 
 // A .global or .const variable. The driver gives each a place in device memory before anything is
