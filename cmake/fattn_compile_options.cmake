@@ -27,15 +27,8 @@ endfunction()
 
 # fattn_sanitize(<target> <sanitizer>,...): what every sanitized file is compiled with.
 function(fattn_sanitize target sanitizers)
-  string(FIND "${sanitizers}" "address,undefined" at)
-  set(with_addresses OFF)
-  if(NOT at EQUAL -1)
-    set(with_addresses ON)
-  endif()
   target_compile_options(${target} PRIVATE
     -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
-    # What AddressSanitizer finds as well when memory is touched, at half the time to compile.
-    $<$<BOOL:${with_addresses}>:-fno-sanitize=null,object-size,pointer-overflow>
     # GCC's analysis loses track in instrumented code and then warns about the standard library's own headers.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
 endfunction()

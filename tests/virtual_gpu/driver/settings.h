@@ -17,9 +17,9 @@ namespace fattn::vgpu::driver {
 //
 //   models      sm_80, sm_89 or sm_90a; several, separated by commas, are several devices (sm_80)
 //   memory      bytes of one device's memory, with K, M or G                                  (4G)
-//   driver      version that cuDriverGetVersion gives; newer functions are not found (12040) seed
-//   what order=seeded draws from, in streams and inside kernels                   (1) order early:
-//   an operation runs when it is issued; late: when something waits for it;
+//   driver      version that cuDriverGetVersion gives; newer functions are not found (12040)
+//   seed        what order=seeded draws from, in streams and inside kernels                   (1)
+//   order       early: an operation runs when it is issued; late: when something waits for it;
 //               seeded: in between, as the seed says. Asynchronous instructions likewise (seeded)
 //   checks      all, none, or words as in gpu/launch.h: "-races,strict"                       (all)
 //   mma         cut: tensor cores cut their sums as hardware does; nearest: they round        (cut)
