@@ -181,6 +181,10 @@ double run(Driver& state, Context& context, const Grid& grid) {
     launch.options.checks = settings.checks;
     launch.options.asynchrony = settings.order;
     launch.options.mma_round_to_nearest = settings.mma_round_to_nearest;
+    launch.options.print = [](const std::string& text) {
+        std::fputs(text.c_str(), stdout);
+        std::fflush(stdout);
+    };
     std::optional<Trace> trace = settings.trace;
     if (trace) {
         trace->write = [](const std::string& text) { std::fputs(text.c_str(), stderr); };

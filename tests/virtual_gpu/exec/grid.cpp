@@ -29,6 +29,10 @@ Grid::Grid(const Launch& what, DeviceMemory& device_memory)
       executed(program.num_ops() + 1, 0),
       executed_lanes(program.num_ops() + 1, 0),
       random(what.options.seed) {
+    if (what.cooperative) {
+        workspace_ = {kWorkspaceWindow, workspace_bytes_.size(), workspace_bytes_.data(), nullptr,
+                      false};
+    }
     shared_bytes_ = what.dynamic_shared_bytes == 0
                         ? program.static_shared_bytes
                         : program.dynamic_shared_offset + what.dynamic_shared_bytes;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -43,8 +44,9 @@ struct LaunchOptions {
     Asynchrony asynchrony = Asynchrony::kSeeded;
     bool mma_round_to_nearest = false;  // instead of cutting like tensor cores do
     bool statistics = true;  // traffic and bank conflicts; instruction counts are always there
-    uint64_t livelock_instructions = 1'000'000;  // so many without progress are a livelock
-    const Trace* trace = nullptr;                // what one warp executes is written down
+    uint64_t livelock_instructions = 1'000'000;     // so many without progress are a livelock
+    const Trace* trace = nullptr;                   // what one warp executes is written down
+    std::function<void(const std::string&)> print;  // what a thread's printf makes; empty: nowhere
 };
 
 class GridTrace;  // what a grid did to device memory; known to the interpreter alone
