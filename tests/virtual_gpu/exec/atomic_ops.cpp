@@ -60,7 +60,8 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
     };
     uint32_t undefined[8] = {};
     each_lane(mask, [&](uint32_t lane) {
-        const Place place = resolve(w, op, lane, space, addresses[lane], bytes * count, true);
+        const Place place =
+            resolve_or_nowhere(w, op, lane, space, addresses[lane], bytes * count, true);
         if (w.grid.options.checks.races) {
             if (place.shared)
                 place.shared->write(w, op, lane, static_cast<uint32_t>(place.address),

@@ -44,10 +44,8 @@ void decode_bra(Decoding& d) {
 }
 
 Step end(Warp& w, const Op& op, uint32_t mask) {
-    if (w.grid.options.checks.races) {
-        need_copies_ended(w, op, mask);
-        need_wgmma_ended(w, op, mask);
-    }
+    if (w.grid.options.checks.races) need_copies_ended(w, op, mask);
+    if (w.grid.options.checks.wgmma) need_wgmma_ended(w, op, mask);
     ++w.current().pc;
     w.end_lanes(mask);
     return Step::kEnded;

@@ -51,6 +51,11 @@ class Grid {
     PublishedTable published;
     TensorMapFences tensor_map_fences;
     Random random;
+    struct Nowhere {
+        alignas(64) std::byte bytes[32];
+        uint8_t defined[32];
+    };
+    Nowhere nowhere{};              // where accesses go that lie nowhere, when nobody checks that
     bool waited_for_grids = false;  // griddepcontrol.wait was executed
     uint64_t time = 0;              // virtual, in warp instructions
 

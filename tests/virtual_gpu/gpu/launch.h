@@ -21,10 +21,16 @@ namespace fattn::vgpu {
 
 // Which mistakes are looked for. Everything is by default; text forms: parse_checks.
 struct Checks {
+    bool bounds = true;     // addresses of loads, stores and atomics that lie nowhere; without it
+                            // nothing is written there and what is read is undefined
+    bool alignment = true;  // of every access
     bool uninitialised = true;
     bool races = true;        // shared and global memory, the async proxy included
+    bool wgmma = true;        // registers that a wgmma in flight uses
     bool convergence = true;  // .aligned and .sync instructions without their lanes
     bool barriers = true;     // mbarrier and bar misuse that hardware lets pass
+    bool livelock = true;     // many instructions without progress
+    bool limits = true;       // shared memory and registers of a block
     bool strict =
         false;  // also what is tolerated: same-value stores, fences executed by the issuer
     bool late_reconvergence =
