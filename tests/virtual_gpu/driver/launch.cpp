@@ -175,7 +175,7 @@ double run(Driver& state, Context& context, const Grid& grid) {
     launch.parameters = grid.parameters;
     GridOrder& order = *grid.order;
     if (order.before) launch.before = order.before->traces;
-    order.before.reset();
+    if (!order.in_graph) order.before.reset();
     launch.keep_trace =
         order.keeps_traces && (state.has_programmatic || launch.entry->launches_dependents);
     launch.options.checks = settings.checks;
