@@ -33,6 +33,19 @@ void give(const HandleList& list, const std::vector<CUgraphNode>& handles) {
     }
 }
 
+// A programmatic dependent that was captured behind one kernel may begin before that has ended;
+// behind anything else, or behind several nodes, it waits.
+void link_dependents(GraphExec& exec) {
+    for (GraphNode& node : exec.nodes) {
+        if (!node.work.order || !node.work.order->programmatic || node.after.size() != 1) continue;
+        const auto& before = exec.nodes[node.after[0]].work.order;
+        if (!before) continue;
+        node.work.order->before = before;
+        for (driver::GridOrder* order : {node.work.order.get(), before.get()})
+            order->in_graph = order->keeps_traces = true;
+    }
+}
+
 void launch(Driver& state, GraphExec& exec, driver::Stream& stream) {
     if (stream.capture) {
         fail(CUDA_ERROR_NOT_SUPPORTED,
@@ -140,6 +153,7 @@ CUresult cuGraphInstantiateWithFlags(CUgraphExec* handle, CUgraph graph_handle,
         auto exec = std::make_shared<GraphExec>();
         exec->context = graph->context;
         exec->nodes = graph->nodes;
+        link_dependents(*exec);
         exec->handle = state.graph_execs.add(exec);
         *handle = exec->handle;
     });

@@ -175,12 +175,16 @@ double run(Driver& state, Context& context, const Grid& grid) {
     launch.parameters = grid.parameters;
     GridOrder& order = *grid.order;
     if (order.before) launch.before = order.before->traces;
-    order.before.reset();
+    if (!order.in_graph) order.before.reset();
     launch.keep_trace =
         order.keeps_traces && (state.has_programmatic || launch.entry->launches_dependents);
     launch.options.checks = settings.checks;
     launch.options.asynchrony = settings.order;
     launch.options.mma_round_to_nearest = settings.mma_round_to_nearest;
+    launch.options.print = [](const std::string& text) {
+        std::fputs(text.c_str(), stdout);
+        std::fflush(stdout);
+    };
     std::optional<Trace> trace = settings.trace;
     if (trace) {
         trace->write = [](const std::string& text) { std::fputs(text.c_str(), stderr); };

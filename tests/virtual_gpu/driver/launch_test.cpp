@@ -36,7 +36,7 @@ class Launches : public DriverTest {
     }
 
     // One block of 128 threads that may begin before the kernel before it has ended.
-    CUresult launch_dependent(const char* name, void** parameters) {
+    CUresult launch_dependent(const char* name, void** parameters, CUstream on = nullptr) {
         CUlaunchAttribute attribute{};
         attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         attribute.value.programmaticStreamSerializationAllowed = 1;
@@ -46,6 +46,7 @@ class Launches : public DriverTest {
         config.blockDimY = config.blockDimZ = 1;
         config.attrs = &attribute;
         config.numAttrs = 1;
+        config.hStream = on;
         return api().cuLaunchKernelEx(&config, function(name), parameters, nullptr);
     }
 
@@ -109,6 +110,37 @@ TEST_F(Launches, ProgrammaticDependentsMustWaitThemselves) {
     ASSERT_OK(fill(out, 14, 100));
     ASSERT_OK(launch_dependent("scale", parameters));
     EXPECT_FAILS(api().cuCtxSynchronize(), CUDA_ERROR_LAUNCH_FAILED,
+                 "griddepcontrol.wait must stand before this");
+}
+
+TEST_F(Launches, ProgrammaticDependentsInGraphsMustWaitThemselves) {
+    const CUstream own = stream();
+    CUdeviceptr out = alloc(400);
+    uint32_t count = 100;
+    void* parameters[] = {&out, &count};
+    const auto instantiate = [&](bool fills_between) {
+        EXPECT_OK(api().cuStreamBeginCapture_v2(own, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+        EXPECT_OK(fill(out, 14, 100, own));
+        if (fills_between) {
+            EXPECT_OK(api().cuMemsetD32Async(out, 7, 50, own));
+        }
+        EXPECT_OK(launch_dependent("scale", parameters, own));
+        CUgraph graph = nullptr;
+        EXPECT_OK(api().cuStreamEndCapture(own, &graph));
+        CUgraphExec exec = nullptr;
+        EXPECT_OK(api().cuGraphInstantiateWithFlags(&exec, graph, 0));
+        return exec;
+    };
+    // What stands between has to have ended, replay after replay.
+    const CUgraphExec with_fill = instantiate(true);
+    for (int replay = 0; replay < 2; ++replay) {
+        ASSERT_OK(api().cuGraphLaunch(with_fill, own));
+        ASSERT_OK(api().cuStreamSynchronize(own));
+        EXPECT_EQ(word(out), 21u);
+        EXPECT_EQ(word(out + 396), 42u);
+    }
+    ASSERT_OK(api().cuGraphLaunch(instantiate(false), own));
+    EXPECT_FAILS(api().cuStreamSynchronize(own), CUDA_ERROR_LAUNCH_FAILED,
                  "griddepcontrol.wait must stand before this");
 }
 

@@ -60,8 +60,10 @@ struct Device {
 struct GridOrder {
     bool programmatic = false;  // it may begin before that one has ended
     bool keeps_traces = false;  // it is in a stream, where another may come behind it
-    // Of the kernel before it in the stream, while it is programmatic and has not run.
+    // Of the kernel before it in the stream, while it is programmatic and has not run; in a graph,
+    // which runs again, as long as that is there.
     std::shared_ptr<GridOrder> before;
+    bool in_graph = false;
     // Once it has run: its own, then those of the grids that it may have overlapped.
     std::vector<std::shared_ptr<const GridTrace>> traces;
 };

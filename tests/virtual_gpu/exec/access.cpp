@@ -117,9 +117,24 @@ bool all_defined(const uint8_t* defined, uint32_t bytes) {
 
 }  // namespace
 
+Place resolve_or_nowhere(Warp& w, const Op& op, uint32_t lane, Space space, uint64_t address,
+                         uint32_t bytes, bool writes) {
+    if (w.grid.options.checks.bounds) return resolve(w, op, lane, space, address, bytes, writes);
+    try {
+        return resolve(w, op, lane, space, address, bytes, writes);
+    } catch (const FaultError& error) {
+        const FaultKind kind = error.fault.kind;
+        if (kind != FaultKind::kOutOfBounds && kind != FaultKind::kUseAfterFree &&
+            kind != FaultKind::kReadOnly)
+            throw;
+        w.grid.nowhere = {};
+        return {w.grid.nowhere.bytes, w.grid.nowhere.defined, nullptr, nullptr, address};
+    }
+}
+
 Place resolve(Warp& w, const Op& op, uint32_t lane, Space space, uint64_t address, uint32_t bytes,
               bool writes) {
-    if ((address & (std::bit_ceil(bytes) - 1)) != 0) {
+    if (w.grid.options.checks.alignment && (address & (std::bit_ceil(bytes) - 1)) != 0) {
         w.fault(op, lane, FaultKind::kMisaligned,
                 "the address " + hex(address) + " is no multiple of " + std::to_string(bytes), {},
                 address);
@@ -249,7 +264,8 @@ void read_one_by_one(Warp& w, const Op& op, uint32_t mask, const uint64_t* addre
     const bool races = w.grid.options.checks.races;
     const uint32_t full = (bytes == 32 ? 0 : 1u << bytes) - 1;
     each_lane(mask, [&](uint32_t lane) {
-        const Place place = resolve(w, op, lane, access.space, addresses[lane], bytes, false);
+        const Place place =
+            resolve_or_nowhere(w, op, lane, access.space, addresses[lane], bytes, false);
         std::memcpy(to.bytes + lane * kLaneBytes, place.data, bytes);
         to.defined[lane] = !place.defined || all_defined(place.defined, bytes)
                                ? full
@@ -271,7 +287,8 @@ void write_one_by_one(Warp& w, const Op& op, uint32_t mask, const uint64_t* addr
     const uint32_t bytes = access.bytes;
     const bool races = w.grid.options.checks.races;
     each_lane(mask, [&](uint32_t lane) {
-        const Place place = resolve(w, op, lane, access.space, addresses[lane], bytes, true);
+        const Place place =
+            resolve_or_nowhere(w, op, lane, access.space, addresses[lane], bytes, true);
         const std::byte* data = from.bytes + lane * kLaneBytes;
         if (races) {
             if (place.shared)

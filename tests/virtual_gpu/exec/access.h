@@ -85,6 +85,10 @@ bool whole_defined(const uint8_t* defined) {
 Place resolve(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,
               uint32_t bytes, bool writes);
 
+// Without the check of bounds a place that is of no effect, where the bytes lie nowhere.
+Place resolve_or_nowhere(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,
+                         uint32_t bytes, bool writes);
+
 void read_lanes(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,
                 const Access& access, LaneData& to);
 void write_lanes_to(Warp& w, const Op& op, uint32_t mask, const uint64_t* addresses,

@@ -18,8 +18,28 @@ using ptx::Operand;
 using ptx::Space;
 using ptx::Type;
 
+// What an element's memory holds, or is given: up to 16 bytes.
+struct AtomicValue {
+    uint64_t words[2] = {};
+
+    bool operator==(const AtomicValue&) const = default;
+};
+
+AtomicValue bits_at(const std::byte* from, uint32_t bytes) {
+    AtomicValue made;
+    std::memcpy(made.words, from, bytes);
+    return made;
+}
+
+AtomicValue compute(Type type, Rmw what, const AtomicValue& old, const AtomicValue& b,
+                    const AtomicValue& c) {
+    if (type != Type::kB128)
+        return {{compute_rmw(type, what, old.words[0], b.words[0], c.words[0]), 0}};
+    return what == Rmw::kExch || old == b ? (what == Rmw::kExch ? b : c) : old;
+}
+
 // aux: bits 0-7 type, 8-15 operation, 16-23 space, 24-31 elements, 32 acquires, 33 releases, 40-47
-// scope.
+// scope. Destinations, if any, are as many as elements.
 Step atomic(Warp& w, const Op& op, uint32_t mask) {
     const auto type = static_cast<Type>(op.aux & 255);
     const auto what = static_cast<Rmw>(op.aux >> 8 & 255);
@@ -34,17 +54,14 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
     lane_addresses(w, op, 0, addresses);
     const StrongAccess order = {static_cast<Scope>(op.aux >> 40 & 255), (op.aux >> 32 & 1) != 0,
                                 (op.aux >> 33 & 1) != 0, true};
+    const auto row = [&](Row of) { return reinterpret_cast<std::byte*>(w.lanes<uint16_t>(of)); };
     const auto value = [&](uint32_t source, uint32_t lane) {
-        uint64_t bits = 0;
-        std::memcpy(
-            &bits,
-            reinterpret_cast<const std::byte*>(w.lanes<uint16_t>(op.src(source))) + lane * bytes,
-            bytes);
-        return bits;
+        return bits_at(row(op.src(source)) + lane * bytes, bytes);
     };
-    uint32_t undefined = 0;
+    uint32_t undefined[8] = {};
     each_lane(mask, [&](uint32_t lane) {
-        const Place place = resolve(w, op, lane, space, addresses[lane], bytes * count, true);
+        const Place place =
+            resolve_or_nowhere(w, op, lane, space, addresses[lane], bytes * count, true);
         if (w.grid.options.checks.races) {
             if (place.shared)
                 place.shared->write(w, op, lane, static_cast<uint32_t>(place.address),
@@ -58,8 +75,7 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
         }
         for (uint32_t k = 0; k < count; ++k) {
             std::byte* data = place.data + k * bytes;
-            uint64_t old = 0;
-            std::memcpy(&old, data, bytes);
+            const AtomicValue old = bits_at(data, bytes);
             bool defined = true;
             for (uint32_t i = 0; place.defined && i < bytes; ++i)
                 defined &= place.defined[k * bytes + i] != 0;
@@ -67,23 +83,21 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
                 w.fault(op, lane, FaultKind::kUninitialised,
                         "an atomic reads memory that was never written", {}, addresses[lane]);
             }
-            const uint64_t made = compute_rmw(type, what, old, value(1 + k, lane),
-                                              what == Rmw::kCas ? value(2, lane) : 0);
-            std::memcpy(data, &made, bytes);
+            const AtomicValue made = compute(type, what, old, value(1 + k, lane),
+                                             what == Rmw::kCas ? value(2, lane) : AtomicValue{});
+            std::memcpy(data, made.words, bytes);
             // Who polls with an atomic changes nothing.
-            if (std::memcmp(&made, &old, bytes) != 0) w.grid.made_progress();
+            if (made != old) w.grid.made_progress();
             if (place.defined) std::memset(place.defined + k * bytes, 0xff, bytes);
             if (op.num_dst > 0) {
-                std::memcpy(
-                    reinterpret_cast<std::byte*>(w.lanes<uint16_t>(op.dst(0))) + lane * bytes, &old,
-                    bytes);
-                if (!defined) undefined |= 1u << lane;
+                std::memcpy(row(op.dst(k)) + lane * bytes, old.words, bytes);
+                if (!defined) undefined[k] |= 1u << lane;
             }
         }
     });
-    if (op.num_dst > 0) {
-        w.set_defined(op.dst(0), mask, ~undefined);
-        if (undefined) w.set_origin(op.dst(0), w.program.index_of(op) + 1);
+    for (uint32_t k = 0; k < op.num_dst; ++k) {
+        w.set_defined(op.dst(k), mask, ~undefined[k]);
+        if (undefined[k]) w.set_origin(op.dst(k), w.program.index_of(op) + 1);
     }
     if (order.releases && w.grid.options.checks.races)
         w.knowledge.advance(w.cta.cluster.next_epoch());
@@ -124,14 +138,16 @@ void decode_atomic(Decoding& d) {
     const bool bits = what == Rmw::kAnd || what == Rmw::kOr || what == Rmw::kXor ||
                       what == Rmw::kExch || what == Rmw::kCas;
     const bool half = is_half(type);
-    const bool fits =
-        bits ? type == Type::kB32 || type == Type::kB64 || (type == Type::kB16 && what == Rmw::kCas)
-        : what == Rmw::kInc || what == Rmw::kDec ? type == Type::kU32
-        : what == Rmw::kAdd
-            ? type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
-                  type == Type::kS64 || type == Type::kF32 || type == Type::kF64 || half
-            : type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
-                  type == Type::kS64 || (half && width > 1);
+    const bool fits = bits ? type == Type::kB32 || type == Type::kB64 ||
+                                 (type == Type::kB16 && what == Rmw::kCas) ||
+                                 (type == Type::kB128 && (what == Rmw::kExch || what == Rmw::kCas))
+                      : what == Rmw::kInc || what == Rmw::kDec ? type == Type::kU32
+                      : what == Rmw::kAdd
+                          ? type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
+                                type == Type::kS64 || type == Type::kF32 || type == Type::kF64 ||
+                                half
+                          : type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
+                                type == Type::kS64 || (half && width > 1);
     if (!fits)
         d.fail("the type ." + std::string(ptx::info(type).name) + " does not fit the operation");
     if (half != no_ftz) d.fail(".noftz comes with f16 and bf16, and with them alone");
@@ -139,14 +155,20 @@ void decode_atomic(Decoding& d) {
         d.fail("red has no .exch and no .cas");
     if (width > 1) {
         d.need_arch(90, "a vector");
-        if (returns) d.unsupported("vectors are offered for red");
+        if (space == Space::kShared) d.fail("vectors lie in device memory");
         if (type != Type::kF32 && !half) d.fail("vectors are of f32, f16 and bf16");
     }
     const size_t operands =
         (returns ? 1u : 0u) + 2 + (what == Rmw::kCas ? 1 : 0) + (hinted ? 1 : 0);
     d.need_count(operands, operands);
+    if (type == Type::kB128) d.need_arch(90, "b128");
     size_t next = 0;
-    if (returns) d.dst(d.in.operands[next++], bytes_of(type));
+    if (returns && width == 1) {
+        d.dst(d.in.operands[next++], bytes_of(type));
+    } else if (returns) {
+        for (const Operand& element : d.elements(d.in.operands[next++], width, width))
+            d.dst(element, bytes_of(type));
+    }
     d.address(d.in.operands[next++]);
     if (width == 1) {
         d.src(d.in.operands[next++], type);

@@ -391,22 +391,37 @@ void decode_prmt(Decoding& d) {
     d.finish(prmt, "logic");
 }
 
+// With a second destination, a predicate: the result is not 0, joined with a third predicate.
+// aux: bits 0-7 the table, 8 joined by or, else by and.
 Step lop3(Warp& w, const Op& op, uint32_t mask) {
     const uint32_t* a = w.src<uint32_t>(op, 0);
     const uint32_t* b = w.src<uint32_t>(op, 1);
     const uint32_t* c = w.src<uint32_t>(op, 2);
-    write_lanes(w.dst<uint32_t>(op), mask,
-                [&](uint32_t i) { return Lop3::f(a[i], b[i], c[i], op.aux); });
+    alignas(64) uint32_t made[32];
+    for (uint32_t i = 0; i < 32; ++i) made[i] = Lop3::f(a[i], b[i], c[i], op.aux);
+    write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) { return made[i]; });
+    if (op.num_dst < 2) return Step::kNext;
+    const uint32_t some = gather_bits([&](uint32_t i) { return made[i] != 0; });
+    const uint32_t other = *w.src<uint32_t>(op, 3) ^ (op.aux2 >> 35 & 1 ? ~0u : 0);
+    write_predicate(w.dst<uint32_t>(op, 1), mask, op.aux & 256 ? some | other : some & other);
     return Step::kNext;
 }
 
 void decode_lop3(Decoding& d) {
-    if (!d.take("b32")) d.fail("the type is b32; predicate outputs are not known");
-    d.need_count(5, 5);
-    d.dst(d.in.operands[0], 4);
+    const auto join = d.take_one({"or", "and"});
+    if (!d.take("b32")) d.fail("the type is b32");
+    const size_t operands = join.empty() ? 5 : 6;
+    d.need_count(operands, operands);
+    const ptx::Operand& to = d.in.operands[0];
+    if ((to.kind == ptx::Operand::Kind::kPair) == join.empty())
+        d.fail("the destination is d|p with .or and .and, and d without");
+    d.dst(join.empty() ? to : to.parts[0], 4);
+    if (!join.empty()) d.dst(to.parts[1], 1);
     for (size_t i = 1; i < 4; ++i) d.src(d.in.operands[i], Type::kB32);
+    if (!join.empty()) d.predicate(d.in.operands[5]);
     d.op.aux = d.constant(d.in.operands[4], "the truth table");
     if (d.op.aux > 255) d.fail("the truth table is 0 to 255");
+    if (join == "or") d.op.aux |= 256;
     d.finish(lop3, "logic");
 }
 

@@ -15,8 +15,8 @@ enum class Compare : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kNum, kNan };
 enum class Combine : uint8_t { kNone, kAnd, kOr, kXor };
 
 // Op::aux: bits 0-7 the comparison, 8 true when unordered, 9 ftz, 16-23 the combination, 24 a
-// combined predicate is negated, 25 set writes an f32, 26 the unsigned forms.
-constexpr uint64_t kUnordered = 1 << 8, kFtz = 1 << 9, kNegated = 1 << 24, kWritesFloat = 1 << 25;
+// combined predicate is negated, 25 set writes 16 bits, 32-63 what set writes for true.
+constexpr uint64_t kUnordered = 1 << 8, kFtz = 1 << 9, kNegated = 1 << 24, kWritesHalf = 1 << 25;
 
 template <class T>
 bool holds(T a, T b, Compare what, bool unordered) {
@@ -78,17 +78,23 @@ uint32_t compare(const T* a, const T* b, uint64_t aux) {
 
 struct F16 {
     static float value(uint16_t bits) { return f16_value(bits); }
+    static constexpr float kSmallest = 0x1p-14F;
 };
 struct Bf16 {
     static float value(uint16_t bits) { return bf16_value(bits); }
+    static constexpr float kSmallest = 0x1p-126F;
 };
 
 template <class H>
 uint32_t compare_half(const uint16_t* a, const uint16_t* b, uint64_t aux, uint32_t stride,
                       uint32_t at) {
     alignas(64) float x[32], y[32];
+    const auto value = [&](uint16_t bits) {
+        const float made = H::value(bits);
+        return (aux & kFtz) && std::fabs(made) < H::kSmallest ? std::copysign(0.0F, made) : made;
+    };
     for (uint32_t i = 0; i < 32; ++i)
-        x[i] = H::value(a[i * stride + at]), y[i] = H::value(b[i * stride + at]);
+        x[i] = value(a[i * stride + at]), y[i] = value(b[i * stride + at]);
     return compare<float>(x, y, aux & ~kFtz);
 }
 
@@ -147,8 +153,33 @@ Step set(Warp& w, const Op& op, uint32_t mask) {
     uint32_t other = 0;
     if (how != Combine::kNone) other = *w.src<uint32_t>(op, 2) ^ (op.aux & kNegated ? ~0u : 0);
     const uint32_t value = combine(comparer(w, op), other, how);
-    const uint32_t yes = op.aux & kWritesFloat ? 0x3f800000u : 0xffffffffu;
-    write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) { return value >> i & 1 ? yes : 0u; });
+    const auto yes = static_cast<uint32_t>(op.aux >> 32);
+    if (op.aux & kWritesHalf) {
+        write_lanes(w.dst<uint16_t>(op), mask,
+                    [&](uint32_t i) { return static_cast<uint16_t>(value >> i & 1 ? yes : 0u); });
+    } else {
+        write_lanes(w.dst<uint32_t>(op), mask,
+                    [&](uint32_t i) { return value >> i & 1 ? yes : 0u; });
+    }
+    return Step::kNext;
+}
+
+// Two comparisons at once, one for each half of the result.
+template <class H>
+Step set_pair(Warp& w, const Op& op, uint32_t mask) {
+    const auto how = static_cast<Combine>(op.aux >> 16 & 255);
+    uint32_t other = 0;
+    if (how != Combine::kNone) other = *w.src<uint32_t>(op, 2) ^ (op.aux & kNegated ? ~0u : 0);
+    uint32_t values[2];
+    for (uint32_t half = 0; half < 2; ++half) {
+        values[half] = combine(
+            compare_half<H>(w.src<uint16_t>(op, 0), w.src<uint16_t>(op, 1), op.aux, 2, half), other,
+            how);
+    }
+    const auto yes = static_cast<uint32_t>(op.aux >> 32);
+    write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) {
+        return (values[0] >> i & 1 ? yes : 0u) | (values[1] >> i & 1 ? yes << 16 : 0u);
+    });
     return Step::kNext;
 }
 
@@ -251,14 +282,41 @@ void decode_setp(Decoding& d) {
     d.finish(by_type<MakeSetp>(d, type), "compare");
 }
 
+// What true is in each type.
+uint32_t truth_of(Type type) {
+    switch (type) {
+        case Type::kF32:
+            return 0x3f800000;
+        case Type::kF16:
+        case Type::kF16x2:
+            return 0x3c00;
+        case Type::kBf16:
+        case Type::kBf16x2:
+            return 0x3f80;
+        case Type::kU16:
+        case Type::kS16:
+            return 0xffff;
+        default:
+            return 0xffffffff;
+    }
+}
+
 void decode_set(Decoding& d) {
     take_comparison(d);
     const Type to = d.take_type(), type = d.take_type();
-    if (to != Type::kU32 && to != Type::kS32 && to != Type::kF32)
-        d.unsupported("the result is u32, s32 or f32");
-    if (to == Type::kF32) d.op.aux |= kWritesFloat;
-    d.dst(d.operand(0, "the destination"), 4);
+    const bool pairs = type == Type::kF16x2 || type == Type::kBf16x2;
+    const bool word = to == Type::kU32 || to == Type::kS32;
+    const bool half_word = to == Type::kU16 || to == Type::kS16;
+    const bool fits = pairs ? word || to == type
+                            : word || to == Type::kF32 || to == Type::kF16 || to == Type::kBf16 ||
+                                  (half_word && (type == Type::kF16 || type == Type::kBf16));
+    if (!fits) d.fail("the result's type does not fit the type compared");
+    const uint32_t bytes = bytes_of(to);
+    if (bytes == 2) d.op.aux |= kWritesHalf;
+    d.op.aux |= uint64_t{pairs && word ? 0xffff : truth_of(to)} << 32;
+    d.dst(d.operand(0, "the destination"), bytes);
     take_sources(d, type);
+    if (pairs) return d.finish(type == Type::kF16x2 ? set_pair<F16> : set_pair<Bf16>, "compare");
     d.finish(by_type<MakeSet>(d, type), "compare");
 }
 

@@ -44,10 +44,8 @@ void decode_bra(Decoding& d) {
 }
 
 Step end(Warp& w, const Op& op, uint32_t mask) {
-    if (w.grid.options.checks.races) {
-        need_copies_ended(w, op, mask);
-        need_wgmma_ended(w, op, mask);
-    }
+    if (w.grid.options.checks.races) need_copies_ended(w, op, mask);
+    if (w.grid.options.checks.wgmma) need_wgmma_ended(w, op, mask);
     ++w.current().pc;
     w.end_lanes(mask);
     return Step::kEnded;
@@ -71,39 +69,14 @@ void decode_trap(Decoding& d) {
     d.finish(trap, "control");
 }
 
-// __assertfail(message, file, line, function, size): the texts lie in device memory.
-std::string read_text(Warp& w, uint64_t address) {
-    std::string made;
-    for (; made.size() < 512; ++address) {
-        const MemoryBlock* block = w.grid.block_of(address, 1);
-        if (!block) break;
-        const char c = static_cast<char>(block->data[address - block->base]);
-        if (c == '\0') break;
-        made += c;
-    }
-    return made;
+Step branch_outside(Warp& w, const Op& op, uint32_t mask) {
+    w.fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kIllegal,
+            "the index of brx.idx is past its list of labels");
 }
 
-Step assert_fail(Warp& w, const Op& op, uint32_t mask) {
-    const auto lane = static_cast<uint32_t>(std::countr_zero(mask));
-    const auto argument = [&](uint32_t i, uint32_t bytes) {
-        const size_t at =
-            size_t{w.thread_of(lane)} * w.program.local_bytes + w.lanes<uint64_t>(op.src(i))[lane];
-        uint64_t value = 0;
-        std::memcpy(&value, w.cta.local.data() + at, bytes);
-        return value;
-    };
-    w.fault(op, lane, FaultKind::kTrap,
-            "assertion failed: " + read_text(w, argument(0, 8)) + " at " +
-                read_text(w, argument(1, 8)) + ":" + std::to_string(argument(2, 4)) + " in " +
-                read_text(w, argument(3, 8)));
-}
-
-void decode_assert(Decoding& d) {
-    d.need_count(5, 5);
-    for (const Operand& operand : d.in.operands) d.src(operand, Type::kU64);
+void decode_branch_outside(Decoding& d) {
     d.op.ends_path = true;
-    d.finish(assert_fail, "control");
+    d.finish(branch_outside, "control");
 }
 
 // --- bar and barrier. Sources: the barrier's number, the count (0: everyone), and for red a
@@ -258,7 +231,7 @@ void add_control_opcodes(OpcodeTable& table) {
     table["bra"] = decode_bra;
     table["exit"] = table["ret"] = decode_end;
     table["trap"] = table["brkpt"] = decode_trap;
-    table[kAssertFail] = decode_assert;
+    table[kBranchOutside] = decode_branch_outside;
     table["bar"] = table["barrier"] = decode_barrier;
     table["membar"] = table["fence"] = decode_fence;
     table["griddepcontrol"] = decode_griddepcontrol;

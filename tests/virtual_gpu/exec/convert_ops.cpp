@@ -22,11 +22,13 @@ struct Conversion {
     Round round;
     bool to_integral;  // .rni and the like: the result of a float is a whole number
     bool ftz, sat, relu;
+    bool finite;  // infinities become the largest number
 
     uint64_t pack() const {
         return static_cast<uint64_t>(to) | static_cast<uint64_t>(from) << 8 |
                static_cast<uint64_t>(round) << 16 | uint64_t{to_integral} << 24 |
-               uint64_t{ftz} << 25 | uint64_t{sat} << 26 | uint64_t{relu} << 27;
+               uint64_t{ftz} << 25 | uint64_t{sat} << 26 | uint64_t{relu} << 27 |
+               uint64_t{finite} << 28;
     }
     static Conversion unpack(uint64_t aux) {
         return {static_cast<Type>(aux & 255),
@@ -35,7 +37,8 @@ struct Conversion {
                 (aux >> 24 & 1) != 0,
                 (aux >> 25 & 1) != 0,
                 (aux >> 26 & 1) != 0,
-                (aux >> 27 & 1) != 0};
+                (aux >> 27 & 1) != 0,
+                (aux >> 28 & 1) != 0};
     }
 };
 
@@ -115,6 +118,10 @@ uint64_t float_bits(const Conversion& c, double value) {
     if (c.to_integral) value = round_integral(value, c.round);
     if (c.sat) value = value > 0 ? std::min(value, 1.0) : 0.0;
     if (c.relu && value < 0) value = 0;
+    if (c.finite) {
+        const double most = c.to == Type::kF16 ? 65504 : 0x1.fep127;
+        if (std::fabs(value) > most) value = std::copysign(most, value);
+    }
     switch (c.to) {
         case Type::kF16:
             return to_f16(value, c.round);
@@ -332,6 +339,7 @@ void decode_pair(Decoding& d, const Conversion& c) {
 }
 
 void decode_cvt(Decoding& d) {
+    if (d.take("pack")) return decode_saturated_pack(d);
     Conversion c{};
     const auto mode = d.take_one({"rn", "rz", "rm", "rp", "rna", "rni", "rzi", "rmi", "rpi"});
     c.to_integral = mode.size() == 3 && mode != "rna";
@@ -350,7 +358,9 @@ void decode_cvt(Decoding& d) {
         return t == Type::kF16x2 || t == Type::kBf16x2 || t == Type::kE4m3x2 || t == Type::kE5m2x2;
     };
     if (paired(c.to) || paired(c.from)) return decode_pair(d, c);
-    if (finite) d.fail(".satfinite is for fp8");
+    if (finite && (c.from != Type::kF32 || (c.to != Type::kF16 && c.to != Type::kBf16)))
+        d.fail(".satfinite is for fp8, and for f16 and bf16 of f32");
+    c.finite = finite;
     if (c.to == Type::kTf32 && (c.from != Type::kF32 || mode != "rna") && mode != "rn" &&
         mode != "rz")
         d.fail("tf32 is made from f32 by .rna, .rn or .rz");

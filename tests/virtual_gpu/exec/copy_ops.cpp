@@ -125,7 +125,7 @@ void note_sources(Warp& w, const Op& op, uint32_t mask, const PendingCopy& copy)
         return note_span_read(w, op, mask, span, whole);
     each_lane(mask, [&](uint32_t lane) {
         const uint32_t bytes = copy.source_bytes[lane];
-        if (copy.source[lane] % copy.bytes != 0) {
+        if (w.grid.options.checks.alignment && copy.source[lane] % copy.bytes != 0) {
             w.fault(op, lane, FaultKind::kMisaligned,
                     "the source is no multiple of " + std::to_string(copy.bytes) + " bytes", {},
                     copy.source[lane]);

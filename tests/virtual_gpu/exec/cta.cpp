@@ -150,8 +150,10 @@ bool Cta::arrive(Warp& warp, const Op& op, uint32_t mask, const BarrierUse& use)
 bool Cta::complete(uint32_t id) {
     NamedBarrier& barrier = barriers_[id];
     uint32_t threads = 0;
+    bool all_arrived = true;
     for (const auto& warp : warps) {
         const uint32_t here = barrier.arrived[warp->index];
+        all_arrived &= here == warp->initial();
         const bool full = (warp->alive() & ~here) == 0;
         if (barrier.everyone) {
             if (!full) return false;
@@ -160,8 +162,8 @@ bool Cta::complete(uint32_t id) {
         }
     }
     if (!barrier.everyone && threads < barrier.expected) return false;
-    const bool with_floor = barrier.only_waiters && cluster.ctas.size() == 1 &&
-                            (barrier.everyone || threads >= live_warps() * 32);
+    // What those did who have ended without coming here, the barrier does not order.
+    const bool with_floor = barrier.only_waiters && cluster.ctas.size() == 1 && all_arrived;
     const Knowledge knowledge = std::move(barrier.knowledge);
     const uint32_t result = barrier.value;
     const std::vector<uint32_t> arrived = barrier.arrived;

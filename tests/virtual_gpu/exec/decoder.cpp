@@ -29,12 +29,13 @@ uint32_t align_up(uint64_t value, uint32_t alignment) {
 const OpcodeTable& opcodes() {
     static const OpcodeTable table = [] {
         OpcodeTable made;
-        for (const auto add :
-             {add_integer_opcodes, add_bit_opcodes, add_float_opcodes, add_compare_opcodes,
-              add_move_opcodes, add_convert_opcodes, add_memory_opcodes, add_atomic_opcodes,
-              add_control_opcodes, add_warp_opcodes, add_matrix_opcodes, add_mma_opcodes,
-              add_copy_opcodes, add_mbarrier_opcodes, add_tensor_map_opcodes, add_wgmma_opcodes,
-              add_register_opcodes}) {
+        for (const auto add : {add_integer_opcodes, add_bit_opcodes,      add_float_opcodes,
+                               add_compare_opcodes, add_move_opcodes,     add_convert_opcodes,
+                               add_memory_opcodes,  add_atomic_opcodes,   add_control_opcodes,
+                               add_warp_opcodes,    add_matrix_opcodes,   add_mma_opcodes,
+                               add_copy_opcodes,    add_mbarrier_opcodes, add_tensor_map_opcodes,
+                               add_wgmma_opcodes,   add_register_opcodes, add_carry_opcodes,
+                               add_part_opcodes,    add_system_calls}) {
             add(made);
         }
         return made;
@@ -42,8 +43,8 @@ const OpcodeTable& opcodes() {
     return table;
 }
 
-const std::array<std::pair<std::string_view, Special>, 40>& special_names() {
-    static const std::array<std::pair<std::string_view, Special>, 40> names = {{
+const std::array<std::pair<std::string_view, Special>, 43>& special_names() {
+    static const std::array<std::pair<std::string_view, Special>, 43> names = {{
         {"%tid.x", Special::kTidX},
         {"%tid.y", Special::kTidY},
         {"%tid.z", Special::kTidZ},
@@ -84,6 +85,9 @@ const std::array<std::pair<std::string_view, Special>, 40>& special_names() {
         {"%cluster_nctaid.z", Special::kClusterNctaidZ},
         {"%nclusterid.y", Special::kNclusteridY},
         {"%nclusterid.z", Special::kNclusteridZ},
+        {"%aggr_smem_size", Special::kAggregateSmem},
+        {"%envreg1", Special::kWorkspaceHigh},
+        {"%envreg2", Special::kWorkspaceLow},
     }};
     return names;
 }
@@ -98,6 +102,11 @@ void Decoder::fail(const ptx::Instruction& at, const std::string& message,
 Row Decoder::new_register(Type type) {
     flat_.registers.push_back({"_", type});
     return static_cast<Row>(flat_.registers.size() - 1);
+}
+
+Row Decoder::carry_row() {
+    if (carry_ == kNoRow) carry_ = new_register(Type::kPred);
+    return carry_;
 }
 
 Row Decoder::constant_row(uint64_t bits, uint32_t bytes) {
@@ -240,6 +249,7 @@ std::unique_ptr<Program> Decoder::run(const ptx::Function& entry, EntryInfo& inf
     constants_.clear();
     constant_bytes_.clear();
     specials_.clear();
+    carry_ = kNoRow;
     shared_offsets_.clear();
     local_offsets_.clear();
     parameter_offsets_.clear();

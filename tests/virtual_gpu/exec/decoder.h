@@ -33,6 +33,7 @@ class Decoder {
                            LoadError::Reason reason) const;
     const ptx::Register& reg(uint32_t index) const { return flat_.registers[index]; }
     Row new_register(ptx::Type type);
+    Row carry_row();
     Row constant_row(uint64_t bits, uint32_t bytes);
     Row address_row(const ptx::Operand& variable, uint32_t bytes, const ptx::Instruction& at);
     Row special_row(const ptx::Operand& special, uint32_t bytes, const ptx::Instruction& at);
@@ -68,6 +69,7 @@ class Decoder {
     std::map<std::pair<uint64_t, uint32_t>, Row> constants_;
     std::map<Row, uint32_t> constant_bytes_;
     std::map<std::pair<uint32_t, uint32_t>, Row> specials_;
+    Row carry_ = kNoRow;
     std::map<uint32_t, uint32_t>
         shared_offsets_;  // by index; function-local ones with the top bit set
     std::map<uint32_t, uint32_t>

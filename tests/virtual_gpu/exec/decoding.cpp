@@ -205,6 +205,8 @@ Row Decoding::scratch(uint32_t bytes) {
                                               : Type::kB128);
 }
 
+Row Decoding::carry() { return decoder_.carry_row(); }
+
 const std::vector<Operand>& Decoding::elements(const Operand& operand, size_t low,
                                                size_t high) const {
     if (operand.kind != Operand::Kind::kVector) fail("a vector in braces is expected");

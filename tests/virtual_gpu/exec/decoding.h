@@ -48,6 +48,7 @@ class Decoding {
     bool is_call_parameter(
         const ptx::Operand& operand) const;  // a .param variable that a call passes
     Row scratch(uint32_t bytes);
+    Row carry();                                  // the condition code, a predicate of each thread
     void predicate(const ptx::Operand& operand);  // p or !p as a source; bit `i` of op.aux2's top
                                                   // half tells a negation
     const std::vector<ptx::Operand>& elements(const ptx::Operand& operand, size_t low,
@@ -106,12 +107,21 @@ void add_mbarrier_opcodes(OpcodeTable& table);
 void add_tensor_map_opcodes(OpcodeTable& table);
 void add_wgmma_opcodes(OpcodeTable& table);
 void add_register_opcodes(OpcodeTable& table);
+void add_carry_opcodes(OpcodeTable& table);
+void add_part_opcodes(OpcodeTable& table);
+void add_system_calls(OpcodeTable& table);
 
 // Arithmetic opcodes that integers and floating point share look at their type and call one of
 // these.
 void decode_float(Decoding& d, ptx::Type type);
 bool is_half(ptx::Type type);
 void decode_half(Decoding& d, ptx::Type type);
+// add, sub and mad with .cc.
+void decode_carry(Decoding& d);
+// add, min and max of two 16-bit integers in a word: false where the spelling is none of them.
+bool decode_integer_pair(Decoding& d);
+// cvt.pack, behind that modifier.
+void decode_saturated_pack(Decoding& d);
 
 // bar.warp.sync and barrier.cluster, behind the modifiers that tell them from other barriers.
 void decode_warp_sync(Decoding& d);

@@ -64,10 +64,15 @@ class Flattener {
             for (Operand& operand : made.operands) renumber(operand, first_register, variables);
             if (made.opcode == "call") {
                 call(made);
+            } else if (made.opcode == "bra") {
+                if (made.operands.size() != 1 || made.operands[0].kind != Operand::Kind::kName)
+                    fail(made, "bra takes one label");
+                branch(made, function, first_label, made.operands[0]);
+            } else if (made.opcode == "brx") {
+                branch_by_index(made, function, first_label);
             } else if (made.opcode == "ret" && stack_.size() > 1) {
                 jump(made, end_label);
             } else {
-                if (made.opcode == "bra") branch(made, function, first_label);
                 flat_.body.push_back(std::move(made));
             }
         }
@@ -84,27 +89,82 @@ class Flattener {
         for (Operand& part : operand.parts) renumber(part, first_register, variables);
     }
 
-    void branch(Instruction& made, const Function& function, uint32_t first_label) {
-        if (made.operands.size() != 1 || made.operands[0].kind != Operand::Kind::kName)
-            fail(made, "bra takes one label");
-        Operand& operand = made.operands[0];
-        for (uint32_t scope = operand.scope;; scope = function.scope_parents[scope]) {
-            const auto found = function.label_numbers.find({scope, operand.name});
-            if (found != function.label_numbers.end()) {
-                operand.index = first_label + found->second;
-                branches_.push_back({static_cast<uint32_t>(flat_.body.size()), 0});
-                return;
-            }
-            if (scope == 0) break;
+    // The entry of `table`, which is by scope and name, that a name means.
+    template <class Table>
+    static auto find_in_scopes(const Table& table, const Function& function, uint32_t scope,
+                               std::string_view name) {
+        for (;; scope = function.scope_parents[scope]) {
+            const auto found = table.find({scope, name});
+            if (found != table.end() || scope == 0) return found;
         }
-        fail(made, "the label " + std::string(operand.name) + " stands nowhere in " + function.name,
-             LoadError::Reason::kSyntax);
+    }
+
+    // A branch like `like` to a label of the function, behind everything that is there.
+    void branch(const Instruction& like, const Function& function, uint32_t first_label,
+                const Operand& label) {
+        const auto found =
+            find_in_scopes(function.label_numbers, function, label.scope, label.name);
+        if (found == function.label_numbers.end()) {
+            fail(like,
+                 "the label " + std::string(label.name) + " stands nowhere in " + function.name,
+                 LoadError::Reason::kSyntax);
+        }
+        jump(like, first_label + found->second);
+    }
+
+    // brx.idx becomes a comparison and a branch for each label of its list, in order; no lane may
+    // come behind the last.
+    void branch_by_index(const Instruction& made, const Function& function, uint32_t first_label) {
+        const bool known = !made.modifiers.empty() && made.modifiers[0] == "idx";
+        if (!known || made.operands.size() != 2 || made.operands[1].kind != Operand::Kind::kName)
+            fail(made, "the form is brx.idx index, list");
+        const Operand& name = made.operands[1];
+        const auto list = find_in_scopes(function.branch_lists, function, name.scope, name.name);
+        if (list == function.branch_lists.end()) {
+            fail(made,
+                 "there is no .branchtargets " + std::string(name.name) + " in " + function.name,
+                 LoadError::Reason::kSyntax);
+        }
+        const auto end_label = static_cast<uint32_t>(labels_.size());
+        labels_.push_back(0);
+        if (made.guarded) {
+            Instruction over = made;
+            over.guard_negated = !over.guard_negated;
+            jump(over, end_label);
+        }
+        Operand chosen, number;
+        chosen.kind = Operand::Kind::kRegister;
+        chosen.index = static_cast<uint32_t>(flat_.registers.size());
+        flat_.registers.push_back({"_", ptx::Type::kPred});
+        for (const std::string_view target : list->second) {
+            Instruction compare = made;
+            compare.guarded = false;
+            compare.opcode = "setp";
+            compare.modifiers = {"eq", "u32"};
+            compare.operands = {chosen, made.operands[0], number};
+            flat_.body.push_back(compare);
+            ++number.value;
+            Instruction taken = made;
+            taken.guarded = true;
+            taken.guard = chosen.index;
+            taken.guard_negated = false;
+            Operand label = name;
+            label.name = target;
+            branch(taken, function, first_label, label);
+        }
+        Instruction outside = made;
+        outside.guarded = false;
+        outside.opcode = kBranchOutside;
+        outside.modifiers.clear();
+        outside.operands.clear();
+        flat_.body.push_back(outside);
+        labels_[end_label] = static_cast<uint32_t>(flat_.body.size());
     }
 
     void jump(const Instruction& like, uint32_t label) {
         Instruction made = like;
         made.opcode = "bra";
-        made.modifiers.clear();
+        if (like.opcode != "bra") made.modifiers.clear();
         Operand operand;
         operand.kind = Operand::Kind::kName;
         operand.index = label;
@@ -130,11 +190,12 @@ class Flattener {
         }
         if (!callee || callee->kind != Operand::Kind::kName)
             fail(made, "calls through a register are not offered");
-        if (callee->name == kAssertFail) {
+        if (callee->name == kAssertFail || callee->name == kPrint) {
             Instruction stand_in = made;
-            stand_in.opcode = kAssertFail;
+            stand_in.opcode = callee->name;
             stand_in.modifiers.clear();
             stand_in.operands = lists[1];
+            stand_in.operands.insert(stand_in.operands.end(), lists[0].begin(), lists[0].end());
             flat_.body.push_back(std::move(stand_in));
             return;
         }

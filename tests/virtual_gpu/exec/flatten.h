@@ -25,8 +25,11 @@ struct FlatFunction {
 FlatFunction flatten(const ptx::Module& module, const ptx::Function& entry, const std::string& file,
                      std::string_view text);
 
-// Opcodes of instructions that stand for calls of the compiler's own functions: (parameters...) as
-// variables.
+// Opcodes of instructions that stand for calls of the compiler's own functions: (parameters...,
+// results...) as variables.
 inline constexpr std::string_view kAssertFail = "__assertfail";
+inline constexpr std::string_view kPrint = "vprintf";
+// Of one behind the branches of brx.idx, where no lane may come.
+inline constexpr std::string_view kBranchOutside = "brx outside";
 
 }  // namespace fattn::vgpu

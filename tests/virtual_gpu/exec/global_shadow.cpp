@@ -31,33 +31,10 @@ std::unique_ptr<GlobalChunk> new_chunk() {
     return made;
 }
 
-void split_granule(GlobalChunk& chunk, uint32_t index) {
-    GlobalWord& granule = chunk.granules[index];
-    if (granule.write.how & GlobalCell::kSplitBit) return;
-    if (!chunk.words)
-        chunk.words = std::make_unique_for_overwrite<GlobalWord[]>(GlobalChunk::kBytes / 4);
-    const auto of_word = [](GlobalCell cell, uint32_t i) {
-        if (cell.how & GlobalCell::kByWordBit) cell.agent = static_cast<uint16_t>(cell.agent + i);
-        if (cell.how & GlobalCell::kByPairBit)
-            cell.agent = static_cast<uint16_t>(cell.agent + i / 2);
-        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit | GlobalCell::kManyBit;
-        return cell;
-    };
-    for (uint32_t i = 0; i < 4; ++i)
-        chunk.words[index * 4 + i] = {of_word(granule.write, i), of_word(granule.read, i)};
-    granule = {};
-    granule.write.how = GlobalCell::kSplitBit;
-}
-
 // Whether something has been acquired from another cluster of the grid.
 bool knows_of_others(const Knowledge& knowledge) {
     return std::any_of(knowledge.others.begin(), knowledge.others.end(),
                        [](const Knowledge::OfCluster& one) { return one.cluster != kGridsBefore; });
-}
-
-// Whether a read comes behind those of other clusters than this.
-bool has_others(const GlobalCell& read, uint32_t cluster) {
-    return read.cluster != 0 && (read.cluster != cluster || (read.how & GlobalCell::kManyBit));
 }
 
 constexpr uint8_t kByPart = GlobalCell::kByWordBit | GlobalCell::kByPairBit;
@@ -82,6 +59,32 @@ GlobalChunk& GlobalShadow::chunk_of(const MemoryBlock& block, uint64_t offset) {
     auto& chunk = (*last_directory_)[offset / GlobalChunk::kBytes];
     if (!chunk) chunk = new_chunk();
     return *chunk;
+}
+
+void GlobalShadow::split_granule(GlobalChunk& chunk, uint32_t index) {
+    GlobalWord& granule = chunk.granules[index];
+    if (granule.write.how & GlobalCell::kSplitBit) return;
+    if (!chunk.words)
+        chunk.words = std::make_unique_for_overwrite<GlobalWord[]>(GlobalChunk::kBytes / 4);
+    const auto of_word = [](GlobalCell cell, uint32_t i) {
+        if (cell.how & GlobalCell::kByWordBit) cell.agent = static_cast<uint16_t>(cell.agent + i);
+        if (cell.how & GlobalCell::kByPairBit)
+            cell.agent = static_cast<uint16_t>(cell.agent + i / 2);
+        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit | GlobalCell::kManyBit;
+        return cell;
+    };
+    for (uint32_t i = 0; i < 4; ++i) {
+        GlobalWord& word = chunk.words[index * 4 + i];
+        word = {of_word(granule.write, i), of_word(granule.read, i), 0};
+        for (uint32_t from = granule.more; from != 0; from = earlier_[from].next) {
+            EarlierAccess made = earlier_[from];
+            made.next = word.more;
+            word.more = new_earlier(made);
+        }
+    }
+    drop_earlier(granule, 15);
+    granule = {};
+    granule.write.how = GlobalCell::kSplitBit;
 }
 
 template <class F>
@@ -162,6 +165,12 @@ const GlobalCell* GlobalShadow::find_conflict(const MemoryBlock& block, uint64_t
         const bool strong_read = (flags & kStrong) && (at->read.how & GlobalCell::kStrongBit);
         if (writes && at->read.cluster != 0 && (at->read.bytes & touched) != 0 && !strong_read)
             return &at->read;
+        for (uint32_t i = at->more; i != 0; i = earlier_[i].next) {
+            const EarlierAccess& one = earlier_[i];
+            const bool strong = (flags & kStrong) && (one.cell.how & GlobalCell::kStrongBit);
+            wrote = one.wrote;
+            if ((one.cell.bytes & touched) != 0 && !strong && (writes || wrote)) return &one.cell;
+        }
     }
     return nullptr;
 }
@@ -184,21 +193,26 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
             if (!both_strong && !ordered(warp, lane, at.write))
                 conflict(warp, op, lane, address, at.write, false, true);
         }
+        if (at.more != 0) need_earlier_ordered(warp, op, lane, address, at, touched, flags, false);
         const uint8_t strong = flags & kStrong ? GlobalCell::kStrongBit : 0;
         const bool alike = (at.read.how & GlobalCell::kStrongBit) == strong;
-        if (at.read.cluster != 0 && strong && !alike) return;
-        if (at.read.cluster == cluster && at.read.epoch == warp.knowledge.epoch() &&
-            at.read.agent == agent && alike) {
+        const bool same_thread = at.read.cluster == cluster && at.read.agent == agent;
+        if (same_thread && at.read.epoch == warp.knowledge.epoch() && alike) {
             at.read.bytes |= touched;
             return;
         }
-        const bool many = alike && has_others(at.read, cluster);
-        at.read = {cluster,
-                   warp.knowledge.epoch(),
-                   agent,
-                   static_cast<uint8_t>(strong | (many ? GlobalCell::kManyBit : 0)),
-                   static_cast<uint8_t>(many ? at.read.bytes & touched : touched),
-                   warp.program.index_of(op)};
+        bool many = false;
+        if (at.read.cluster != 0) {
+            // What is ordered behind it and conflicts with as much stands for it too.
+            const bool stands = (alike || !strong) && (same_thread || ordered(warp, lane, at.read));
+            const auto left =
+                static_cast<uint8_t>(stands ? at.read.bytes & ~touched : at.read.bytes);
+            many = (left != 0 && !keep_read(at, left, cluster)) ||
+                   (at.read.how & GlobalCell::kManyBit) != 0;
+        }
+        at.read = {cluster, warp.knowledge.epoch(),
+                   agent,   static_cast<uint8_t>(strong | (many ? GlobalCell::kManyBit : 0)),
+                   touched, warp.program.index_of(op)};
     });
 }
 
@@ -217,19 +231,24 @@ void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span&
     // Lanes mostly stay in a chunk.
     GlobalChunk* chunk = nullptr;
     uint32_t number = 0;
-    // False where there is a write to compare with.
+    // False where there is a write to compare with, or a read to keep.
     const auto note = [&](uint32_t offset, uint32_t lane, uint8_t parts) {
         if (!chunk || number != offset / GlobalChunk::kBytes) {
             chunk = &chunk_of(*span.block, offset);
             number = offset / GlobalChunk::kBytes;
         }
         GlobalWord& at = chunk->granules[offset % GlobalChunk::kBytes / kGranule];
-        if (at.write.cluster != 0 || at.write.how != 0) return false;
+        if (at.write.cluster != 0 || at.write.how != 0 || at.more != 0) return false;
         const auto agent = static_cast<uint16_t>(first_agent + lane);
-        const bool many = !(at.read.how & GlobalCell::kStrongBit) && has_others(at.read, cluster);
+        const bool many = at.read.how & GlobalCell::kManyBit;
         const auto how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
-        const bool again = at.read.cluster == cluster && at.read.epoch == epoch &&
-                           at.read.agent == agent && at.read.how == how;
+        const bool same_threads =
+            at.read.cluster == cluster && at.read.agent == agent && at.read.how == how;
+        const bool known = at.read.cluster == cluster && at.read.epoch <= warp.knowledge.floor();
+        const bool fresh = at.read.cluster == 0;
+        if (!fresh && !same_threads && !known && !(many && at.read.cluster != cluster))
+            return false;
+        const bool again = same_threads && at.read.epoch == epoch;
         at.read = {cluster, epoch, agent, how, 15, again ? at.read.pc : pc};
         return true;
     };
@@ -270,6 +289,8 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
                 if (!both_strong && !same && !ordered(warp, lane, at.write))
                     conflict(warp, op, lane, address, at.write, true, true);
             }
+            if (at.more != 0)
+                need_earlier_ordered(warp, op, lane, address, at, touched, flags, true);
             if (at.read.cluster != 0 && (at.read.bytes & touched) != 0) {
                 const bool both_strong =
                     (flags & kStrong) && (at.read.how & GlobalCell::kStrongBit);
@@ -280,11 +301,20 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
                 const bool fine = both_strong || (of_others && ordered(warp, lane, at.read));
                 if (!fine) conflict(warp, op, lane, address, at.read, true, false);
             }
-            const bool adds = at.write.cluster == warp.cta.cluster.id && at.write.agent == agent;
+            // Of bytes that this write leaves alone those accesses stay known.
+            drop_earlier(at, touched);
+            const auto rest = static_cast<uint8_t>(~touched & 15);
+            if (at.read.cluster != 0 && (at.read.bytes & rest) != 0)
+                keep_read(at, at.read.bytes & rest, warp.cta.cluster.id);
+            const uint8_t strong = (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0};
+            const bool adds = at.write.cluster == warp.cta.cluster.id && at.write.agent == agent &&
+                              at.write.epoch == warp.knowledge.epoch() && at.write.how == strong;
+            if (!adds && at.write.cluster != 0 && (at.write.bytes & rest) != 0)
+                keep_write(at, at.write.bytes & rest);
             at.write = {warp.cta.cluster.id,
                         warp.knowledge.epoch(),
                         agent,
-                        (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0},
+                        strong,
                         static_cast<uint8_t>(adds ? at.write.bytes | touched : touched),
                         pc};
             at.read = {};

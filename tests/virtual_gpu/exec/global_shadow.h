@@ -18,7 +18,8 @@ struct GlobalCell {
     // Of a granule: word i is agent + i's, or words i and i + 1 are agent + i / 2's.
     static constexpr uint8_t kByWordBit = 4;
     static constexpr uint8_t kByPairBit = 8;
-    static constexpr uint8_t kManyBit = 32;   // of a read: those of other clusters came before it
+    // Of a read: those of more other clusters came before it than are known by themselves.
+    static constexpr uint8_t kManyBit = 32;
     static constexpr uint8_t kSplitBit = 16;  // of a granule's write: its words have their own
     uint32_t cluster = 0;                     // 0: nothing yet
     uint32_t epoch = 0;
@@ -29,11 +30,20 @@ struct GlobalCell {
 };
 
 // The two latest accesses of a word, or of a granule of four words that were always accessed alike:
-// a write, and a read since then. A strong read does not take the place of a weak one, with which
-// more conflicts.
+// a write, and a read since then. `more` leads to those that neither of them stands for.
 struct GlobalWord {
     GlobalCell write;
     GlobalCell read;
+    uint32_t more = 0;  // of GlobalShadow's list; 0: nothing
+};
+
+// An access of a word besides the latest: one that is not ordered before what took its place, or
+// whose bytes that does not touch.
+struct EarlierAccess {
+    GlobalCell cell;     // of a read its agent is the first of its warp
+    uint32_t lanes = 0;  // of a read: those of its warp that read in its epoch
+    uint32_t next = 0;
+    bool wrote = false;
 };
 
 // Of 4096 bytes. Chunks serve grid after grid, so that their pages are there.
@@ -87,10 +97,23 @@ class GlobalShadow {
     bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
     void need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                     uint64_t address, uint32_t bytes);
+    void split_granule(GlobalChunk& chunk, uint32_t index);
+    // Accesses beside the latest.
+    uint32_t new_earlier(const EarlierAccess& made);
+    void keep_write(GlobalWord& at, uint8_t bytes);
+    bool keep_read(GlobalWord& at, uint8_t bytes, uint32_t cluster);
+    void need_earlier_ordered(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
+                              const GlobalWord& at, uint8_t touched, AccessFlags flags,
+                              bool writes);
+    void drop_earlier(GlobalWord& at, uint8_t touched);
+
+    static constexpr uint32_t kMostOthers = 4;  // readers of other clusters that a word keeps
 
     std::unordered_map<uint64_t, Directory> blocks_;  // by address
     const MemoryBlock* last_block_ = nullptr;
     Directory* last_directory_ = nullptr;
+    std::vector<EarlierAccess> earlier_ = std::vector<EarlierAccess>(1);
+    uint32_t free_earlier_ = 0;
 };
 
 }  // namespace fattn::vgpu

@@ -29,6 +29,10 @@ Grid::Grid(const Launch& what, DeviceMemory& device_memory)
       executed(program.num_ops() + 1, 0),
       executed_lanes(program.num_ops() + 1, 0),
       random(what.options.seed) {
+    if (what.cooperative) {
+        workspace_ = {kWorkspaceWindow, workspace_bytes_.size(), workspace_bytes_.data(), nullptr,
+                      false};
+    }
     shared_bytes_ = what.dynamic_shared_bytes == 0
                         ? program.static_shared_bytes
                         : program.dynamic_shared_offset + what.dynamic_shared_bytes;
@@ -67,7 +71,7 @@ std::optional<Fault> Grid::check_launch() const {
         return refuse("the block is " + text(launch.block) + "; the entry requires " +
                       text(entry.required_block));
     }
-    if (shared_bytes_ > model.shared_bytes_per_block_optin) {
+    if (options.checks.limits && shared_bytes_ > model.shared_bytes_per_block_optin) {
         return refuse(
             "a block needs " + std::to_string(shared_bytes_) + " bytes of shared memory; " +
             std::to_string(model.shared_bytes_per_block_optin) + " is the limit of " + model.name);
@@ -92,7 +96,7 @@ std::optional<Fault> Grid::check_launch() const {
     }
     const uint64_t per_sm = resident_blocks_per_sm(
         *launch.module, entry, static_cast<uint32_t>(threads), launch.dynamic_shared_bytes);
-    if (per_sm == 0) return refuse("no block fits on a multiprocessor");
+    if (options.checks.limits && per_sm == 0) return refuse("no block fits on a multiprocessor");
     if (launch.cooperative && launch.grid.count() > per_sm * model.num_sms) {
         return refuse("a cooperative launch of " + std::to_string(launch.grid.count()) +
                       " blocks; " + std::to_string(per_sm * model.num_sms) +
@@ -182,7 +186,8 @@ LaunchResult Grid::run() {
                 quiet_rounds = 0;
             } else if (!ran) {
                 stuck(false);
-            } else if (quiet_rounds >= 2 && since_progress_ > options.livelock_instructions) {
+            } else if (options.checks.livelock && quiet_rounds >= 2 &&
+                       since_progress_ > options.livelock_instructions) {
                 stuck(true);
             }
         }

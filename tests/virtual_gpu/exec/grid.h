@@ -2,6 +2,7 @@
 // Made by run_grid.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -27,6 +28,7 @@ class Grid {
         };
         MemoryBlock const*& cached = cache_[address >> 21 & (kCacheEntries - 1)];
         if (holds(cached)) return cached;
+        if (holds(&workspace_)) return cached = &workspace_;
         const MemoryBlock* found = memory.find(address);
         if (!holds(found)) return nullptr;
         return cached = found;
@@ -35,6 +37,7 @@ class Grid {
     void made_progress() { since_progress_ = 0; }
     uint32_t shared_bytes() const { return shared_bytes_; }
     uint32_t sm_of(const Cta& cta) const;
+    uint64_t workspace_address() const { return launch.cooperative ? workspace_.base : 0; }
 
     const Launch& launch;
     const LaunchOptions& options;
@@ -48,6 +51,11 @@ class Grid {
     PublishedTable published;
     TensorMapFences tensor_map_fences;
     Random random;
+    struct Nowhere {
+        alignas(64) std::byte bytes[32];
+        uint8_t defined[32];
+    };
+    Nowhere nowhere{};              // where accesses go that lie nowhere, when nobody checks that
     bool waited_for_grids = false;  // griddepcontrol.wait was executed
     uint64_t time = 0;              // virtual, in warp instructions
 
@@ -59,6 +67,8 @@ class Grid {
     [[noreturn]] void stuck(bool livelock);
     void count_kinds();
 
+    std::array<std::byte, 64> workspace_bytes_{};  // zeros, which barriers of the grid begin with
+    MemoryBlock workspace_{};                      // empty unless the launch is cooperative
     uint32_t shared_bytes_ = 0;
     uint64_t since_progress_ = 0;
     uint32_t resident_limit_ = 1;  // clusters

@@ -131,6 +131,13 @@ struct MadHi {
         return wrap<T>(up(MulHi::f(a, b)) + up(c));
     }
 };
+struct MadHiSat {
+    static int32_t f(int32_t a, int32_t b, int32_t c) {
+        return static_cast<int32_t>(std::clamp<int64_t>(int64_t{MulHi::f(a, b)} + c,
+                                                        std::numeric_limits<int32_t>::min(),
+                                                        std::numeric_limits<int32_t>::max()));
+    }
+};
 struct Sad {
     template <class T>
     static T f(T a, T b, T c) {
@@ -224,6 +231,7 @@ bool handed_on(Decoding& d, Type type) {
 
 template <class F, Arity arity>
 void simple(Decoding& d) {
+    if ((d.in.opcode == "min" || d.in.opcode == "max") && decode_integer_pair(d)) return;
     const Type type = d.take_type();
     if (handed_on(d, type)) return;
     integer_operands(d, type, static_cast<uint32_t>(arity) + 1);
@@ -231,6 +239,8 @@ void simple(Decoding& d) {
 }
 
 void decode_add(Decoding& d) {
+    if (d.has_one({"cc"})) return decode_carry(d);
+    if (d.in.opcode == "add" && decode_integer_pair(d)) return;
     const Type type = d.take_type();
     if (handed_on(d, type)) return;
     const bool saturates = d.take("sat");
@@ -260,6 +270,7 @@ Handler wide_handler(const Decoding& d, Type type, bool adds) {
 }
 
 void decode_mul(Decoding& d) {
+    if (d.has_one({"cc"})) return decode_carry(d);
     const Type type = d.take_type();
     if (handed_on(d, type)) return;
     const bool adds = d.in.opcode == "mad";
@@ -274,7 +285,10 @@ void decode_mul(Decoding& d) {
         if (adds) d.src(d.in.operands[3], bytes == 8 ? Type::kB64 : Type::kB32);
         return d.finish(wide_handler(d, type, adds), "int");
     }
+    const bool saturates = adds && d.take("sat");
+    if (saturates && (part != "hi" || type != Type::kS32)) d.fail(".sat is for mad.hi.s32");
     integer_operands(d, type, adds ? 3 : 2);
+    if (saturates) return d.finish(ternary<MadHiSat, int32_t>, "int");
     const bool low = part == "lo";
     if (adds)
         return d.finish(

@@ -29,19 +29,34 @@ uint32_t resident_blocks_per_sm(const Module& module, const EntryInfo& entry,
 
 Checks parse_checks(const std::string& text) {
     Checks made;
+    struct Named {
+        const char* name;
+        bool Checks::*flag;
+    };
+    constexpr Named kNamed[] = {{"bounds", &Checks::bounds},
+                                {"alignment", &Checks::alignment},
+                                {"uninitialised", &Checks::uninitialised},
+                                {"races", &Checks::races},
+                                {"wgmma", &Checks::wgmma},
+                                {"convergence", &Checks::convergence},
+                                {"barriers", &Checks::barriers},
+                                {"livelock", &Checks::livelock},
+                                {"limits", &Checks::limits},
+                                {"strict", &Checks::strict},
+                                {"diverge", &Checks::late_reconvergence}};
     const auto all = [&](bool on) {
-        made.uninitialised = made.races = made.convergence = made.barriers = on;
+        for (const Named& one : kNamed) {
+            if (one.flag != &Checks::strict && one.flag != &Checks::late_reconvergence)
+                made.*one.flag = on;
+        }
     };
     const auto flag = [&](const std::string& name) -> bool& {
-        if (name == "uninitialised") return made.uninitialised;
-        if (name == "races") return made.races;
-        if (name == "convergence") return made.convergence;
-        if (name == "barriers") return made.barriers;
-        if (name == "strict") return made.strict;
-        if (name == "diverge") return made.late_reconvergence;
-        throw std::invalid_argument(
-            "the check '" + name +
-            "' is none of all, none, uninitialised, races, convergence, barriers, strict, diverge");
+        std::string allowed;
+        for (const Named& one : kNamed) {
+            if (one.name == name) return made.*one.flag;
+            allowed += std::string(", ") + one.name;
+        }
+        throw std::invalid_argument("the check '" + name + "' is none of all, none" + allowed);
     };
     std::stringstream words(text);
     bool first = true;

@@ -175,17 +175,29 @@ Step is_space(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
+// Constant variables lie in blocks of device memory that nobody may write.
+Step is_constant(Warp& w, const Op& op, uint32_t mask) {
+    const uint64_t* a = w.src<uint64_t>(op, 0);
+    write_predicate(w.dst<uint32_t>(op), mask, gather_bits([&](uint32_t i) -> bool {
+                        if (!(mask >> i & 1)) return false;
+                        const MemoryBlock* const block = w.grid.block_of(a[i], 1);
+                        return block && block->read_only;
+                    }));
+    return Step::kNext;
+}
+
 void decode_isspacep(Decoding& d) {
     const auto space = d.take_one(
         {"global", "shared", "shared::cta", "shared::cluster", "local", "const", "param"});
-    if (space.empty() || space == "const") d.fail("a state space is missing");
+    if (space.empty()) d.fail("a state space is missing");
+    d.need_count(2, 2);
+    d.dst(d.in.operands[0], 1);
+    d.src(d.in.operands[1], Type::kU64);
+    if (space == "const") return d.finish(is_constant, "move");
     d.op.aux = space.starts_with("shared") ? kSharedWindow
                : space == "local"          ? kLocalWindow
                : space == "param"          ? kParamWindow
                                            : 0;
-    d.need_count(2, 2);
-    d.dst(d.in.operands[0], 1);
-    d.src(d.in.operands[1], Type::kU64);
     d.finish(is_space, "move");
 }
 
@@ -198,8 +210,9 @@ Step policy(Warp& w, const Op& op, uint32_t mask) {
 }
 
 void decode_createpolicy(Decoding& d) {
-    const auto form = d.take_one({"fractional", "range"});
-    if (form.empty()) d.unsupported("the forms are .fractional and .range");
+    const auto form = d.take_one({"fractional", "range", "cvt"});
+    if (form.empty()) d.fail("one of .fractional .range .cvt is missing");
+    if (form == "cvt") d.take_hints({"L2"});
     d.take_hints({"L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged"});
     d.take_hints({"global"});
     d.take_hints({"L2::evict_first", "L2::evict_unchanged"});
@@ -213,7 +226,11 @@ void decode_hint(Decoding& d) {
         if (!d.take("u32")) d.fail("the type is u32");
         d.need_count(1, 1);
         d.src(d.in.operands[0], Type::kU32);
-    } else if (d.in.opcode != "pmevent") {
+    } else if (d.in.opcode == "pmevent") {
+        d.take("mask");
+        d.constant(d.operand(0, "the event"), "the event");
+    } else {
+        if (d.in.opcode == "applypriority") d.need_count(2, 2);
         d.take_hints({"global", "local", "L1", "L2", "L2::evict_last", "L2::evict_normal",
                       "L2::128B", "tensormap", "const", "param"});
         d.address(d.operand(0, "an address"));
@@ -229,6 +246,7 @@ void add_move_opcodes(OpcodeTable& table) {
     table["isspacep"] = decode_isspacep;
     table["createpolicy"] = decode_createpolicy;
     table["nanosleep"] = table["prefetch"] = table["prefetchu"] = decode_hint;
+    table["pmevent"] = table["applypriority"] = decode_hint;
 }
 
 }  // namespace fattn::vgpu

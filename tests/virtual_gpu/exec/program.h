@@ -108,6 +108,9 @@ enum class Special : uint8_t {
     kClusterCtarank,
     kClusterNctarank,
     kIsExplicitCluster,
+    kAggregateSmem,
+    kWorkspaceHigh,  // the address of what cooperative launches have for barriers of the grid
+    kWorkspaceLow,
 };
 
 // A register that a warp fills once, when it starts.

@@ -95,6 +95,13 @@ uint32_t value_of(Special what, const Warp& warp, uint32_t lane) {
             return static_cast<uint32_t>(cluster.count());
         case Special::kIsExplicitCluster:
             return cluster.count() > 1 || launch.entry->explicit_cluster;
+        case Special::kAggregateSmem:
+            return warp.grid.shared_bytes() +
+                   launch.module->model().reserved_shared_bytes_per_block;
+        case Special::kWorkspaceHigh:
+            return static_cast<uint32_t>(warp.grid.workspace_address() >> 32);
+        case Special::kWorkspaceLow:
+            return static_cast<uint32_t>(warp.grid.workspace_address());
     }
     return 0;
 }

@@ -125,7 +125,7 @@ Step multiply_async(Warp& w, const Op& op, uint32_t mask) {
         w.fault(op, lane, FaultKind::kIllegal, "scale-d differs between the lanes of a warp");
 
     const bool races = w.grid.options.checks.races;
-    if (races) take_registers(w, op, mask, form, made.adds);
+    if (w.grid.options.checks.wgmma) take_registers(w, op, mask, form, made.adds);
     const uint64_t number = state.issued++;
     if (number - group.first == group.operations.size()) group.operations.push_back(made);
     WgmmaOperation& operation = group.operations[number - group.first];
@@ -329,7 +329,7 @@ void decode_wgmma(Decoding& d) {
 }  // namespace
 
 void touch_wgmma_registers(Warp& w, const Op& op, uint32_t mask) {
-    if (!w.grid.options.checks.races) return;
+    if (!w.grid.options.checks.wgmma) return;
     WgmmaState& state = w.wgmma;
     if (state.uses.empty()) state.uses.resize(w.program.register_units);
     for (uint32_t i = 0; i < uint32_t{op.num_dst} + op.num_src; ++i) {

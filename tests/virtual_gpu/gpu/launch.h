@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,10 +21,16 @@ namespace fattn::vgpu {
 
 // Which mistakes are looked for. Everything is by default; text forms: parse_checks.
 struct Checks {
+    bool bounds = true;     // addresses of loads, stores and atomics that lie nowhere; without it
+                            // nothing is written there and what is read is undefined
+    bool alignment = true;  // of every access
     bool uninitialised = true;
     bool races = true;        // shared and global memory, the async proxy included
+    bool wgmma = true;        // registers that a wgmma in flight uses
     bool convergence = true;  // .aligned and .sync instructions without their lanes
     bool barriers = true;     // mbarrier and bar misuse that hardware lets pass
+    bool livelock = true;     // many instructions without progress
+    bool limits = true;       // shared memory and registers of a block
     bool strict =
         false;  // also what is tolerated: same-value stores, fences executed by the issuer
     bool late_reconvergence =
@@ -43,8 +50,9 @@ struct LaunchOptions {
     Asynchrony asynchrony = Asynchrony::kSeeded;
     bool mma_round_to_nearest = false;  // instead of cutting like tensor cores do
     bool statistics = true;  // traffic and bank conflicts; instruction counts are always there
-    uint64_t livelock_instructions = 1'000'000;  // so many without progress are a livelock
-    const Trace* trace = nullptr;                // what one warp executes is written down
+    uint64_t livelock_instructions = 1'000'000;     // so many without progress are a livelock
+    const Trace* trace = nullptr;                   // what one warp executes is written down
+    std::function<void(const std::string&)> print;  // what a thread's printf makes; empty: nowhere
 };
 
 class GridTrace;  // what a grid did to device memory; known to the interpreter alone

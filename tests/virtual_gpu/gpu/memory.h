@@ -37,6 +37,8 @@ class DeviceMemory {
 inline constexpr uint64_t kSharedWindow = 0x7e0000000000;
 inline constexpr uint64_t kLocalWindow = 0x7d0000000000;
 inline constexpr uint64_t kParamWindow = 0x7c0000000000;
+// What a cooperative launch has for barriers of the whole grid.
+inline constexpr uint64_t kWorkspaceWindow = 0x7b0000000000;
 inline constexpr uint64_t kWindowBytes = 0x10000000000;
 
 }  // namespace fattn::vgpu

@@ -107,6 +107,7 @@ void Parser::statement() {
         declare(name, {Named::What::kFunctionVariable, index}, token);
         return expect(';', "after a variable");
     }
+    if (token.is_dot("branchtargets")) return branch_targets();
     if (token.is_dot("pragma")) {  // a hint to ptxas: loop unrolling, bytes used of a vector
         take();
         take();
@@ -172,6 +173,19 @@ void Parser::label() {
         fail("the label " + std::string(at.text) + " stands twice", at);
     function_->labels.push_back(
         {at.text, scopes_.back().id, static_cast<uint32_t>(function_->body.size())});
+}
+
+// .branchtargets A, B, ...; behind a label, which brx.idx names.
+void Parser::branch_targets() {
+    const Token& at = take();
+    if (function_->labels.empty() || function_->labels.back().position != function_->body.size() ||
+        function_->labels.back().scope != scopes_.back().id)
+        fail(".branchtargets stands behind a label", at);
+    auto& list = function_->branch_lists[{scopes_.back().id, function_->labels.back().name}];
+    do {
+        list.push_back(expect_name("a label"));
+    } while (accept(','));
+    expect(';', "after .branchtargets");
 }
 
 void Parser::instruction() {

@@ -57,6 +57,7 @@ class Parser {
     void location();
     void instruction();
     void label();
+    void branch_targets();
     void open_scope();
     void close_scope();
 

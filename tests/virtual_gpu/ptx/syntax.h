@@ -96,6 +96,8 @@ struct Function {
     std::vector<Instruction> body;
     std::vector<Label> labels;
     std::map<std::pair<uint32_t, std::string_view>, uint32_t> label_numbers;  // by scope and name
+    // Labels of each .branchtargets, by scope and name of its own label.
+    std::map<std::pair<uint32_t, std::string_view>, std::vector<std::string_view>> branch_lists;
     std::vector<uint32_t> scope_parents;
     Dim3 max_threads{0, 0, 0};
     Dim3 required_threads{0, 0, 0};

@@ -264,5 +264,50 @@ TEST(Atomics, VectorsAreAddedElementByElement) {
     EXPECT_EQ(value(7), 496.0f);
 }
 
+// One thread after the other takes what the one before left: four elements, or 16 bytes at once.
+TEST(Atomics, WideOnesReturnWhatWasThere) {
+    Memory memory;
+    Kernel kernel(memory, R"(.version 8.4
+.target sm_90
+.address_size 64
+.visible .entry run(.param .u64 at, .param .u64 out) {
+    .reg .b64 %g, %q, %o, %u<5>; .reg .f32 %f<6>; .reg .b32 %t, %r<5>; .reg .b128 %w<4>; .reg .pred %p;
+    ld.param.u64 %g, [at]; ld.param.u64 %q, [out];
+    mov.u32 %t, %tid.x; mul.wide.u32 %o, %t, 16; add.u64 %q, %q, %o;
+    mov.f32 %f0, 0f3F800000; mov.f32 %f1, 0f40000000;
+    atom.global.add.v2.f32 {%f2, %f3}, [%g], {%f0, %f1};
+    st.global.v2.f32 [%q], {%f2, %f3};
+    cvt.u64.u32 %u0, %t; add.u64 %u1, %u0, 100;
+    mov.b128 %w0, {%u0, %u1};
+    add.u64 %u2, %u0, 1; add.u64 %u3, %u1, 1;
+    mov.b128 %w1, {%u2, %u3};
+    atom.global.cas.b128 %w2, [%g+16], %w0, %w1;
+    mov.b128 {%u2, %u3}, %w2;
+    st.global.u64 [%q+8], %u3;
+    setp.ne.u32 %p, %t, 31; @%p bra DONE;
+    atom.global.exch.b128 %w3, [%g+16], %w0;
+DONE:
+    ret;
+}
+)");
+    const uint64_t at = memory.upload(std::vector<uint64_t>{0, 0, 0, 100});
+    const uint64_t out = memory.allocate(32 * 16);
+    const LaunchResult result = kernel.run(memory, {1}, {32}, Arguments().add(at).add(out));
+    ASSERT_FALSE(result.fault) << result.fault->text();
+    const auto value = [](uint64_t bits, uint32_t shift) {
+        return std::bit_cast<float>(static_cast<uint32_t>(bits >> shift));
+    };
+    const auto got = memory.download<uint64_t>(out);
+    for (uint32_t t = 0; t < 32; ++t) {
+        EXPECT_EQ(value(got[2 * t], 0), static_cast<float>(t));
+        EXPECT_EQ(value(got[2 * t], 32), static_cast<float>(2 * t));
+        EXPECT_EQ(got[2 * t + 1], 100u + t);
+    }
+    const auto left = memory.download<uint64_t>(at);
+    EXPECT_EQ(value(left[0], 0), 32.0f);
+    EXPECT_EQ(left[2], 31u);
+    EXPECT_EQ(left[3], 131u);
+}
+
 }  // namespace
 }  // namespace fattn::vgpu::test

@@ -330,64 +330,6 @@ DONE:
             {"membar.cta ;", {Kind::kRace}}}});
 }
 
-// A strong read and a strong write need no order; a weak write does.
-TEST(MemoryModel, WeakWritesAreComparedWithStrongReads) {
-    check({"strong reads of device memory",
-           "sm_80",
-           "",
-           R"(
-    setp.eq.u32 %p1, %c, 0;
-    @%p1 ld.volatile.global.b32 %r1, [%g];
-    @!%p1 st.volatile.global.b32 [%g], 1;
-)",
-           {2},
-           {1},
-           [](uint32_t, uint32_t) { return 0u; },
-           {{"st.volatile.global=>st.global", {Kind::kRace}},
-            {"ld.volatile.global=>ld.global", {Kind::kRace}}}});
-    check({"strong reads of shared memory",
-           "sm_80",
-           ".shared .align 4 .b32 word;",
-           R"(
-    mov.u32 %r1, word; setp.eq.u32 %p1, %t, 0; setp.eq.u32 %p2, %t, 32;
-    @%p1 st.shared.b32 [%r1], 7;
-    bar.sync 0;
-    @%p1 ld.volatile.shared.b32 %d, [%r1];
-    bar.sync 1;
-    @%p2 st.shared.b32 [%r1], 9;
-)",
-           {1},
-           {64},
-           [](uint32_t, uint32_t t) { return t == 0 ? 7u : 0u; },
-           {{"bar.sync 1;", {Kind::kRace}}}});
-}
-
-// Two blocks read a word; a third, which has acquired what they and another released, overwrites
-// it.
-TEST(MemoryModel, TheLastOfManyReadersIsKnown) {
-    check({"many readers",
-           "sm_80",
-           "",
-           R"(
-    setp.eq.u32 %p1, %c, 3; setp.eq.u32 %p2, %c, 0;
-    @%p1 bra SPIN;
-    @!%p2 ld.global.b32 %d, [%g];
-    @%p2 red.release.gpu.global.add.u32 [%g+64], 1;
-    @!%p2 red.release.gpu.global.add.u32 [%g+64], 1 ;
-    bra DONE;
-SPIN:
-    ld.acquire.gpu.global.b32 %r2, [%g+64];
-    setp.ne.u32 %p3, %r2, 3; @%p3 bra SPIN;
-    st.global.b32 [%g], 5;
-DONE:
-)",
-           {4},
-           {1},
-           [](uint32_t, uint32_t) { return 0u; },
-           {{"@!%p2 red.release=>@!%p2 red.relaxed", {Kind::kRace}},
-            {"ld.acquire=>ld.relaxed", {Kind::kRace}}}});
-}
-
 TEST(MemoryModel, AtomicsAloneOrderNothing) {
     check({"atomics order nothing",
            "sm_80",

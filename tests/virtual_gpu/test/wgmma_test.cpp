@@ -369,6 +369,17 @@ const Pattern kProducts = {
 
 TEST(Wgmma, ProductsInFlightAreNotTouched) { check(kProducts); }
 
+TEST(Wgmma, RegistersInFlightAreTouchedWhereNobodyChecksIt) {
+    const std::string body =
+        without(kProducts.body,
+                "wgmma.commit_group.sync.aligned;=>wgmma.commit_group.sync.aligned; mov.f32 %f5, "
+                "%f1;");
+    LaunchOptions options;
+    EXPECT_TRUE(run(kProducts, body, options, false));
+    options.checks = parse_checks("-wgmma");
+    EXPECT_FALSE(run(kProducts, body, options, true));
+}
+
 TEST(Wgmma, ScaleDMayBeAConstantOrANegation) {
     struct Case {
         const char* scale;

@@ -1,0 +1,87 @@
+// Accesses of device memory that the latest ones do not stand for: kept, compared, dropped. Used by
+// GlobalShadow's reads and writes.
+#include "exec/global_shadow.h"
+#include "exec/lanes.h"
+#include "exec/warp.h"
+
+namespace fattn::vgpu {
+
+uint32_t GlobalShadow::new_earlier(const EarlierAccess& made) {
+    if (free_earlier_ == 0) {
+        earlier_.push_back(made);
+        return static_cast<uint32_t>(earlier_.size() - 1);
+    }
+    const uint32_t at = free_earlier_;
+    free_earlier_ = earlier_[at].next;
+    earlier_[at] = made;
+    return at;
+}
+
+// Those that touch no other bytes go.
+void GlobalShadow::drop_earlier(GlobalWord& at, uint8_t touched) {
+    for (uint32_t* link = &at.more; *link != 0;) {
+        EarlierAccess& one = earlier_[*link];
+        one.cell.bytes = static_cast<uint8_t>(one.cell.bytes & ~touched);
+        if (one.cell.bytes != 0) {
+            link = &one.next;
+            continue;
+        }
+        const uint32_t freed = *link;
+        *link = one.next;
+        one.next = free_earlier_;
+        free_earlier_ = freed;
+    }
+}
+
+// The latest write stays known for these of its bytes.
+void GlobalShadow::keep_write(GlobalWord& at, uint8_t bytes) {
+    EarlierAccess made{at.write, 0, at.more, true};
+    made.cell.bytes = bytes;
+    at.more = new_earlier(made);
+}
+
+// The latest read stays known for these of its bytes. False where it is one of too many readers of
+// other clusters than this.
+bool GlobalShadow::keep_read(GlobalWord& at, uint8_t bytes, uint32_t cluster) {
+    GlobalCell cell = at.read;
+    const uint32_t lane = cell.agent % 32;
+    cell.agent = static_cast<uint16_t>(cell.agent - lane);
+    cell.bytes = bytes;
+    uint32_t others = 0;
+    for (uint32_t i = at.more; i != 0; i = earlier_[i].next) {
+        EarlierAccess& one = earlier_[i];
+        const bool alike = !one.wrote && one.cell.cluster == cell.cluster &&
+                           one.cell.agent == cell.agent && one.cell.epoch == cell.epoch &&
+                           one.cell.how == cell.how && one.cell.bytes == cell.bytes;
+        if (alike) {
+            one.lanes |= 1u << lane;
+            return true;
+        }
+        others += !one.wrote && one.cell.cluster != cluster;
+    }
+    if (cell.cluster != cluster && others >= kMostOthers) return false;
+    at.more = new_earlier({cell, 1u << lane, at.more, false});
+    return true;
+}
+
+void GlobalShadow::need_earlier_ordered(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
+                                        const GlobalWord& at, uint8_t touched, AccessFlags flags,
+                                        bool writes) {
+    for (uint32_t i = at.more; i != 0; i = earlier_[i].next) {
+        const EarlierAccess& one = earlier_[i];
+        const bool both_strong = (flags & kStrong) && (one.cell.how & GlobalCell::kStrongBit);
+        if ((one.cell.bytes & touched) == 0 || both_strong || (!writes && !one.wrote)) continue;
+        if (one.wrote) {
+            if (!ordered(warp, lane, one.cell))
+                conflict(warp, op, lane, address, one.cell, writes, true);
+            continue;
+        }
+        each_lane(one.lanes, [&](uint32_t reader) {
+            GlobalCell cell = one.cell;
+            cell.agent = static_cast<uint16_t>(cell.agent + reader);
+            if (!ordered(warp, lane, cell)) conflict(warp, op, lane, address, cell, writes, false);
+        });
+    }
+}
+
+}  // namespace fattn::vgpu
