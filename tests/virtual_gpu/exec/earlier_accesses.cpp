@@ -17,11 +17,24 @@ uint32_t GlobalShadow::new_earlier(const EarlierAccess& made) {
     return at;
 }
 
-// Those that touch no other bytes go.
-void GlobalShadow::drop_earlier(GlobalWord& at, uint8_t touched) {
+void GlobalShadow::free_list(uint32_t first) {
+    while (first != 0) {
+        const uint32_t next = earlier_[first].next;
+        earlier_[first].next = free_earlier_;
+        free_earlier_ = first;
+        first = next;
+    }
+}
+
+// Those that touch no other bytes go, but for strong writes that are not ordered before this
+// strong one.
+void GlobalShadow::drop_earlier(Warp& warp, uint32_t lane, GlobalWord& at, uint8_t touched,
+                                bool strong) {
     for (uint32_t* link = &at.more; *link != 0;) {
         EarlierAccess& one = earlier_[*link];
-        one.cell.bytes = static_cast<uint8_t>(one.cell.bytes & ~touched);
+        const bool stays = strong && one.wrote && (one.cell.how & GlobalCell::kStrongBit) &&
+                           !ordered(warp, lane, one.cell);
+        if (!stays) one.cell.bytes = static_cast<uint8_t>(one.cell.bytes & ~touched);
         if (one.cell.bytes != 0) {
             link = &one.next;
             continue;
@@ -33,11 +46,34 @@ void GlobalShadow::drop_earlier(GlobalWord& at, uint8_t touched) {
     }
 }
 
-// The latest write stays known for these of its bytes.
+// The latest write stays known for these of its bytes; of strong ones to the same bytes so many.
 void GlobalShadow::keep_write(GlobalWord& at, uint8_t bytes) {
+    uint32_t strong = 0;
+    for (uint32_t i = at.more; i != 0; i = earlier_[i].next) {
+        EarlierAccess& one = earlier_[i];
+        if (!one.wrote) continue;
+        if (one.cell.cluster == at.write.cluster && one.cell.agent == at.write.agent &&
+            one.cell.how == at.write.how && one.cell.bytes == bytes) {
+            one.cell = at.write;
+            one.cell.bytes = bytes;
+            return;
+        }
+        strong += (one.cell.how & GlobalCell::kStrongBit) != 0;
+    }
+    if ((at.write.how & GlobalCell::kStrongBit) && strong >= kMostStrongWrites) return;
     EarlierAccess made{at.write, 0, at.more, true};
     made.cell.bytes = bytes;
     at.more = new_earlier(made);
+}
+
+// What of a thread's asynchronous write is known, at the moment of its end.
+void GlobalShadow::settle_earlier(const GlobalWord& at, const GlobalCell& ended) {
+    for (uint32_t i = at.more; i != 0; i = earlier_[i].next) {
+        EarlierAccess& one = earlier_[i];
+        if (one.wrote && one.cell.cluster == ended.cluster && one.cell.agent == ended.agent &&
+            one.cell.epoch == kPendingEpoch)
+            one.cell.epoch = ended.epoch;
+    }
 }
 
 // The latest read stays known for these of its bytes. False where it is one of too many readers of

@@ -82,7 +82,7 @@ void GlobalShadow::split_granule(GlobalChunk& chunk, uint32_t index) {
             word.more = new_earlier(made);
         }
     }
-    drop_earlier(granule, 15);
+    free_list(granule.more);
     granule = {};
     granule.write.how = GlobalCell::kSplitBit;
 }
@@ -301,16 +301,19 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
                 const bool fine = both_strong || (of_others && ordered(warp, lane, at.read));
                 if (!fine) conflict(warp, op, lane, address, at.read, true, false);
             }
-            // Of bytes that this write leaves alone those accesses stay known.
-            drop_earlier(at, touched);
+            // Of bytes that this write leaves alone the accesses stay known; where it is strong
+            // also strong writes that are not ordered before it, with which it does not conflict.
+            const uint8_t strong = (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0};
             const auto rest = static_cast<uint8_t>(~touched & 15);
+            drop_earlier(warp, lane, at, touched, strong != 0);
             if (at.read.cluster != 0 && (at.read.bytes & rest) != 0)
                 keep_read(at, at.read.bytes & rest, warp.cta.cluster.id);
-            const uint8_t strong = (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0};
             const bool adds = at.write.cluster == warp.cta.cluster.id && at.write.agent == agent &&
                               at.write.epoch == warp.knowledge.epoch() && at.write.how == strong;
-            if (!adds && at.write.cluster != 0 && (at.write.bytes & rest) != 0)
-                keep_write(at, at.write.bytes & rest);
+            const bool stands = !strong || !(at.write.how & GlobalCell::kStrongBit) ||
+                                at.write.cluster == 0 || ordered(warp, lane, at.write);
+            const auto left = static_cast<uint8_t>(stands ? at.write.bytes & rest : at.write.bytes);
+            if (!adds && at.write.cluster != 0 && left != 0) keep_write(at, left);
             at.write = {warp.cta.cluster.id,
                         warp.knowledge.epoch(),
                         agent,
@@ -359,9 +362,11 @@ void GlobalShadow::settle(Warp& warp, uint32_t lane, const MemoryBlock& block, u
     const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
     each_unit(block, address, bytes, [&](GlobalWord& word, uint8_t, uint64_t, uint64_t) {
         GlobalCell& at = word.write;
+        const GlobalCell ended{warp.cta.cluster.id, warp.knowledge.epoch(), agent};
         // A later write may have come over a reduction.
-        if (at.cluster == warp.cta.cluster.id && at.agent == agent && at.epoch == kPendingEpoch)
-            at.epoch = warp.knowledge.epoch();
+        if (at.cluster == ended.cluster && at.agent == agent && at.epoch == kPendingEpoch)
+            at.epoch = ended.epoch;
+        if (word.more != 0) settle_earlier(word, ended);
     });
 }
 

@@ -101,13 +101,17 @@ class GlobalShadow {
     // Accesses beside the latest.
     uint32_t new_earlier(const EarlierAccess& made);
     void keep_write(GlobalWord& at, uint8_t bytes);
+    void settle_earlier(const GlobalWord& at, const GlobalCell& ended);
     bool keep_read(GlobalWord& at, uint8_t bytes, uint32_t cluster);
     void need_earlier_ordered(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
                               const GlobalWord& at, uint8_t touched, AccessFlags flags,
                               bool writes);
-    void drop_earlier(GlobalWord& at, uint8_t touched);
+    void drop_earlier(Warp& warp, uint32_t lane, GlobalWord& at, uint8_t touched, bool strong);
+    void free_list(uint32_t first);
 
     static constexpr uint32_t kMostOthers = 4;  // readers of other clusters that a word keeps
+    // Strong writes that nothing orders before the latest.
+    static constexpr uint32_t kMostStrongWrites = 8;
 
     std::unordered_map<uint64_t, Directory> blocks_;  // by address
     const MemoryBlock* last_block_ = nullptr;

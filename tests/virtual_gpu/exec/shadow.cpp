@@ -43,6 +43,7 @@ void SharedMemory::read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLaye
             }
         }
     }
+    if (!(flags & kStrong)) need_strong_ordered(warp, op, lane, layer, cell, false);
     const uint32_t pc = warp.program.index_of(op);
     if (flags & kStrong) {
         return layer.note_strong_read(knowledge.first_agent() / 32, cell, 1u << lane,
@@ -80,6 +81,12 @@ void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLay
             race(warp, op, lane, layer, cell, true, true, agent, layer.pcs[cell], pending);
         }
     }
+    if (!(flags & kStrong)) {
+        need_strong_ordered(warp, op, lane, layer, cell, true);
+        strong_writes_of(layer).erase(cell);
+    } else if (written > knowledge.floor()) {
+        keep_strong_write(warp, lane, layer, cell);
+    }
     if (layer.last_reads[cell] > knowledge.floor()) {
         for (uint32_t other = 0; other < layer.num_readers(); ++other) {
             if (!layer.has_readers(other)) continue;
@@ -103,6 +110,32 @@ void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLay
     layer.last_reads[cell] = 0;
 }
 
+void SharedMemory::need_strong_ordered(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                                       uint32_t cell, bool writes) {
+    const StrongWrites& kept = strong_writes_of(layer);
+    if (kept.empty()) return;
+    const auto found = kept.find(cell);
+    if (found == kept.end()) return;
+    for (const StrongWrite& one : found->second) {
+        if (!warp.knowledge.ordered(lane, one.agent, one.epoch))
+            race(warp, op, lane, layer, cell, writes, true, one.agent, one.pc, false);
+    }
+}
+
+// The latest write of the cell, which a strong one comes over.
+void SharedMemory::keep_strong_write(const Warp& warp, uint32_t lane, ShadowLayer& layer,
+                                     uint32_t cell) {
+    const uint32_t writer = layer.writers[cell], epoch = layer.epochs[cell];
+    if (!(writer & ShadowLayer::kStrongBit) || epoch == kPendingEpoch) return;
+    const uint32_t agent = writer & ~ShadowLayer::kStrongBit;
+    if (warp.knowledge.ordered(lane, agent, epoch)) return;
+    std::vector<StrongWrite>& kept = strong_writes_of(layer)[cell];
+    std::erase_if(kept, [&](const StrongWrite& one) {
+        return one.agent == agent || warp.knowledge.ordered(lane, one.agent, one.epoch);
+    });
+    kept.push_back({agent, epoch, layer.pcs[cell]});
+}
+
 void SharedMemory::split(uint32_t word) {
     if (is_split(word)) return;
     if (!bytes_.size) bytes_ = pool_->take(words_.size * 4);
@@ -120,6 +153,9 @@ void SharedMemory::split(uint32_t word) {
         }
     }
     words_.epochs[word] = ShadowLayer::kSplit;
+    if (const auto kept = strong_writes_[0].extract(word)) {
+        for (uint32_t i = word * 4; i < word * 4 + 4; ++i) strong_writes_[1][i] = kept.mapped();
+    }
 }
 
 void SharedMemory::read_word(Warp& warp, const Op& op, uint32_t lane, uint32_t word,

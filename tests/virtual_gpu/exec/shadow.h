@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <unordered_map>
 #include <vector>
 
 #include "exec/shadow_layer.h"
@@ -90,6 +91,22 @@ class SharedMemory {
         uint32_t pc = 0;
     };
 
+    // Strong writes that nothing orders before the latest one of their cell, with which that does
+    // not conflict.
+    struct StrongWrite {
+        uint32_t agent = 0;
+        uint32_t epoch = 0;
+        uint32_t pc = 0;
+    };
+    using StrongWrites = std::unordered_map<uint32_t, std::vector<StrongWrite>>;
+    StrongWrites& strong_writes_of(const ShadowLayer& layer) {
+        return strong_writes_[&layer == &words_ ? 0 : 1];
+    }
+    void need_strong_ordered(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                             uint32_t cell, bool writes);
+    void keep_strong_write(const Warp& warp, uint32_t lane, ShadowLayer& layer, uint32_t cell);
+
+    StrongWrites strong_writes_[2];  // of words and of bytes, by cell
     ShadowPool* pool_ = nullptr;
     ShadowLayer words_;
     ShadowLayer bytes_;

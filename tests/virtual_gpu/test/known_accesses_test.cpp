@@ -149,6 +149,40 @@ DONE:
            {{"bar.sync 1;", {Kind::kRace, Kind::kUninitialised}}}});
 }
 
+// Atomics do not mind each other; who reads weakly has to know of them all.
+TEST(MemoryModel, EveryAtomicIsKnown) {
+    check({"atomics of two warps",
+           "sm_80",
+           "",
+           R"(
+    setp.eq.u32 %p1, %t, 0; setp.eq.u32 %p2, %t, 32;
+    @%p1 red.global.add.u32 [%g], 2;
+    @%p2 red.global.add.u32 [%g], 3;
+    bar.sync 0;
+    @%p2 ld.global.b32 %d, [%g];
+)",
+           {1},
+           {64},
+           [](uint32_t, uint32_t t) { return t == 32 ? 5u : 0u; },
+           {{"bar.sync 0;", {Kind::kRace}}}});
+    check({"atomics of two warps in shared memory",
+           "sm_80",
+           ".shared .align 4 .b32 word;",
+           R"(
+    mov.u32 %r1, word; setp.eq.u32 %p1, %t, 0; setp.eq.u32 %p2, %t, 32;
+    @%p1 st.shared.b32 [%r1], 0;
+    bar.sync 1;
+    @%p1 red.shared.add.u32 [%r1], 2;
+    @%p2 red.shared.add.u32 [%r1], 3;
+    bar.sync 0;
+    @%p2 ld.shared.b32 %d, [%r1];
+)",
+           {1},
+           {64},
+           [](uint32_t, uint32_t t) { return t == 32 ? 5u : 0u; },
+           {{"bar.sync 0;", {Kind::kRace}}}});
+}
+
 // Accesses are compared to the byte: writers of one word's halves do not take each other's place.
 TEST(MemoryModel, HalvesOfAWordAreKnownByThemselves) {
     check({"writers of halves",
