@@ -29,7 +29,10 @@ function(fattn_add_cpu_target isa)
     -fno-exceptions -fno-rtti -fno-math-errno
     # A product and a sum fuse only where the source says so, in every target including scalar: the result is then the
     # same for every compiler and optimisation level. Never -ffast-math: infinities and NaN have a meaning here.
-    -ffp-contract=off)
+    -ffp-contract=off
+    # Windows aligns stacks to 16 bytes, and GCC does not align what it keeps there further (GCC bug 54412): moves of whole
+    # vectors then must not ask for it.
+    $<$<AND:$<BOOL:${WIN32}>,$<CXX_COMPILER_ID:GNU>>:-Wa,-muse-unaligned-vector-move>)
   target_compile_options(${target} PRIVATE ${flags})
   # Tests compile the target's vocabulary with the same flags: see fattn_add_test.
   set_property(GLOBAL APPEND PROPERTY FATTN_CPU_TARGETS_BUILT ${isa})

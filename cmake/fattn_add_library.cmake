@@ -23,6 +23,12 @@ function(fattn_add_library)
   set(embedded "${PROJECT_SOURCE_DIR}/native/cuda/runtime/embedded.cpp")
   list(FILTER sources EXCLUDE REGEX "/native/cpu/target_[a-z0-9_]+\\.cpp$")
   list(REMOVE_ITEM sources "${embedded}")
+  # A file for one kind of system says so in its name.
+  if(WIN32)
+    list(FILTER sources EXCLUDE REGEX "_posix\\.cpp$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "_windows\\.cpp$")
+  endif()
 
   # Sanitized copies are not optimised otherwise, and these go over every byte of the kernel images.
   set_source_files_properties(
@@ -58,13 +64,19 @@ function(fattn_add_library)
   set(exports "${PROJECT_SOURCE_DIR}/cmake/exports.map")
   set_target_properties(fused_attention PROPERTIES LINKER_LANGUAGE CXX LINK_DEPENDS "${exports}")
   target_include_directories(fused_attention PUBLIC "${PROJECT_SOURCE_DIR}/native/include")
-  target_link_options(fused_attention PRIVATE
-    "LINKER:--version-script=${exports}"
-    # Worker threads run this library's code for as long as the process lives, so dlclose must not unmap it.
-    "LINKER:-z,nodelete")
+  if(WIN32)
+    # One file that needs the system's libraries alone; FATTN_API says what it exports.
+    set_target_properties(fused_attention PROPERTIES PREFIX "")
+    target_link_options(fused_attention PRIVATE -static)
+  else()
+    target_link_options(fused_attention PRIVATE
+      "LINKER:--version-script=${exports}"
+      # Worker threads run this library's code for as long as the process lives, so dlclose must not unmap it.
+      "LINKER:-z,nodelete")
+  endif()
   if(FATTN_SANITIZE)
     target_link_options(fused_attention PRIVATE -fsanitize=${FATTN_SANITIZE})
-  else()
+  elseif(NOT WIN32)
     # One file that loads wherever the C library is at least as new as the one it was built with.
     target_link_options(fused_attention PRIVATE -static-libstdc++ -static-libgcc "LINKER:-z,defs")
   endif()
@@ -76,6 +88,7 @@ function(fattn_add_library)
   set_target_properties(fattn_internal PROPERTIES LINKER_LANGUAGE CXX)
   target_include_directories(fattn_internal PUBLIC
     "${PROJECT_SOURCE_DIR}/native/include" "${PROJECT_SOURCE_DIR}/native")
+  target_compile_definitions(fattn_internal PUBLIC $<$<BOOL:${WIN32}>:FATTN_STATIC_LIBRARY>)
 
   file(GLOB_RECURSE reference_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/native/reference/*.cpp")
   add_library(fattn_reference STATIC EXCLUDE_FROM_ALL ${reference_sources})

@@ -86,6 +86,9 @@ namespace {
 #define FATTN_FIELDS_fattn_merge_args(X) \
     FATTN_HEADER(X) X(part) X(o_layout) X(num_parts) X(o_parts) X(lse_parts) X(o) X(lse)
 
+#define FATTN_FIELDS_fattn_cache_append_args(X) \
+    FATTN_HEADER(X) X(tokens_layout) X(pages_layout) X(tokens) X(pages) X(slots)
+
 #define FATTN_FIELDS_fattn_device_options(X) FATTN_HEADER(X) X(cpu_target) X(num_threads)
 #define FATTN_FIELDS_fattn_device_description(X) \
     FATTN_HEADER(X) X(kind) X(index) X(cpu_target) X(cpu_targets_available) X(cpu_targets_built) \
@@ -127,6 +130,7 @@ namespace {
     X(fattn_permuted_block_forward_args) X(fattn_permuted_block_backward_args) \
     X(fattn_s2_problem) X(fattn_s2_forward_args) \
     X(fattn_s2_backward_args) X(fattn_s2_coverage) X(fattn_block_pattern) X(fattn_merge_args) \
+    X(fattn_cache_append_args) \
     X(fattn_device_options) X(fattn_device_description) X(fattn_cuda_description) \
     X(fattn_compile_args) X(fattn_module_description) X(fattn_kernel_description) \
     X(fattn_launch_args) \

@@ -7,6 +7,7 @@
 
 #include "backend/device_work.h"
 #include "backend/status.h"
+#include "core/cache_append.h"
 #include "core/lightning.h"
 #include "core/neighborhood.h"
 #include "core/permuted_block.h"
@@ -111,6 +112,8 @@ class Backend {
     virtual Status make_lightning(const LightningProblem& problem,
                                   std::unique_ptr<LightningKernel>* kernel) = 0;
     virtual Status merge(const MergeProblem& problem, const RunOptions& run) = 0;
+    /// Slots were checked by the caller where the device is the host itself.
+    virtual Status append(const CacheAppend& append, const RunOptions& run) = 0;
     virtual Status measure(Peak peak, int num_threads, double seconds, double* result) = 0;
     virtual void trim() = 0;
     /// Memory, streams and events; null where the device is the host itself.

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -114,6 +115,24 @@ Status CpuBackend::merge(const MergeProblem& problem, const RunOptions& run) {
             const int64 begin = task * kRowsPerTask;
             choice_.kernels->merge(problem, begin, min_of(begin + kRowsPerTask, num_rows));
         });
+}
+
+Status CpuBackend::append(const CacheAppend& append, const RunOptions& run) {
+    constexpr int64 kRowsPerTask = 256;
+    const int64 element = bits_of(append.tokens_layout.dtype) / 8;
+    const auto bytes = static_cast<std::size_t>(append.tokens_layout.shape[3] * element);
+    const auto copy_row = [&](int64 row) {
+        const CacheAppend::Move move = append.move(row);
+        if (!move.exists) return;
+        std::memcpy(static_cast<char*>(append.pages) + move.to * element,
+                    static_cast<const char*>(append.tokens) + move.from * element, bytes);
+    };
+    const int threads = threads_of_run(run.max_threads, num_threads_);
+    return parallel_for(ceil_div(append.num_rows(), kRowsPerTask), threads, run.cancel,
+                        [&](int64 task, int) {
+                            const int64 end = min_of((task + 1) * kRowsPerTask, append.num_rows());
+                            for (int64 row = task * kRowsPerTask; row < end; ++row) copy_row(row);
+                        });
 }
 
 Status CpuBackend::measure(Peak peak, int num_threads, double seconds, double* result) {

@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
     Status make_lightning(const LightningProblem& problem,
                           std::unique_ptr<LightningKernel>* kernel) override;
     Status merge(const MergeProblem& problem, const RunOptions& run) override;
+    Status append(const CacheAppend& append, const RunOptions& run) override;
     Status measure(Peak peak, int num_threads, double seconds, double* result) override;
     void trim() override;
 

@@ -17,9 +17,9 @@ public sealed class S2KeyValueCache<T> : IDisposable
 {
     private readonly AttentionShape _shape;
     private readonly S2Pages _pages;
-    private readonly HostBuffer<T> _keys;
-    private readonly HostBuffer<T> _values;
-    private readonly DenseAttentionPlan<T> _decode;
+    private readonly S2Memory<T> _memory;
+    private int[] _slots = [];
+    private bool _isDisposed;
 
     /// <summary>Makes an empty cache.</summary>
     /// <param name="shape">
@@ -28,8 +28,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
     /// key heads; strides are not used.
     /// </param>
     /// <param name="options">The pattern, causal; null: the defaults of <see cref="S2Options"/>.</param>
-    /// <param name="device">Where decode runs; null: <see cref="AttentionDevice.Cpu"/>. The cache lies in host memory: a
-    /// GPU takes all of it over for each token.</param>
+    /// <param name="device">Where the cache lies and decode runs; null: <see cref="AttentionDevice.Cpu"/>.</param>
     /// <exception cref="ArgumentException">Shape and options contradict each other.</exception>
     /// <exception cref="AttentionException">The native library refuses the problem, and says why.</exception>
     /// <exception cref="NotSupportedException">Attention does not compute in <typeparamref name="T"/>.</exception>
@@ -42,7 +41,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
         _shape = shape;
         Options = options;
         _pages = S2Pages.Make(shape, options);
-        _decode = new DenseAttentionPlan<T>(
+        var decode = new DenseAttentionPlan<T>(
             new AttentionShape(_pages.Sequences, _pages.HeadsPerSequence, 1, shape.HeadDim)
             {
                 KeyHeads = 1,
@@ -60,13 +59,13 @@ public sealed class S2KeyValueCache<T> : IDisposable
             device);
         try
         {
-            _keys = new HostBuffer<T>(checked(_pages.Count * options.BlockSize * shape.HeadDim));
-            _values = new HostBuffer<T>(checked(_pages.Count * options.BlockSize * shape.ValueHeadDim));
+            _memory = device is CudaDevice gpu
+                ? new S2DeviceMemory<T>(gpu, shape, _pages, decode, options.BlockSize)
+                : new S2HostMemory<T>(shape, _pages, decode, options.BlockSize);
         }
         catch
         {
-            _keys?.Dispose();
-            _decode.Dispose();
+            decode.Dispose();
             throw;
         }
     }
@@ -84,50 +83,53 @@ public sealed class S2KeyValueCache<T> : IDisposable
     public long KeptTokens => _pages.KeptTokens(Length);
 
     /// <summary>Elements of memory for keys and values together.</summary>
-    public long AllocatedElements => _keys.Length + _values.Length;
+    public long AllocatedElements => _memory.KeyElements + _memory.ValueElements;
 
     /// <summary>Adds tokens at the end of every batch entry.</summary>
     /// <param name="key">Keys, [B, Hk, n, D] contiguous in the layout of the shape; n follows from the length.</param>
     /// <param name="value">Values, [B, Hk, n, Dv].</param>
     /// <exception cref="ArgumentException">The lengths do not fit each other or the capacity.</exception>
+    /// <exception cref="AttentionException">Earlier work of the GPU ended in a fault.</exception>
     /// <exception cref="ObjectDisposedException">The cache was disposed.</exception>
+    /// <remarks>On a GPU the tokens are copied there, and the call returns once they have left the spans.</remarks>
     public void Append(ReadOnlySpan<T> key, ReadOnlySpan<T> value)
     {
-        ObjectDisposedException.ThrowIf(_keys.IsDisposed, this);
-        long keyRow = _shape.Batch * _shape.KeyHeads * _shape.HeadDim;
-        long valueRow = _shape.Batch * _shape.KeyHeads * _shape.ValueHeadDim;
-        long tokens = key.Length / keyRow;
-        if (tokens * keyRow != key.Length || tokens * valueRow != value.Length)
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        long tokens = CountTokens(key.Length, value.Length);
+        if (tokens > 0)
+        {
+            _memory.Append(key, value, tokens, TakeSlots(tokens));
+            Length += tokens;
+        }
+    }
+
+    /// <summary>Queues adding tokens of device memory at the end of every batch entry.</summary>
+    /// <param name="key">Keys as in the other overload, of the cache's device.</param>
+    /// <param name="value">Values.</param>
+    /// <param name="stream">Where it is queued, behind all earlier calls of this cache in whatever streams.</param>
+    /// <exception cref="ArgumentException">The lengths do not fit each other or the capacity.</exception>
+    /// <exception cref="AttentionException">Memory or stream of another context, or a fault of earlier
+    /// work.</exception>
+    /// <exception cref="InvalidOperationException">The cache does not lie on a GPU.</exception>
+    /// <exception cref="ObjectDisposedException">The cache, the stream or a tensor was disposed.</exception>
+    /// <remarks>Cannot be captured into a CUDA graph: where tokens go is decided on the host.</remarks>
+    public void Append(DeviceTensor<T> key, DeviceTensor<T> value, CudaStream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        S2DeviceMemory<T> memory = OnDevice("S2KeyValueCache.Append");
+        if (key.Element != ElementTypeOf<T>.Float || value.Element != ElementTypeOf<T>.Float)
         {
             throw new ArgumentException(
-                $"key has {key.Length} and value {value.Length} elements; a token has {keyRow} and {valueRow}.",
+                $"key has elements of type {key.Element} and value of {value.Element}; the cache keeps "
+                + $"{ElementTypeOf<T>.Float}.",
                 nameof(key));
         }
 
-        if (tokens > Capacity - Length)
+        long tokens = CountTokens(key.Length, value.Length);
+        if (tokens > 0)
         {
-            throw new ArgumentException(
-                $"{tokens} tokens were given; the cache holds {Length} and has room for {Capacity - Length} more.",
-                nameof(key));
-        }
-
-        for (long token = 0; token < tokens; ++token)
-        {
-            long inBlock = Length % Options.BlockSize;
-            if (inBlock == 0)
-            {
-                _pages.Begin(Length / Options.BlockSize);
-            }
-
-            for (long head = 0; head < _shape.Batch * _shape.KeyHeads; ++head)
-            {
-                long slot = (_pages.Current(head) * Options.BlockSize) + inBlock;
-                long row = Row(head, token, tokens);
-                Copy(key, row, _keys, slot, (int)_shape.HeadDim);
-                Copy(value, row, _values, slot, (int)_shape.ValueHeadDim);
-            }
-
-            ++Length;
+            memory.Append(in key, in value, tokens, TakeSlots(tokens), stream);
+            Length += tokens;
         }
     }
 
@@ -135,26 +137,37 @@ public sealed class S2KeyValueCache<T> : IDisposable
     /// <param name="query">Its queries, [B, Hq, 1, D].</param>
     /// <param name="output">Receives the output, [B, Hq, 1, Dv]; 0 when the cache is empty.</param>
     /// <param name="lse">Receives the natural logarithm of each row's sum, [B, Hq, 1]; default: not wanted.</param>
-    /// <param name="cancellationToken">Stops the run within 10 ms; outputs are then undefined.</param>
+    /// <param name="cancellationToken">Stops the run within 10 ms; outputs are then undefined. On a GPU it is looked at
+    /// before the run alone.</param>
     /// <exception cref="ArgumentException">A tensor is not what the shape says.</exception>
     /// <exception cref="AttentionException">The native library refuses the run, and says why.</exception>
     /// <exception cref="ObjectDisposedException">The cache, or a tensor's memory, was disposed.</exception>
     /// <exception cref="OperationCanceledException">The token was cancelled.</exception>
+    /// <remarks>On a GPU queries are copied there and results back; keys and values stay where they are.</remarks>
     public void Decode(
         TensorIn<T> query, TensorOut<T> output, TensorOut<float> lse = default,
         CancellationToken cancellationToken = default)
     {
-        var arguments = new DenseForwardArguments<T>
-        {
-            Query = query,
-            Key = _keys,
-            Value = _values,
-            Output = output,
-            Lse = lse,
-            KeyLengths = _pages.Lengths(Length),
-            BlockTable = _pages.Table,
-        };
-        _decode.Forward(in arguments, cancellationToken);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        _memory.Decode(query, output, lse, Length, cancellationToken);
+    }
+
+    /// <summary>Queues attention of the last token appended to everything it sees.</summary>
+    /// <param name="query">Its queries, [B, Hq, 1, D], of the cache's device.</param>
+    /// <param name="output">Receives the output, [B, Hq, 1, Dv]; 0 when the cache is empty.</param>
+    /// <param name="lse">Receives the natural logarithm of each row's sum, [B, Hq, 1]; default: not wanted.</param>
+    /// <param name="stream">Where it is queued, behind all earlier calls of this cache in whatever streams.</param>
+    /// <exception cref="ArgumentException">A tensor is not what the shape says.</exception>
+    /// <exception cref="AttentionException">Memory or stream of another context, or a fault of earlier
+    /// work.</exception>
+    /// <exception cref="InvalidOperationException">The cache does not lie on a GPU.</exception>
+    /// <exception cref="ObjectDisposedException">The cache, the stream or a tensor was disposed.</exception>
+    /// <remarks>Cannot be captured into a CUDA graph: what is seen is decided on the host.</remarks>
+    public void Decode(
+        DeviceTensor<T> query, DeviceTensor<T> output, DeviceTensor<float> lse, CudaStream stream)
+    {
+        ArgumentNullException.ThrowIfNull(stream);
+        OnDevice("S2KeyValueCache.Decode").Decode(in query, in output, in lse, Length, stream);
     }
 
     /// <summary>Forgets all tokens.</summary>
@@ -164,12 +177,11 @@ public sealed class S2KeyValueCache<T> : IDisposable
         Length = 0;
     }
 
-    /// <summary>Frees the memory.</summary>
+    /// <summary>Frees the memory, on a GPU once no work uses it. Disposing twice is fine.</summary>
     public void Dispose()
     {
-        _decode.Dispose();
-        _keys.Dispose();
-        _values.Dispose();
+        _isDisposed = true;
+        _memory.Dispose();
     }
 
     private static void CheckArguments(AttentionShape shape, S2Options options)
@@ -205,18 +217,44 @@ public sealed class S2KeyValueCache<T> : IDisposable
         }
     }
 
-    private static void Copy(ReadOnlySpan<T> source, long row, HostBuffer<T> target, long slot, int width) =>
-        source.Slice((int)(row * width), width).CopyTo(target.AsSpan(slot * width, width));
-
-    /// <summary>Row of a token of a head, counted over batch entries, in what Append was given.</summary>
-    private long Row(long head, long token, long tokens)
+    private S2DeviceMemory<T> OnDevice(string operation)
     {
-        if (_shape.Layout == AttentionLayout.HeadsFirst)
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        return _memory as S2DeviceMemory<T> ?? throw new InvalidOperationException(
+            $"{operation} was given device tensors, but the cache lies in host memory; make it with a CudaDevice.");
+    }
+
+    private long CountTokens(long keyLength, long valueLength)
+    {
+        long keyRow = _shape.Batch * _shape.KeyHeads * _shape.HeadDim;
+        long valueRow = _shape.Batch * _shape.KeyHeads * _shape.ValueHeadDim;
+        long tokens = keyLength / keyRow;
+        if (tokens * keyRow != keyLength || tokens * valueRow != valueLength)
         {
-            return (head * tokens) + token;
+            ThrowHelper.Argument(
+                $"key has {keyLength} and value {valueLength} elements; a token has {keyRow} and {valueRow}.", "key");
         }
 
-        long entry = head / _shape.KeyHeads;
-        return (((entry * tokens) + token) * _shape.KeyHeads) + (head % _shape.KeyHeads);
+        if (tokens > Capacity - Length)
+        {
+            ThrowHelper.Argument(
+                $"{tokens} tokens were given; the cache holds {Length} and has room for {Capacity - Length} more.",
+                "key");
+        }
+
+        return tokens;
+    }
+
+    private ReadOnlySpan<int> TakeSlots(long tokens)
+    {
+        int count = checked((int)(_shape.Batch * _shape.KeyHeads * tokens));
+        if (_slots.Length < count)
+        {
+            _slots = new int[count];
+        }
+
+        Span<int> slots = _slots.AsSpan(0, count);
+        _pages.Append(Length, tokens, slots);
+        return slots;
     }
 }

@@ -7,7 +7,7 @@ runs=10000 seconds=5
 [[ $FATTN_TEST_MODE == full ]] && runs=2000000 seconds=300
 native_build fuzz -DCMAKE_BUILD_TYPE=Debug "-DCMAKE_CXX_FLAGS_DEBUG=-O0 -g1" \
     -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 -DFATTN_BUILD_FUZZERS=ON \
-    "-DFATTN_CPU_TARGETS=scalar" -DFATTN_CUDA=OFF -DFATTN_SANITIZE=fuzzer-no-link,address,undefined
+    "-DFATTN_CPU_TARGETS=scalar" -DFATTN_CUDA_KERNELS=OFF -DFATTN_SANITIZE=fuzzer-no-link,address,undefined
 fuzz() {
     local name=$1 program=.build/native/fuzz/fuzz/fattn_fuzz_$1 seeds=tests/fuzz/seeds/$1
     mkdir -p "$work/$name"

@@ -15,3 +15,8 @@ extern "C" __global__ void __launch_bounds__(fattn::cuda::kRowsThreads)
     dense_backward_zeros(const __grid_constant__ fattn::cuda::ZeroRowsParams params) {
     fattn::cuda::clear_rows(params);
 }
+
+extern "C" __global__ void __launch_bounds__(fattn::cuda::kRowsThreads)
+    dense_backward_convert(const __grid_constant__ fattn::cuda::ConvertRowsParams params) {
+    fattn::cuda::convert_rows(params);
+}

@@ -117,6 +117,14 @@ struct BackwardRowsParams {
     RowTerms* terms;
 };
 
+/// Two tensors of one shape, the second of which takes the numbers of the first in its own type.
+struct ConvertRowsParams {
+    TensorLayout from;
+    const void* data;
+    TensorLayout to;
+    void* result;
+};
+
 /// A gradient whose rows all become 0.
 struct ZeroRowsParams {
     TensorLayout layout;

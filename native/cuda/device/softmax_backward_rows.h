@@ -1,5 +1,6 @@
-// The small kernels around the softmax gradients: terms of rows before them, gradients of sinks
-// behind those, zeros where no gradient is computed; instantiated by dense_backward_rows.cu.
+// The small kernels around the softmax gradients: copies in another type and terms of rows before
+// them, gradients of sinks behind those, zeros where no gradient is computed; instantiated by
+// dense_backward_rows.cu.
 #pragma once
 
 #include "core/epilogue.h"
@@ -11,6 +12,7 @@
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
 #include "cuda/device/softmax_backward_params.h"
+#include "cuda/device/store_rows.h"
 
 namespace fattn::cuda {
 
@@ -89,6 +91,24 @@ __device__ inline void clear_rows(const ZeroRowsParams& params) {
         } else {
             static_cast<uint16*>(params.data)[at + d * layout.strides[3]] = 0;
         }
+    }
+}
+
+/// A row a warp, rounded where the other type is narrower.
+__device__ inline void convert_rows(const ConvertRowsParams& params) {
+    const TensorLayout& from = params.from;
+    const TensorLayout& to = params.to;
+    const uint32 thread = prim::thread_idx();
+    const int64 row =
+        int64{prim::block_idx()} * (kRowsThreads / prim::kWarpSize) + thread / prim::kWarpSize;
+    if (row >= from.shape[0] * from.shape[1] * from.shape[2]) return;
+    const int64 token = row % from.shape[2];
+    const int64 head = row / from.shape[2] % from.shape[1];
+    const int64 entry = row / from.shape[2] / from.shape[1];
+    for (int64 d = thread % prim::kWarpSize; d < from.shape[3]; d += prim::kWarpSize) {
+        const float x = load_number(from.dtype, params.data,
+                                    from.row(entry, head, token) + d * from.strides[3]);
+        store_number(to.dtype, params.result, to.row(entry, head, token) + d * to.strides[3], x);
     }
 }
 

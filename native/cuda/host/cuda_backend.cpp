@@ -2,6 +2,7 @@
 #include "cuda/host/cuda_backend.h"
 
 #include "backend/text.h"
+#include "cuda/host/cache_append.h"
 #include "cuda/host/dense_backward.h"
 #include "cuda/host/dense_forward.h"
 #include "cuda/host/dense_kernel.h"
@@ -10,6 +11,7 @@
 #include "cuda/host/merge_kernel.h"
 #include "cuda/host/peaks.h"
 #include "cuda/host/sparse_kernels.h"
+#include "cuda/host/wide_copies.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -72,7 +74,7 @@ std::string CudaBackend::reason() const {
 Status CudaBackend::supports(const DenseProblem& problem) const {
     const Status forward = supports_dense_forward(problem);
     if (!forward.ok() || !problem.backward) return forward;
-    return supports_dense_backward(problem);
+    return supports_dense_backward(backward_problem(problem));
 }
 
 Status CudaBackend::make_dense(const DenseProblem& problem, std::unique_ptr<DenseKernel>* kernel) {
@@ -125,6 +127,10 @@ Status CudaBackend::make_lightning(const LightningProblem& problem,
 
 Status CudaBackend::merge(const MergeProblem& problem, const RunOptions& run) {
     return merge_on_device(problem, run, device_, &store_);
+}
+
+Status CudaBackend::append(const CacheAppend& append, const RunOptions& run) {
+    return append_on_device(append, run, device_, &store_);
 }
 
 Status CudaBackend::measure(Peak peak, int, double seconds, double* result) {

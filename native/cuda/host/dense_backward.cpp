@@ -72,12 +72,6 @@ BackwardKey backward_key(const DenseProblem& problem, Side side) {
 Status supports_dense_backward(const DenseProblem& p) {
     const Status common = supports_dense(p);
     if (!common.ok()) return common;
-    if (p.d_o.dtype != p.q.dtype) {
-        // Rounded to 16 bits it would cost gradients more digits than they may lose.
-        return {StatusCode::kUnsupported,
-                text("d_o is ", p.d_o.dtype, " and q is ", p.q.dtype,
-                     "; the backward on CUDA takes a d_o of the dtype of q")};
-    }
     const BackwardTile queries = backward_key(p, Side::kQueries).tile();
     const BackwardTile keys = backward_key(p, Side::kKeys).tile();
     const Status status =

@@ -8,6 +8,7 @@
 #include "cuda/host/host_lengths.h"
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
+#include "cuda/host/wide_copies.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -32,6 +33,7 @@ struct BackwardFunctions {
     Function row_terms;
     Function sinks;
     Function zeros;
+    Function convert;
 };
 
 Status load_backward_key(const BackwardKey& key, KernelStore* store, Function* function) {
@@ -44,6 +46,7 @@ class CudaDenseKernel final : public DenseKernel {
     CudaDenseKernel(const DenseProblem& problem, std::shared_ptr<const Device> device,
                     WorkspacePool* pool)
         : problem_(problem),
+          backward_problem_(backward_problem(problem)),
           device_(std::move(device)),
           pool_(pool),
           num_splits_(forward_splits(problem, device_->properties().num_multiprocessors)) {}
@@ -99,7 +102,10 @@ class CudaDenseKernel final : public DenseKernel {
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
         FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kBackward, stream, run, &workspace, &args));
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device_, problem_, args));
-        DenseBackwardRun launches = dense_backward_run(problem_, args, workspace);
+        WideCopies copies(static_cast<char*>(workspace) + terms_bytes());
+        if (has_wide_backward(problem_)) args = copies.args(problem_, args);
+        FATTN_CUDA_RETURN_IF_ERROR(launch_converts(backward_.convert, copies.before(), stream));
+        DenseBackwardRun launches = dense_backward_run(backward_problem_, args, workspace);
         for (ZerosLaunch& zeros : launches.zeros) {
             FATTN_CUDA_RETURN_IF_ERROR(
                 launch_helper(backward_.zeros, zeros.num_blocks, stream, &zeros.params));
@@ -112,14 +118,22 @@ class CudaDenseKernel final : public DenseKernel {
             launch_gradient(backward_.queries, Side::kQueries, stream, launches.d_q));
         FATTN_CUDA_RETURN_IF_ERROR(
             launch_gradient(backward_.queries, Side::kQueries, stream, launches.d_bias));
-        return launch_gradient(backward_.keys, Side::kKeys, stream, launches.d_k_d_v);
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_gradient(backward_.keys, Side::kKeys, stream, launches.d_k_d_v));
+        return launch_converts(backward_.convert, copies.after(), stream);
     }
 
   private:
     uint64 device_bytes(Pass pass) const {
-        return pass == Pass::kForward ? dense_forward_workspace(problem_, num_splits_)
-                                      : dense_backward_workspace(problem_);
+        if (pass == Pass::kForward) return dense_forward_workspace(problem_, num_splits_);
+        if (!has_wide_backward(problem_)) return dense_backward_workspace(problem_);
+        WideCopies copies(nullptr);
+        static_cast<void>(copies.args(problem_, {}));
+        return terms_bytes() + copies.bytes();
     }
+
+    /// Of the terms of rows, where a run's copies begin.
+    uint64 terms_bytes() const { return round_up<uint64>(dense_backward_workspace(problem_), 64); }
 
     /// Where the lengths of a run lie in its workspace, behind the bytes that its kernels use.
     uint64 lengths_offset(uint64 bytes) const {
@@ -160,24 +174,26 @@ class CudaDenseKernel final : public DenseKernel {
     Status load_backward(KernelStore* store) {
         for (const Side side : {Side::kQueries, Side::kKeys}) {
             FATTN_CUDA_RETURN_IF_ERROR(
-                load_backward_key(backward_key(problem_, side), store,
+                load_backward_key(backward_key(backward_problem_, side), store,
                                   side == Side::kKeys ? &backward_.keys : &backward_.queries));
         }
         const std::string unit = kBackwardRowsUnit;
         FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, kRowTermsKernel, &backward_.row_terms));
         FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, kSinksKernel, &backward_.sinks));
+        FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, kConvertKernel, &backward_.convert));
         return store->function(unit, kZerosKernel, &backward_.zeros);
     }
 
     Status launch_gradient(const Function& function, Side side, const Stream& stream,
                            BackwardLaunch& gradient) const {
-        const BackwardTile tile = backward_key(problem_, side).tile();
+        const BackwardTile tile = backward_key(backward_problem_, side).tile();
         return launch_blocks(function,
                              {gradient.num_blocks, tile.num_threads(), tile.shared_bytes()}, stream,
                              &gradient.params);
     }
 
     const DenseProblem problem_;
+    const DenseProblem backward_problem_;
     const std::shared_ptr<const Device> device_;
     WorkspacePool* const pool_;
     const int32 num_splits_;  // of the keys of forward runs that bring a workspace

@@ -3,6 +3,7 @@
 
 #include "cuda/host/dense_backward.h"
 #include "cuda/host/launch_checks.h"
+#include "cuda/host/wide_copies.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -24,10 +25,11 @@ Status GatheredKernel::load(KernelStore* store) {
     FATTN_CUDA_RETURN_IF_ERROR(store->function(kBlockSelectUnit, kInvertKernel, &invert_));
     for (const Side side : {Side::kQueries, Side::kKeys}) {
         FATTN_CUDA_RETURN_IF_ERROR(
-            load_with_shared(keys_.backward_unit(), keys_.backward_name(side),
-                             gathered_backward_bytes(keys_.backward_tile(side)), store,
+            load_with_shared(backward_keys_.backward_unit(), backward_keys_.backward_name(side),
+                             gathered_backward_bytes(backward_keys_.backward_tile(side)), store,
                              side == Side::kKeys ? &of_keys_ : &queries_));
     }
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(kBackwardRowsUnit, kConvertKernel, &convert_));
     return store->function(kBackwardRowsUnit, kRowTermsKernel, &row_terms_);
 }
 
@@ -47,19 +49,47 @@ Status GatheredKernel::forward(const GatheredPattern& pattern, const DenseForwar
                          stream, &forward.params);
 }
 
-Status GatheredKernel::backward(const GatheredPattern& pattern, const GatheredPattern& of_keys,
-                                const DenseBackwardArgs& args, RowTerms* terms,
+uint64 GatheredKernel::terms_bytes() const {
+    return round_up<uint64>(cuda::terms_bytes(problem_.dense), 64);
+}
+
+uint64 GatheredKernel::backward_bytes() const {
+    const DenseProblem& p = problem_.dense;
+    if (!p.backward) return 0;
+    if (!has_wide_backward(p)) return cuda::terms_bytes(p);
+    WideCopies copies(nullptr);
+    static_cast<void>(copies.args(p, {}));
+    GridBoxes boxes = problem_.pattern.boxes;
+    copies.widen(&boxes);
+    return terms_bytes() + copies.bytes();
+}
+
+Status GatheredKernel::backward(GatheredPattern pattern, GatheredPattern of_keys,
+                                const DenseBackwardArgs& given, void* workspace,
                                 const Stream& stream) const {
-    GatheredBackwardRun run = gathered_backward_run(problem_, pattern, of_keys, args, terms);
+    DenseBackwardArgs args = given;
+    WideCopies copies(static_cast<char*>(workspace) + terms_bytes());
+    if (has_wide_backward(problem_.dense)) {
+        args = copies.args(problem_.dense, given);
+        copies.widen(&of_keys.boxes);
+        pattern.boxes.additional_k = of_keys.boxes.additional_k;
+        pattern.boxes.additional_v = of_keys.boxes.additional_v;
+        pattern.boxes.k = of_keys.boxes.k;
+        pattern.boxes.v = of_keys.boxes.v;
+    }
+    FATTN_CUDA_RETURN_IF_ERROR(launch_converts(convert_, copies.before(), stream));
+    GatheredBackwardRun run =
+        gathered_backward_run(backward_, pattern, of_keys, args, static_cast<RowTerms*>(workspace));
     FATTN_CUDA_RETURN_IF_ERROR(launch_helper(row_terms_, run.num_term_blocks, stream, &run.rows));
     const auto gradient = [&](const Function& function, Side side, GatheredBackwardLaunch* launch) {
-        const BackwardTile tile = keys_.backward_tile(side);
+        const BackwardTile tile = backward_keys_.backward_tile(side);
         return launch_blocks(
             function, {launch->num_blocks, tile.num_threads(), gathered_backward_bytes(tile)},
             stream, &launch->params);
     };
     FATTN_CUDA_RETURN_IF_ERROR(gradient(queries_, Side::kQueries, &run.d_q));
-    return gradient(of_keys_, Side::kKeys, &run.d_k_d_v);
+    FATTN_CUDA_RETURN_IF_ERROR(gradient(of_keys_, Side::kKeys, &run.d_k_d_v));
+    return launch_converts(convert_, copies.after(), stream);
 }
 
 Status GatheredKernel::invert(const int32* permutation, int32* inverse, int64 rows, int64 length,

@@ -14,8 +14,14 @@ namespace fattn::cuda {
 
 class GatheredKernel {
   public:
-    GatheredKernel(const GatheredProblem& problem, std::shared_ptr<const Device> device)
-        : problem_(problem), keys_(gathered_keys(problem.dense)), device_(std::move(device)) {}
+    /// of_backward: over the backward problem of the same tensors.
+    GatheredKernel(const GatheredProblem& problem, const GatheredProblem& of_backward,
+                   std::shared_ptr<const Device> device)
+        : problem_(problem),
+          backward_(of_backward),
+          keys_(gathered_keys(problem.dense)),
+          backward_keys_(gathered_keys(of_backward.dense)),
+          device_(std::move(device)) {}
 
     const GatheredProblem& problem() const { return problem_; }
     const std::shared_ptr<const Device>& device() const { return device_; }
@@ -27,23 +33,31 @@ class GatheredKernel {
     /// pattern: that of the problem with the pointers of a run.
     Status forward(const GatheredPattern& pattern, const DenseForwardArgs& args,
                    const RunOptions& run) const;
-    /// Row terms and gradients; terms: terms_bytes() of device memory.
-    Status backward(const GatheredPattern& pattern, const GatheredPattern& of_keys,
-                    const DenseBackwardArgs& args, RowTerms* terms, const Stream& stream) const;
+    /// Row terms and gradients; workspace: backward_bytes() of device memory, 64-byte aligned.
+    Status backward(GatheredPattern pattern, GatheredPattern of_keys, const DenseBackwardArgs& args,
+                    void* workspace, const Stream& stream) const;
+    /// 0 without a backward pass.
+    uint64 backward_bytes() const;
 
     /// Fills the inverse of a permutation [rows, length].
     Status invert(const int32* permutation, int32* inverse, int64 rows, int64 length,
                   const Stream& stream) const;
 
   private:
+    /// Of the terms of rows, where a run's copies begin.
+    uint64 terms_bytes() const;
+
     const GatheredProblem problem_;
+    const GatheredProblem backward_;
     const GatheredKeys keys_;
+    const GatheredKeys backward_keys_;
     const std::shared_ptr<const Device> device_;
     Function forward_;
     Function invert_;
     Function queries_;
     Function of_keys_;
     Function row_terms_;
+    Function convert_;
 };
 
 }  // namespace fattn::cuda

@@ -121,11 +121,6 @@ Status supports_gathered(const GatheredProblem& problem) {
     const DenseProblem& p = problem.dense;
     const Status common = supports_dense(p);
     if (!common.ok()) return common;
-    if (p.backward && p.d_o.dtype != p.q.dtype) {
-        return {StatusCode::kUnsupported,
-                text("d_o is ", p.d_o.dtype, " and q is ", p.q.dtype,
-                     "; the backward on CUDA takes a d_o of the dtype of q")};
-    }
     const Status queries =
         supports_tiles(p, int64{problem.queries.num_tiles} * problem.queries.num_groups, "queries");
     if (!queries.ok() || !p.backward) return queries;

@@ -6,6 +6,7 @@
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
 #include "cuda/host/sparse_kernels.h"
+#include "cuda/host/wide_copies.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -29,14 +30,15 @@ GatheredPattern box_pattern(const NeighborhoodProblem& problem, const BoxSchedul
 
 class CudaNeighborhoodKernel final : public NeighborhoodKernel {
   public:
-    CudaNeighborhoodKernel(const GatheredProblem& problem, const GatheredPattern& of_keys,
-                           std::shared_ptr<const Device> device, WorkspacePool* pool)
-        : gathered_(problem, std::move(device)), of_keys_(of_keys), pool_(pool) {}
+    CudaNeighborhoodKernel(const GatheredProblem& problem, const GatheredProblem& of_backward,
+                           const GatheredPattern& of_keys, std::shared_ptr<const Device> device,
+                           WorkspacePool* pool)
+        : gathered_(problem, of_backward, std::move(device)), of_keys_(of_keys), pool_(pool) {}
 
     Status load(KernelStore* store) { return gathered_.load(store); }
 
     WorkspaceSize workspace(Pass pass, int) const override {
-        return {0, pass == Pass::kBackward ? backward_bytes() : 0};
+        return {0, pass == Pass::kBackward ? gathered_.backward_bytes() : 0};
     }
     Status prepare(Pass pass, void* stream) const override {
         return prepare_workspace(gathered_.device(), stream, workspace(pass, 0).device, pool_);
@@ -63,17 +65,16 @@ class CudaNeighborhoodKernel final : public NeighborhoodKernel {
              {"args->d_additional_v", args.d_additional_v, elements_of(boxes.d_additional_v)}}));
         void* workspace = nullptr;
         FATTN_CUDA_RETURN_IF_ERROR(
-            find_workspace(stream, *pool_, run, backward_bytes(), &workspace));
+            find_workspace(stream, *pool_, run, gathered_.backward_bytes(), &workspace));
         GatheredPattern of_keys = with_additional(of_keys_, args);
         of_keys.boxes.d_k = args.d_additional_k;
         of_keys.boxes.d_v = args.d_additional_v;
         return gathered_.backward(with_additional(gathered_.problem().pattern, args), of_keys,
-                                  args.dense, static_cast<RowTerms*>(workspace), stream);
+                                  args.dense, workspace, stream);
     }
 
   private:
     const DenseProblem& dense() const { return gathered_.problem().dense; }
-    uint64 backward_bytes() const { return dense().backward ? terms_bytes(dense()) : 0; }
 
     template <class Args>
     Status check_additional(const Args& args) const {
@@ -107,11 +108,14 @@ Status supports_neighborhood(const NeighborhoodProblem& problem) {
                      " additional keys; CUDA kernels take up to ", kMostKeys, " together")};
     }
     GatheredPattern pattern{};
-    return supports_gathered(gathered_by_position(problem.dense, pattern, false));
+    FATTN_CUDA_RETURN_IF_ERROR(
+        supports_gathered(gathered_by_position(problem.dense, pattern, false)));
+    return supports_gathered(gathered_by_position(backward_problem(problem.dense), pattern, false));
 }
 
 GatherTiles gather_tiles_of(const DenseProblem& problem) {
-    const GatheredKeys keys = gathered_keys(problem);
+    // Tiles of f32 are no larger than others, so patches that fit them fit both passes.
+    const GatheredKeys keys = gathered_keys(backward_problem(problem));
     const ForwardTile forward = keys.forward_tile();
     const BackwardTile backward = keys.backward_tile(Side::kKeys);
     // All rows of a tile compute all of its keys. Gathering a key costs as much for one row as for
@@ -139,9 +143,12 @@ Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
     const GatheredPattern of_keys =
         problem.dense.backward ? box_pattern(problem, schedules.queries_of_keys) : pattern;
     const GatheredProblem gathered = gathered_by_patch(problem.dense, pattern, of_keys);
+    const GatheredProblem of_backward =
+        gathered_by_patch(backward_problem(problem.dense), pattern, of_keys);
     FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(gathered));
-    auto made = std::make_unique<CudaNeighborhoodKernel>(gathered, of_keys, std::move(device),
-                                                         resources.pool);
+    FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(of_backward));
+    auto made = std::make_unique<CudaNeighborhoodKernel>(gathered, of_backward, of_keys,
+                                                         std::move(device), resources.pool);
     FATTN_CUDA_RETURN_IF_ERROR(made->load(resources.store));
     *kernel = std::move(made);
     return {};

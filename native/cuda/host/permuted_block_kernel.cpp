@@ -7,6 +7,7 @@
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
 #include "cuda/host/sparse_kernels.h"
+#include "cuda/host/wide_copies.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -21,7 +22,8 @@ Status check_block_tokens(const char* name, int64 value) {
             text(name, " is ", value, "; CUDA kernels take up to ", kMostBlockTokens)};
 }
 
-GatheredProblem permuted_gathered(const PermutedBlockProblem& p) {
+/// tensors: of the problem, or of its backward.
+GatheredProblem permuted_gathered(const PermutedBlockProblem& p, const DenseProblem& tensors) {
     GatheredPattern pattern{};
     pattern.kind = PatternKind::kPermutedBlock;
     pattern.first_position = narrow<int32>(p.kv_len - p.q_len);
@@ -34,7 +36,7 @@ GatheredProblem permuted_gathered(const PermutedBlockProblem& p) {
                       .num_query_blocks = narrow<int32>(p.num_query_blocks()),
                       .num_key_blocks = narrow<int32>(p.num_key_blocks()),
                       .causal = p.causal};
-    return gathered_by_position(p, pattern, p.shared);
+    return gathered_by_position(tensors, pattern, p.shared);
 }
 
 class CudaPermutedBlockKernel final : public PermutedBlockKernel {
@@ -42,7 +44,8 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
     CudaPermutedBlockKernel(const PermutedBlockProblem& problem,
                             std::shared_ptr<const Device> device, WorkspacePool* pool)
         : problem_(problem),
-          gathered_(permuted_gathered(problem), device),
+          gathered_(permuted_gathered(problem, problem),
+                    permuted_gathered(problem, backward_problem(problem)), device),
           selection_(problem, std::move(device), pool),
           pool_(pool) {}
 
@@ -109,8 +112,7 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
                                                         problem_.kv_len, stream));
             of_keys.blocks.slot_of_token = inverse;
         }
-        return gathered_.backward(pattern, of_keys, dense, static_cast<RowTerms*>(workspace),
-                                  stream);
+        return gathered_.backward(pattern, of_keys, dense, workspace, stream);
     }
 
   private:
@@ -121,7 +123,7 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
                (problem_.shared || problem_.num_q_heads == problem_.num_k_heads);
     }
 
-    uint64 inverse_at() const { return round_up<uint64>(terms_bytes(problem_), 64); }
+    uint64 inverse_at() const { return round_up<uint64>(gathered_.backward_bytes(), 64); }
     uint64 inverse_bytes() const {
         if (rows_are_slots()) return 0;
         return static_cast<uint64>(problem_.batch * problem_.num_q_heads * problem_.kv_len) *
@@ -156,7 +158,8 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
 Status supports_permuted_block(const PermutedBlockProblem& problem) {
     FATTN_CUDA_RETURN_IF_ERROR(check_block_tokens("k.shape[2]", problem.kv_len));
     FATTN_CUDA_RETURN_IF_ERROR(check_block_tokens("segment_size", problem.segment));
-    return supports_gathered(permuted_gathered(problem));
+    FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(permuted_gathered(problem, problem)));
+    return supports_gathered(permuted_gathered(problem, backward_problem(problem)));
 }
 
 Status make_permuted_block_kernel(const PermutedBlockProblem& problem,

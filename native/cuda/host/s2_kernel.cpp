@@ -6,6 +6,7 @@
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
 #include "cuda/host/sparse_kernels.h"
+#include "cuda/host/wide_copies.h"
 #include "cuda/runtime/error.h"
 
 namespace fattn::cuda {
@@ -20,11 +21,12 @@ Status check_s2_number(const char* name, int64 value) {
             text(name, " is ", value, "; CUDA kernels take up to ", kMostS2Number)};
 }
 
-GatheredProblem s2_gathered(const S2Problem& problem) {
+/// tensors: of the problem, or of its backward.
+GatheredProblem s2_gathered(const S2Problem& problem, const DenseProblem& tensors) {
     GatheredPattern pattern{};
     pattern.kind = PatternKind::kS2;
     pattern.s2 = problem.pattern;
-    return gathered_by_position(problem.dense, pattern,
+    return gathered_by_position(tensors, pattern,
                                 !problem.pattern.per_query_head || problem.pattern.homogeneous);
 }
 
@@ -32,12 +34,14 @@ class CudaS2Kernel final : public DenseKernel {
   public:
     CudaS2Kernel(const S2Problem& problem, std::shared_ptr<const Device> device,
                  WorkspacePool* pool)
-        : gathered_(s2_gathered(problem), std::move(device)), pool_(pool) {}
+        : gathered_(s2_gathered(problem, problem.dense),
+                    s2_gathered(problem, backward_problem(problem.dense)), std::move(device)),
+          pool_(pool) {}
 
     Status load(KernelStore* store) { return gathered_.load(store); }
 
     WorkspaceSize workspace(Pass pass, int) const override {
-        return {0, pass == Pass::kBackward ? backward_bytes() : 0};
+        return {0, pass == Pass::kBackward ? gathered_.backward_bytes() : 0};
     }
     Status prepare(Pass pass, void* stream) const override {
         return prepare_workspace(gathered_.device(), stream, workspace(pass, 0).device, pool_);
@@ -58,16 +62,14 @@ class CudaS2Kernel final : public DenseKernel {
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device, dense(), args));
         void* workspace = nullptr;
         FATTN_CUDA_RETURN_IF_ERROR(
-            find_workspace(stream, *pool_, run, backward_bytes(), &workspace));
+            find_workspace(stream, *pool_, run, gathered_.backward_bytes(), &workspace));
         GatheredPattern pattern;
         FATTN_CUDA_RETURN_IF_ERROR(move(args, &pattern));
-        return gathered_.backward(pattern, pattern, args, static_cast<RowTerms*>(workspace),
-                                  stream);
+        return gathered_.backward(pattern, pattern, args, workspace, stream);
     }
 
   private:
     const DenseProblem& dense() const { return gathered_.problem().dense; }
-    uint64 backward_bytes() const { return dense().backward ? terms_bytes(dense()) : 0; }
 
     /// The pattern at the positions of a run, which are moved by whole blocks.
     template <class Args>
@@ -93,7 +95,8 @@ Status supports_s2(const S2Problem& problem) {
     FATTN_CUDA_RETURN_IF_ERROR(check_s2_number("block_size", problem.pattern.block_size));
     FATTN_CUDA_RETURN_IF_ERROR(check_s2_number("local_blocks", problem.pattern.local_blocks));
     FATTN_CUDA_RETURN_IF_ERROR(check_s2_number("vertical_stride", problem.pattern.vertical_stride));
-    return supports_gathered(s2_gathered(problem));
+    FATTN_CUDA_RETURN_IF_ERROR(supports_gathered(s2_gathered(problem, problem.dense)));
+    return supports_gathered(s2_gathered(problem, backward_problem(problem.dense)));
 }
 
 Status make_s2_kernel(const S2Problem& problem, std::shared_ptr<const Device> device,

@@ -3,6 +3,8 @@
 
 #if defined(_WIN32)
 #include <windows.h>
+
+#include "cuda/runtime/windows_text.h"
 #else
 #include <dlfcn.h>
 #endif
@@ -16,8 +18,8 @@ namespace fattn::cuda {
 Status DynamicLibrary::open(const std::string& name, DynamicLibrary* library) {
     // With a path, the folder of the library is searched for what it needs in turn.
     const bool has_folder = name.find_first_of("/\\") != std::string::npos;
-    HMODULE handle =
-        LoadLibraryExA(name.c_str(), nullptr, has_folder ? LOAD_WITH_ALTERED_SEARCH_PATH : 0);
+    HMODULE handle = LoadLibraryExW(utf16(name).c_str(), nullptr,
+                                    has_folder ? LOAD_WITH_ALTERED_SEARCH_PATH : 0);
     if (handle == nullptr) {
         return {StatusCode::kDeviceUnavailable,
                 text(name, ": system error ", static_cast<unsigned>(GetLastError()))};
@@ -32,9 +34,10 @@ void* DynamicLibrary::symbol(const char* name) const {
 }
 
 std::string DynamicLibrary::path_of(const char* /*symbol_name*/) const {
-    char path[4096];
-    const DWORD length = GetModuleFileNameA(static_cast<HMODULE>(handle_), path, sizeof(path));
-    return length == 0 || length == sizeof(path) ? std::string() : std::string(path, length);
+    wchar_t path[4096];
+    constexpr DWORD kRoom = sizeof(path) / sizeof(path[0]);
+    const DWORD length = GetModuleFileNameW(static_cast<HMODULE>(handle_), path, kRoom);
+    return length == 0 || length == kRoom ? std::string() : utf8({path, length});
 }
 
 #else

@@ -17,12 +17,20 @@ struct FileEntry {
     std::int64_t last_use_nanoseconds = 0;
 };
 
-/// An opened folder. Everything goes through the opened folder, never again through its path, so
-/// that nobody can exchange it in between. Safe for concurrent callers and processes.
+/// The folder where programs of this user keep caches, as the environment names it; empty where it
+/// does not.
+std::string user_cache_folder();
+/// The variables that could have named one, as a list in words.
+const char* user_cache_variables();
+
+/// An opened folder, which nobody can exchange in between: on POSIX systems everything goes through
+/// the opened folder, never again through its path; on Windows an opened folder keeps its path.
+/// Safe for concurrent callers and processes.
 class PrivateFolder {
   public:
     /// Opens the folder, making it and its parents where they are missing. UNSUPPORTED with the
-    /// reason when it is a link, belongs to another user or lets other users in.
+    /// reason when it is a link, belongs to another user or lets other users in (on Windows: others
+    /// than the system and its administrators).
     static Status open(const std::string& path, PrivateFolder* folder);
 
     PrivateFolder() = default;
@@ -45,7 +53,7 @@ class PrivateFolder {
 
   private:
     std::string path_;
-    int descriptor_ = -1;
+    std::intptr_t opened_ = -1;  // descriptor or handle
 };
 
 }  // namespace fattn::cuda

@@ -59,26 +59,19 @@ bool is_entry(const FileEntry& file) {
     return file.name.size() == 64 + kSuffix.size() && file.name.ends_with(kSuffix);
 }
 
-/// The folder for caches of this user, or empty.
-std::string user_cache_folder() {
-    const std::string base = environment_variable("XDG_CACHE_HOME");
-    if (!base.empty()) return base + "/fused_attention/kernels";
-    const std::string home = environment_variable("HOME");
-    return home.empty() ? std::string() : home + "/.cache/fused_attention/kernels";
-}
-
 Status open_process_cache(ProgramCache* cache) {
     std::string folder = environment_variable("FATTN_CUDA_CACHE");
     if (folder == "off") {
         return {StatusCode::kUnsupported, "the kernel cache is switched off by FATTN_CUDA_CACHE"};
     }
-    if (folder.empty()) folder = user_cache_folder();
+    if (!folder.empty()) return ProgramCache::open(folder, kDefaultCacheBytes, cache);
+    folder = user_cache_folder();
     if (folder.empty()) {
         return {StatusCode::kUnsupported,
-                "there is no folder for the kernel cache: none of FATTN_CUDA_CACHE, "
-                "XDG_CACHE_HOME and HOME is set, or this process runs set-id"};
+                text("there is no folder for the kernel cache: none of FATTN_CUDA_CACHE, ",
+                     user_cache_variables(), " is set, or this process runs set-id")};
     }
-    return ProgramCache::open(folder, kDefaultCacheBytes, cache);
+    return ProgramCache::open(folder + "/fused_attention/kernels", kDefaultCacheBytes, cache);
 }
 
 }  // namespace

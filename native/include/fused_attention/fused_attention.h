@@ -40,6 +40,7 @@
 #include "fused_attention/plan.h"
 #include "fused_attention/abi.h"
 #include "fused_attention/merge.h"
+#include "fused_attention/cache.h"
 /* clang-format on */
 
 #endif /* FUSED_ATTENTION_H */

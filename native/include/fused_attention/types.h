@@ -10,6 +10,8 @@
 #if defined(_WIN32)
 #if defined(FATTN_BUILDING_LIBRARY)
 #define FATTN_API __declspec(dllexport)
+#elif defined(FATTN_STATIC_LIBRARY)
+#define FATTN_API
 #else
 #define FATTN_API __declspec(dllimport)
 #endif

@@ -29,14 +29,14 @@ internal sealed class DenseRun<T> : FamilyRun<T>
     }
 
     internal override string? WhyNotOn(CudaDevice device) =>
-        DenseAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+        DenseAttention.IsSupported<T>(_inputs.Shape, MakeOptions(), out string reason, device)
             ? null
             : reason;
 
     protected override void Compute(AttentionDevice device)
     {
         using DenseAttentionPlan<T> plan = MakePlan(
-            () => new DenseAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
+            () => new DenseAttentionPlan<T>(_inputs.Shape, MakeOptions(), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
@@ -45,7 +45,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
             Query = q,
             Key = k,
             Value = v,
-            Output = MakeOutput(device),
+            Output = MakeOutput(),
             Lse = MakeLse(),
             Bias = Float32(_bias),
             AlibiSlopes = Span(_slopes),
@@ -59,7 +59,6 @@ internal sealed class DenseRun<T> : FamilyRun<T>
 
         Report("computing the output");
         plan.Forward(in forward);
-        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -95,7 +94,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private DenseOptions MakeOptions(AttentionDevice device) => DensePlanOptions.From(_inputs.Problem) with
+    private DenseOptions MakeOptions() => DensePlanOptions.From(_inputs.Problem) with
     {
         Bias = _inputs.Bias is { } bias
             ? new BiasOptions { PerBatch = bias.Shape[0] > 1, PerHead = bias.Shape[1] > 1 }
@@ -103,7 +102,7 @@ internal sealed class DenseRun<T> : FamilyRun<T>
         Alibi = _slopes is not null,
         Sinks = _sinks is not null,
         Packed = _packed?.Options,
-        Float32Output = !IsNarrow(device),
+        Float32Output = true,
         Float32Gradients = true,
     };
 

@@ -14,8 +14,6 @@ internal abstract class FamilyRun<T> : IDisposable
     private readonly FamilyInputs _inputs;
     private readonly List<IDisposable> _tensors = [];
     private readonly List<OutputTensor> _results = [];
-    private HostTensor<float>? _output;
-    private HostTensor<T>? _narrowOutput;
     private Action<string> _progress = static _ => { };
 
     protected FamilyRun(FamilyInputs inputs)
@@ -76,55 +74,29 @@ internal abstract class FamilyRun<T> : IDisposable
     protected HostTensor<TElement>? LoadOptional<TElement>(TensorEntry? entry)
         where TElement : unmanaged => entry is null ? null : Load<TElement>(entry);
 
+    /// <summary>The result "o", in the problem's layout.</summary>
+    protected TensorOut<T> MakeOutput()
+    {
+        AttentionShape shape = _inputs.Shape;
+        return TensorOut<T>.Float32(
+            MakeResult("o", _inputs.Arrange(shape.QueryHeads, shape.QueryLength, shape.ValueHeadDim)));
+    }
+
     /// <summary>
     /// The gradient of a float output is float itself; it is still rounded to the type of the call first.
     /// </summary>
-    private HostTensor<float> LoadRounded(TensorEntry entry)
+    protected TensorIn<T> LoadOutputGradient(TensorEntry entry)
     {
         if (typeof(T) == typeof(float))
         {
-            return Load<float>(entry);
+            return TensorIn<T>.Float32(Load<float>(entry));
         }
 
         using HostTensor<T> rounded = TensorLoader.Load<T>(_inputs.Tensors.Reader, entry);
         HostTensor<float> widened = Keep(new HostTensor<float>(entry.Shape));
         Widen(rounded, widened);
-        return widened;
+        return TensorIn<T>.Float32(widened);
     }
-
-    /// <summary>
-    /// Whether the output is computed in the type of the call: its gradient has its type, and the backward on CUDA
-    /// takes that of the queries.
-    /// </summary>
-    protected bool IsNarrow(AttentionDevice device) =>
-        device is CudaDevice && _inputs.HasBackward && typeof(T) != typeof(float);
-
-    /// <summary>The result "o", in the problem's layout, for a run on a device; CompleteOutput follows the run.</summary>
-    protected TensorOut<T> MakeOutput(AttentionDevice device)
-    {
-        AttentionShape shape = _inputs.Shape;
-        _output = MakeResult("o", _inputs.Arrange(shape.QueryHeads, shape.QueryLength, shape.ValueHeadDim));
-        if (!IsNarrow(device))
-        {
-            return TensorOut<T>.Float32(_output);
-        }
-
-        _narrowOutput = Keep(new HostTensor<T>(_output.Lengths));
-        return _narrowOutput;
-    }
-
-    /// <summary>Stores an output that was computed in the type of the call as the float that the file has.</summary>
-    protected void CompleteOutput()
-    {
-        if (_narrowOutput is not null)
-        {
-            Widen(_narrowOutput, _output!);
-        }
-    }
-
-    /// <summary>The gradient of the output, in the type that MakeOutput chose.</summary>
-    protected TensorIn<T> LoadOutputGradient(TensorEntry entry) =>
-        _narrowOutput is null ? TensorIn<T>.Float32(LoadRounded(entry)) : (TensorIn<T>)Load<T>(entry);
 
     /// <summary>Copies 16-bit elements as floats.</summary>
     private static void Widen(HostTensor<T> from, HostTensor<float> to)

@@ -14,14 +14,14 @@ internal sealed class LightningRun<T> : FamilyRun<T>
     }
 
     internal override string? WhyNotOn(CudaDevice device) =>
-        LightningAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+        LightningAttention.IsSupported<T>(_inputs.Shape, MakeOptions(), out string reason, device)
             ? null
             : reason;
 
     protected override void Compute(AttentionDevice device)
     {
         using LightningAttentionPlan<T> plan = MakePlan(
-            () => new LightningAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
+            () => new LightningAttentionPlan<T>(_inputs.Shape, MakeOptions(), device));
         LightningForwardArguments<T> forward = new()
         {
             Query = Load<T>(_inputs.Q),
@@ -29,12 +29,11 @@ internal sealed class LightningRun<T> : FamilyRun<T>
             Value = Load<T>(_inputs.V),
             Slopes = Load<float>(_inputs.Slopes).AsSpan(),
             InitialState = LoadOptional<float>(_inputs.InitialState),
-            Output = MakeOutput(device),
+            Output = MakeOutput(),
             FinalState = MakeResult("final_state", _inputs.StateShape),
         };
         Report("computing the output");
         plan.Forward(in forward);
-        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -62,12 +61,12 @@ internal sealed class LightningRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private LightningOptions MakeOptions(AttentionDevice device) => new()
+    private LightningOptions MakeOptions() => new()
     {
         Scale = _inputs.Problem.Scale,
         InitialState = _inputs.InitialState is not null,
         Backward = _inputs.Problem.Backward,
-        Float32Output = !IsNarrow(device),
+        Float32Output = true,
         Float32Gradients = true,
     };
 }

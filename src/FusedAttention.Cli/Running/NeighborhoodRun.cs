@@ -14,14 +14,14 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
     }
 
     internal override string? WhyNotOn(CudaDevice device) =>
-        NeighborhoodAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+        NeighborhoodAttention.IsSupported<T>(_inputs.Shape, MakeOptions(), out string reason, device)
             ? null
             : reason;
 
     protected override void Compute(AttentionDevice device)
     {
         using NeighborhoodAttentionPlan<T> plan = MakePlan(
-            () => new NeighborhoodAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
+            () => new NeighborhoodAttentionPlan<T>(_inputs.Shape, MakeOptions(), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
@@ -31,14 +31,13 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
             Query = q,
             Key = k,
             Value = v,
-            Output = MakeOutput(device),
+            Output = MakeOutput(),
             Lse = MakeLse(),
             AdditionalKey = hasAdditional ? Load<T>(_inputs.AdditionalK!) : null,
             AdditionalValue = hasAdditional ? Load<T>(_inputs.AdditionalV!) : null,
         };
         Report("computing the output");
         plan.Forward(in forward);
-        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -78,11 +77,11 @@ internal sealed class NeighborhoodRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private NeighborhoodOptions MakeOptions(AttentionDevice device) =>
+    private NeighborhoodOptions MakeOptions() =>
         NeighborhoodPlanOptions.From(_inputs.Problem) with
         {
             AdditionalKeys = _inputs.NumAdditional,
-            Float32Output = !IsNarrow(device),
+            Float32Output = true,
             Float32Gradients = true,
         };
 }

@@ -14,18 +14,18 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
     }
 
     internal override string? WhyNotOn(CudaDevice device) =>
-        PermutedBlockAttention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+        PermutedBlockAttention.IsSupported<T>(_inputs.Shape, MakeOptions(), out string reason, device)
             ? null
             : reason;
 
     protected override void Compute(AttentionDevice device)
     {
         using PermutedBlockAttentionPlan<T> plan = MakePlan(
-            () => new PermutedBlockAttentionPlan<T>(_inputs.Shape, MakeOptions(device), device));
+            () => new PermutedBlockAttentionPlan<T>(_inputs.Shape, MakeOptions(), device));
         HostTensor<T> q = Load<T>(_inputs.Q);
         HostTensor<T> k = Load<T>(_inputs.K);
         HostTensor<T> v = Load<T>(_inputs.V);
-        TensorOut<T> o = MakeOutput(device);
+        TensorOut<T> o = MakeOutput();
         HostTensor<float> lse = MakeLse();
         HostTensor<int> permutation = MakeIndexResult("permutation", _inputs.PermutationShape);
         HostTensor<byte> blockMask = MakeByteResult("block_mask", _inputs.MaskShape);
@@ -52,7 +52,6 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
         };
         Report("computing the output");
         plan.Forward(in forward);
-        CompleteOutput();
         if (_inputs.Problem.Backward)
         {
             AddGradients(plan, in forward);
@@ -81,10 +80,10 @@ internal sealed class PermutedBlockRun<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private PermutedBlockOptions MakeOptions(AttentionDevice device) =>
+    private PermutedBlockOptions MakeOptions() =>
         PermutedBlockPlanOptions.From(_inputs.Problem) with
         {
-            Float32Output = !IsNarrow(device),
+            Float32Output = true,
             Float32Gradients = true,
         };
 }

@@ -14,25 +14,24 @@ internal sealed class S2Run<T> : FamilyRun<T>
     }
 
     internal override string? WhyNotOn(CudaDevice device) =>
-        S2Attention.IsSupported<T>(_inputs.Shape, MakeOptions(device), out string reason, device)
+        S2Attention.IsSupported<T>(_inputs.Shape, MakeOptions(), out string reason, device)
             ? null
             : reason;
 
     protected override void Compute(AttentionDevice device)
     {
-        S2Options options = MakeOptions(device);
+        S2Options options = MakeOptions();
         using S2AttentionPlan<T> plan = MakePlan(() => new S2AttentionPlan<T>(_inputs.Shape, options, device));
         S2ForwardArguments<T> forward = new()
         {
             Query = Load<T>(_inputs.Q),
             Key = Load<T>(_inputs.K),
             Value = Load<T>(_inputs.V),
-            Output = MakeOutput(device),
+            Output = MakeOutput(),
             Lse = MakeLse(),
         };
         Report("computing the output");
         plan.Forward(in forward);
-        CompleteOutput();
         if (!options.Backward)
         {
             return;
@@ -56,9 +55,9 @@ internal sealed class S2Run<T> : FamilyRun<T>
         plan.Backward(in backward);
     }
 
-    private S2Options MakeOptions(AttentionDevice device) => S2PlanOptions.From(_inputs.Problem) with
+    private S2Options MakeOptions() => S2PlanOptions.From(_inputs.Problem) with
     {
-        Float32Output = !IsNarrow(device),
+        Float32Output = true,
         Float32Gradients = true,
     };
 }

@@ -64,6 +64,13 @@ internal readonly unsafe ref struct HostRun
     /// <summary>Queues the uploads of a run on a GPU, and says how the run is carried out.</summary>
     internal fattn_run Begin() => _staged is null ? _scope.Settings : _staged.Upload(_workspaceBytes);
 
+    /// <summary>The same on a GPU, after what an event marks.</summary>
+    internal fattn_run Begin(CudaEvent ready)
+    {
+        _staged!.Wait(ready);
+        return Begin();
+    }
+
     /// <summary>Waits for the results of a run on a GPU.</summary>
     internal void End() => _staged?.Download();
 

@@ -109,11 +109,54 @@ internal sealed class S2Pages
         return new S2Pages(shape, options, keepsAlways);
     }
 
-    /// <summary>Page of the newest block of a key head.</summary>
-    internal int Current(long head) => _pages[head][_lastBlock];
+    /// <summary>Another number whenever the table is another.</summary>
+    internal long Version { get; private set; }
+
+    /// <summary>Gives new tokens their slots, page times block size plus the place in the page.</summary>
+    /// <param name="length">Tokens there are already.</param>
+    /// <param name="tokens">New ones.</param>
+    /// <param name="slots">
+    /// Receives [B, Hk, tokens]; -1 where a later one of these tokens takes the same slot.
+    /// </param>
+    internal void Append(long length, long tokens, Span<int> slots)
+    {
+        for (long token = 0; token < tokens; ++token)
+        {
+            long inBlock = (length + token) % _blockSize;
+            if (inBlock == 0)
+            {
+                Begin((length + token) / _blockSize);
+            }
+
+            for (int head = 0; head < _pages.Length; ++head)
+            {
+                slots[checked((int)((head * tokens) + token))] =
+                    checked((int)((_pages[head][_lastBlock] * _blockSize) + inBlock));
+            }
+        }
+
+        // A page that is given back comes again after a whole band.
+        if (tokens > _blockSize * _localBlocks)
+        {
+            LeaveOutEarlier(tokens, slots);
+        }
+    }
+
+    private void LeaveOutEarlier(long tokens, Span<int> slots)
+    {
+        var taken = new HashSet<int>();
+        for (long token = tokens - 1; token >= 0; --token)
+        {
+            for (int head = 0; head < _pages.Length; ++head)
+            {
+                ref int slot = ref slots[(int)((head * tokens) + token)];
+                slot = taken.Add(slot) ? slot : -1;
+            }
+        }
+    }
 
     /// <summary>Starts the next block: what fell out of the band goes, every head gets a page for the new one.</summary>
-    internal void Begin(long block)
+    private void Begin(long block)
     {
         long fallen = block - _localBlocks;
         for (int head = 0; head < _pages.Length; ++head)
@@ -128,6 +171,7 @@ internal sealed class S2Pages
         }
 
         _lastBlock = block;
+        ++Version;
         for (long sequence = 0; sequence < Sequences; ++sequence)
         {
             FillRow(sequence);
@@ -178,6 +222,7 @@ internal sealed class S2Pages
         Array.Clear(_table);
         Array.Clear(_rowLengths);
         _lastBlock = -1;
+        ++Version;
     }
 
     /// <summary>Whether some query head of a key head of one batch entry sees a block from any distance.</summary>

@@ -44,6 +44,9 @@ internal sealed unsafe class StagedRun : IDisposable
     internal void Output(void** place, long bytes, bool isUpdated) =>
         Add(place, bytes, isUpdated ? Role.Updated : Role.Output);
 
+    /// <summary>Makes the run wait for what an event marks.</summary>
+    internal void Wait(CudaEvent mark) => _stream.Wait(mark);
+
     /// <summary>Queues the upload, and says how the run is carried out.</summary>
     internal fattn_run Upload(ulong workspaceBytes)
     {

@@ -187,27 +187,6 @@ internal sealed class SparseOnGpuTests : GpuTest
     }
 
     [Test]
-    public void A_cache_decodes_on_the_gpu()
-    {
-        AttentionShape shape = AttentionShape.Decode(1, Heads, Heads, 12, Dim);
-        var options = new S2Options { BlockSize = 4, LocalBlocks = 1, VerticalStride = 2 };
-        using var cache = new S2KeyValueCache<float>(shape, options, Device);
-        using var cpu = new S2KeyValueCache<float>(shape, options);
-        var random = new Random(4);
-        float[] output = new float[Heads * Dim], expected = new float[Heads * Dim];
-        float[] key = Numbers.Normal<float>(random, 10 * output.Length);
-        float[] query = Numbers.Normal<float>(random, output.Length);
-        foreach (S2KeyValueCache<float> one in new[] { cache, cpu })
-        {
-            one.Append(key, key);
-            one.Decode(query, one == cpu ? expected : output);
-        }
-
-        Expect.Near(
-            "output", Numbers.ToDouble<float>(output), Numbers.ToDouble<float>(expected), Expect.Tolerance<float>());
-    }
-
-    [Test]
     public void A_plan_of_the_cpu_takes_no_device_tensors()
     {
         using var plan = new S2AttentionPlan<float>(Shape);

@@ -136,6 +136,7 @@ TEST(Describe, AgreesWithTheCompiler) {
     EXPECT_PLACE(fattn_device_description, reason);
     EXPECT_PLACE(fattn_plan_description, backward_kernel);
     EXPECT_PLACE(fattn_merge_args, lse_parts);
+    EXPECT_PLACE(fattn_cache_append_args, slots);
 #undef EXPECT_PLACE
     EXPECT_EQ(all.at("fattn_layout").size, 72u);
     EXPECT_EQ(all.at("fattn_run").size, sizeof(fattn_run));

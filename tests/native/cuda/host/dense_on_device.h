@@ -97,6 +97,21 @@ class OnDevice {
     std::list<DeviceMemory> memories_;
 };
 
+/// The tensor anew, contiguous and in another type.
+inline void retype(test::Tensor* tensor, DType dtype) {
+    const TensorLayout layout = tensor->layout();
+    const int64* n = layout.shape;
+    *tensor = test::Tensor(contiguous(n[0], n[1], n[2], n[3], dtype));
+}
+
+/// Whether a tensor holds the numbers of another, rounded to its type.
+inline bool is_rounded(const test::Tensor& wide, const test::Tensor& narrow) {
+    test::Tensor rounded(narrow.layout());
+    const std::vector<double> values = wide.values();
+    rounded.fill([next = values.begin()]() mutable { return *next++; });
+    return rounded.values() == narrow.values();
+}
+
 /// A forward run of the case on the device, with the workspace that the plan asks for or without
 /// any; o and lse are copied back.
 inline void run_forward(const std::shared_ptr<const Device>& device, fattn_plan* plan,

@@ -11,6 +11,31 @@
 
 namespace fattn::cuda {
 
+/// Tests of sparse plans on the virtual GPU.
+class SparseOnCuda : public DensePlanOnCuda {
+  protected:
+    test::PlanHandle sparse_plan(const test::S2Case& c) {
+        const fattn_s2_problem problem = c.c_problem();
+        fattn_plan* plan = nullptr;
+        EXPECT_TRUE(test::ok(fattn_s2_plan(handle.get(), &problem, &plan))) << describe(c.spec());
+        return test::PlanHandle(plan);
+    }
+    test::PlanHandle sparse_plan(const test::PermutedBlockCase& c) {
+        const fattn_permuted_block_problem problem = c.c_problem();
+        fattn_plan* plan = nullptr;
+        EXPECT_TRUE(test::ok(fattn_permuted_block_plan(handle.get(), &problem, &plan)))
+            << describe(c.spec());
+        return test::PlanHandle(plan);
+    }
+    test::PlanHandle sparse_plan(const test::NeighborhoodCase& c) {
+        const fattn_neighborhood_problem problem = c.c_problem();
+        fattn_plan* plan = nullptr;
+        EXPECT_TRUE(test::ok(fattn_neighborhood_plan(handle.get(), &problem, &plan)))
+            << describe(c.spec());
+        return test::PlanHandle(plan);
+    }
+};
+
 /// Arrays of a run in device memory in place of those in its arguments, and its workspace.
 template <class Args>
 class RunOnDevice {

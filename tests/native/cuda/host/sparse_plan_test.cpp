@@ -20,29 +20,8 @@ using test::S2Spec;
 /// What the interpreter and the reference do in some tenths of a second.
 constexpr double kMostSparseWork = 3e5;
 
-class SparsePlanOnCuda : public DensePlanOnCuda {
+class SparsePlanOnCuda : public SparseOnCuda {
   protected:
-    PlanHandle sparse_plan(const S2Case& c) {
-        const fattn_s2_problem problem = c.c_problem();
-        fattn_plan* plan = nullptr;
-        EXPECT_TRUE(test::ok(fattn_s2_plan(handle.get(), &problem, &plan))) << describe(c.spec());
-        return PlanHandle(plan);
-    }
-    PlanHandle sparse_plan(const PermutedBlockCase& c) {
-        const fattn_permuted_block_problem problem = c.c_problem();
-        fattn_plan* plan = nullptr;
-        EXPECT_TRUE(test::ok(fattn_permuted_block_plan(handle.get(), &problem, &plan)))
-            << describe(c.spec());
-        return PlanHandle(plan);
-    }
-    PlanHandle sparse_plan(const NeighborhoodCase& c) {
-        const fattn_neighborhood_problem problem = c.c_problem();
-        fattn_plan* plan = nullptr;
-        EXPECT_TRUE(test::ok(fattn_neighborhood_plan(handle.get(), &problem, &plan)))
-            << describe(c.spec());
-        return PlanHandle(plan);
-    }
-
     /// Forward and, where asked, backward.
     template <class Case>
     void run_both(Case& c, bool backward) {
@@ -79,14 +58,36 @@ class SparsePlanOnCuda : public DensePlanOnCuda {
     }
 };
 
+/// Gradients of 16 bits under an output of f32, and so a gradient of f32, are those of f32 rounded.
+TEST_F(SparsePlanOnCuda, OutputsOfF32HaveGradientsOfF32) {
+    NeighborhoodSpec spec;
+    spec.dtype = DType::kBF16;
+    spec.f32_output = spec.backward = true;
+    spec.axes = {{5, 1, 3, 1, false}, {6, 1, 5, 1, true}};
+    spec.num_q_heads = 2;
+    spec.head_dim = spec.head_dim_v = 20;
+    spec.num_additional = 3;
+    NeighborhoodCase wide(spec);
+    run_both(wide, true);
+    EXPECT_TRUE(is_near(neighborhood_truth(wide), wide));
+    NeighborhoodCase narrow(spec);
+    for (test::Tensor* one :
+         {&narrow.d_q, &narrow.d_k, &narrow.d_v, &narrow.d_additional_k, &narrow.d_additional_v}) {
+        retype(one, DType::kBF16);
+    }
+    run_both(narrow, true);
+    EXPECT_TRUE(is_rounded(wide.d_q, narrow.d_q));
+    EXPECT_TRUE(is_rounded(wide.d_k, narrow.d_k));
+    EXPECT_TRUE(is_rounded(wide.d_v, narrow.d_v));
+    EXPECT_TRUE(is_rounded(wide.d_additional_k, narrow.d_additional_k));
+    EXPECT_TRUE(is_rounded(wide.d_additional_v, narrow.d_additional_v));
+}
+
 TEST_F(SparsePlanOnCuda, RandomS2ProblemsAreNearTheReference) {
     int num_problems = 0;
     for (uint64 seed = 1; num_problems < 12; ++seed) {
         const S2Spec spec = test::random_s2_spec(seed, seed % 2 == 0);
         if (spec.dense.work() > kMostSparseWork || spec.dense.head_dim > 256) continue;
-        if (spec.dense.backward && spec.dense.f32_output && spec.dense.dtype != DType::kF32) {
-            continue;  // d_o would be of f32 too
-        }
         ++num_problems;
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         expect_near(spec);
@@ -100,7 +101,6 @@ TEST_F(SparsePlanOnCuda, RandomPermutedBlocksAreNearTheReference) {
         const double work = static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len) *
                             static_cast<double>(spec.kv_len * (spec.head_dim + spec.head_dim_v));
         if (work > kMostSparseWork || spec.head_dim > 256) continue;
-        if (spec.backward && spec.f32_output && spec.dtype != DType::kF32) continue;
         ++num_problems;
         PermutedBlockCase c(spec);
         c.draw_selection(0.1 * static_cast<double>(seed % 11));
@@ -116,7 +116,6 @@ TEST_F(SparsePlanOnCuda, RandomNeighborhoodsAreNearTheReference) {
     for (uint64 seed = 1; num_problems < 12; ++seed) {
         const NeighborhoodSpec spec = test::random_neighborhood_spec(seed, seed % 2 == 0);
         if (spec.work() > kMostSparseWork || spec.head_dim > 256) continue;
-        if (spec.backward && spec.f32_output && spec.dtype != DType::kF32) continue;
         ++num_problems;
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         expect_near(spec);

@@ -1,4 +1,4 @@
-// Modes, owners, and calls relative to an opened folder.
+// Private folders of POSIX systems: modes, owners, and calls relative to an opened folder.
 #include "cuda/runtime/private_folder.h"
 
 #include <dirent.h>
@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "backend/text.h"
+#include "cuda/runtime/environment.h"
 
 namespace fattn::cuda {
 namespace {
@@ -31,6 +32,8 @@ class Descriptor {
   private:
     int value_;
 };
+
+int descriptor(std::intptr_t opened) { return static_cast<int>(opened); }
 
 Status refuse(const std::string& path, const std::string& why) {
     return {StatusCode::kUnsupported, text("the folder ", path, " cannot be used: ", why)};
@@ -76,6 +79,15 @@ bool write_all(int file, std::string_view content) {
 
 }  // namespace
 
+std::string user_cache_folder() {
+    const std::string base = environment_variable("XDG_CACHE_HOME");
+    if (!base.empty()) return base;
+    const std::string home = environment_variable("HOME");
+    return home.empty() ? std::string() : home + "/.cache";
+}
+
+const char* user_cache_variables() { return "XDG_CACHE_HOME and HOME"; }
+
 Status PrivateFolder::open(const std::string& path, PrivateFolder* folder) {
     if (path.empty() || path.front() != '/') return refuse(path, "the path is not absolute");
     make_folders(path);
@@ -92,27 +104,27 @@ Status PrivateFolder::open(const std::string& path, PrivateFolder* folder) {
     }
     PrivateFolder made;
     made.path_ = path;
-    made.descriptor_ = opened.release();
+    made.opened_ = opened.release();
     *folder = std::move(made);
     return {};
 }
 
 PrivateFolder::PrivateFolder(PrivateFolder&& other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+    : path_(std::move(other.path_)), opened_(std::exchange(other.opened_, -1)) {}
 
 PrivateFolder& PrivateFolder::operator=(PrivateFolder&& other) noexcept {
     std::swap(path_, other.path_);
-    std::swap(descriptor_, other.descriptor_);
+    std::swap(opened_, other.opened_);
     return *this;
 }
 
 PrivateFolder::~PrivateFolder() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    if (opened_ >= 0) ::close(descriptor(opened_));
 }
 
 bool PrivateFolder::read(const std::string& name, std::string* content) const {
-    const Descriptor file(
-        ::openat(descriptor_, name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+    const Descriptor file(::openat(descriptor(opened_), name.c_str(),
+                                   O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     struct stat facts {};
     if (file.get() < 0 || ::fstat(file.get(), &facts) != 0) return false;
     if (!S_ISREG(facts.st_mode) || facts.st_uid != ::geteuid() || (facts.st_mode & 022U) != 0) {
@@ -135,30 +147,32 @@ bool PrivateFolder::write(const std::string& name, std::string_view content) con
     const std::string beside = text(name, ".", ::getpid(), ".", counter.fetch_add(1), ".tmp");
     bool done = false;
     {
-        const Descriptor file(::openat(descriptor_, beside.c_str(),
+        const Descriptor file(::openat(descriptor(opened_), beside.c_str(),
                                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
         if (file.get() < 0) return false;
         done = write_all(file.get(), content) && ::fsync(file.get()) == 0;
     }
-    done = done && ::renameat(descriptor_, beside.c_str(), descriptor_, name.c_str()) == 0;
-    if (!done) ::unlinkat(descriptor_, beside.c_str(), 0);
+    done = done &&
+           ::renameat(descriptor(opened_), beside.c_str(), descriptor(opened_), name.c_str()) == 0;
+    if (!done) ::unlinkat(descriptor(opened_), beside.c_str(), 0);
     return done;
 }
 
 void PrivateFolder::remove(const std::string& name) const {
-    ::unlinkat(descriptor_, name.c_str(), 0);
+    ::unlinkat(descriptor(opened_), name.c_str(), 0);
 }
 
 std::vector<FileEntry> PrivateFolder::list() const {
     std::vector<FileEntry> entries;
-    Descriptor again(::openat(descriptor_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    Descriptor again(::openat(descriptor(opened_), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (again.get() < 0) return entries;
     DIR* const stream = ::fdopendir(again.get());
     if (stream == nullptr) return entries;
     again.release();  // closedir closes it
     while (const dirent* item = ::readdir(stream)) {
         struct stat facts {};
-        if (::fstatat(descriptor_, item->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        if (::fstatat(descriptor(opened_), item->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
         if (!S_ISREG(facts.st_mode)) continue;
         entries.push_back(
             {item->d_name, static_cast<std::uint64_t>(facts.st_size),
