@@ -238,16 +238,19 @@ void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span&
             number = offset / GlobalChunk::kBytes;
         }
         GlobalWord& at = chunk->granules[offset % GlobalChunk::kBytes / kGranule];
-        if (at.write.cluster != 0 || at.write.how != 0 || at.more != 0) return false;
+        if (at.write.cluster != 0 || at.write.how != 0) return false;
         const auto agent = static_cast<uint16_t>(first_agent + lane);
-        const bool many = at.read.how & GlobalCell::kManyBit;
-        const auto how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
+        bool many = at.read.how & GlobalCell::kManyBit;
+        auto how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
         const bool same_threads =
             at.read.cluster == cluster && at.read.agent == agent && at.read.how == how;
         const bool known = at.read.cluster == cluster && at.read.epoch <= warp.knowledge.floor();
         const bool fresh = at.read.cluster == 0;
-        if (!fresh && !same_threads && !known && !(many && at.read.cluster != cluster))
-            return false;
+        if (!fresh && !same_threads && !known && !(many && at.read.cluster != cluster)) {
+            if (parts != 0 || at.read.how != 0) return false;
+            many = !keep_read(at, 15, cluster);
+            how = many ? GlobalCell::kManyBit : uint8_t{0};
+        }
         const bool again = same_threads && at.read.epoch == epoch;
         at.read = {cluster, epoch, agent, how, 15, again ? at.read.pc : pc};
         return true;
