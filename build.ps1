@@ -1,4 +1,5 @@
-# The same verbs as build.sh, for PowerShell. Tools are not installed: what is missing is named in one line.
+# The same verbs as build.sh, for PowerShell. Tools are not installed: what is missing is named in one line. On Windows the compiler is GCC
+# of MinGW-w64, 12 or newer, with posix threads.
 param(
     [Parameter(Position = 0)] [string] $Verb = "help",
     [Parameter(ValueFromRemainingArguments = $true)] [string[]] $Rest = @()
@@ -9,6 +10,9 @@ $env:DOTNET_CLI_TELEMETRY_OPTOUT = "1"
 $env:TESTINGPLATFORM_TELEMETRY_OPTOUT = "1"
 $env:DOTNET_NOLOGO = "1"
 $tool = @("run", "--project", "src/FusedAttention.Cli", "-c", "Release", "--no-build", "--")
+
+# The older PowerShell, which has none of these variables, runs on Windows alone.
+$onWindows = -not ($IsLinux -or $IsMacOS)
 
 function Assert-Tool([string[]] $Names) {
     $missing = $Names | Where-Object { -not (Get-Command $_ -ErrorAction SilentlyContinue) }
@@ -24,6 +28,10 @@ function Invoke-Step([string] $Program, [string[]] $Arguments) {
 # The library file, into .build/native/out. Options that a verb does not name stay as the verb before left them.
 function Build-Library([string[]] $Options = @()) {
     Assert-Tool cmake, ninja
+    if ($onWindows) {
+        Assert-Tool gcc, g++
+        $Options += "-DCMAKE_C_COMPILER=gcc", "-DCMAKE_CXX_COMPILER=g++"
+    }
     Invoke-Step cmake (@("-S", ".", "-B", ".build/native/release", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
             "-DCMAKE_INSTALL_PREFIX=$PSScriptRoot/.build/native/out", "-DFATTN_JOIN_SOURCES=ON") + $Options)
     Build-Targets fused_attention

@@ -26,6 +26,10 @@ function(fattn_add_library)
   # A file for one kind of system says so in its name.
   if(WIN32)
     list(FILTER sources EXCLUDE REGEX "_posix\\.cpp$")
+    # The system's header gives common words another meaning, for all files that are compiled with it.
+    set(with_windows_header ${sources})
+    list(FILTER with_windows_header INCLUDE REGEX "(_windows|/dynamic_library)\\.cpp$")
+    set_source_files_properties(${with_windows_header} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
   else()
     list(FILTER sources EXCLUDE REGEX "_windows\\.cpp$")
   endif()

@@ -133,20 +133,32 @@ bool is_absolute(const std::string& path) {
     return drive || share;
 }
 
-/// Folders for this user alone, and what is made in them.
-void make_folders(const ProcessUser& user, const std::string& path) {
-    const std::wstring rule = L"D:P(A;OICI;FA;;;" + user.name() + L")";
-    PSECURITY_DESCRIPTOR descriptor = nullptr;
-    if (ConvertStringSecurityDescriptorToSecurityDescriptorW(rule.c_str(), SDDL_REVISION_1,
-                                                             &descriptor, nullptr) == 0) {
-        return;
+/// The access list of what is made here: for one user alone, and so for what is made in it.
+class ForUserAlone {
+  public:
+    explicit ForUserAlone(const ProcessUser& user) {
+        const std::wstring rule = L"D:P(A;OICI;FA;;;" + user.name() + L")";
+        PSECURITY_DESCRIPTOR descriptor = nullptr;
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(rule.c_str(), SDDL_REVISION_1,
+                                                             &descriptor, nullptr);
+        descriptor_.reset(descriptor);
+        attributes_.lpSecurityDescriptor = descriptor;
     }
-    const std::unique_ptr<void, FreeLocal> frees(descriptor);
-    SECURITY_ATTRIBUTES attributes{sizeof(attributes), descriptor, FALSE};
+    bool known() const { return descriptor_ != nullptr; }
+    SECURITY_ATTRIBUTES* attributes() { return &attributes_; }
+
+  private:
+    std::unique_ptr<void, FreeLocal> descriptor_;
+    SECURITY_ATTRIBUTES attributes_{sizeof(SECURITY_ATTRIBUTES), nullptr, FALSE};
+};
+
+void make_folders(const ProcessUser& user, const std::string& path) {
+    ForUserAlone rule(user);
+    if (!rule.known()) return;
     for (std::size_t end = 3; end <= path.size(); ++end) {
         // Existing folders answer with an error, and what is really wrong shows when it is opened.
         if (end == path.size() || is_separator(path[end])) {
-            CreateDirectoryW(utf16(path.substr(0, end)).c_str(), &attributes);
+            CreateDirectoryW(utf16(path.substr(0, end)).c_str(), rule.attributes());
         }
     }
 }
@@ -252,10 +264,14 @@ bool PrivateFolder::write(const std::string& name, std::string_view content) con
     const std::wstring beside =
         file_in(path_, text(name, ".", static_cast<unsigned long>(GetCurrentProcessId()), ".",
                             counter.fetch_add(1), ".tmp"));
+    const ProcessUser user;
+    if (!user.known()) return false;
+    ForUserAlone rule(user);
+    if (!rule.known()) return false;
     bool done = false;
     {
-        const Opened file(CreateFileW(beside.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_NEW,
-                                      FILE_ATTRIBUTE_NORMAL, nullptr));
+        const Opened file(CreateFileW(beside.c_str(), GENERIC_WRITE, 0, rule.attributes(),
+                                      CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr));
         if (!file.exists()) return false;
         done = write_all(file.get(), content);
     }

@@ -30,15 +30,14 @@ internal sealed record CaseResult
     /// <summary>1e9 bytes of keys and values read a second.</summary>
     internal required double GigaBytes { get; init; }
 
-    /// <summary>Share of the peak that bounds the case, arithmetic, or memory for decode; null where none was
-    /// measured.</summary>
-    internal required double? PeakShare { get; init; }
+    /// <summary>Share of the peak that bounds the case, arithmetic, or memory for decode.</summary>
+    internal required double PeakShare { get; init; }
 
     /// <summary>"GFLOP/s" or "GB/s": what the peak share is a share of.</summary>
     internal required string PeakUnit { get; init; }
 
-    /// <summary>The measured peak in that unit; null where none was.</summary>
-    internal required double? Peak { get; init; }
+    /// <summary>The measured peak in that unit.</summary>
+    internal required double Peak { get; init; }
 
     /// <summary>Largest difference from double precision on sampled rows over the largest value there.</summary>
     internal required double Error { get; init; }

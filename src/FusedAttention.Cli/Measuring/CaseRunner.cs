@@ -49,7 +49,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds) : IDisp
         where TElements : IElements<T>
     {
         using PreparedCase prepared = measured.Prepare<T, TElements>(device, Seed);
-        PeakKind kind = measured.IsMemoryBound ? PeakKind.MemoryRead : TElements.Peak;
+        PeakKind kind = measured.IsMemoryBound ? PeakKind.MemoryRead : ArithmeticOf<T, TElements>();
         CaseWork work = prepared.Work;
         PlanDescription description = prepared.Description;
         List<CaseResult> results =
@@ -124,8 +124,9 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds) : IDisp
         if (!_dense.TryGetValue(problem, out DenseTimes? times))
         {
             using PreparedCase prepared = dense.Prepare<T, TElements>(device, Seed);
-            double forward = Time(prepared, prepared.Forward, TElements.Peak).Median;
-            double backward = dense.HasBackward ? Time(prepared, prepared.Backward, TElements.Peak).Median : 0;
+            PeakKind kind = ArithmeticOf<T, TElements>();
+            double forward = Time(prepared, prepared.Forward, kind).Median;
+            double backward = dense.HasBackward ? Time(prepared, prepared.Backward, kind).Median : 0;
             times = new DenseTimes(forward, backward);
             _dense.Add(problem, times);
         }
@@ -133,9 +134,14 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds) : IDisp
         return times;
     }
 
+    // A GPU multiplies both 16-bit types at one rate.
+    private PeakKind ArithmeticOf<T, TElements>()
+        where T : unmanaged
+        where TElements : IElements<T> => device is CudaDevice ? TElements.PeakOnGpu : TElements.Peak;
+
     private Timing Time(PreparedCase prepared, Action run, PeakKind kind)
     {
-        double? peak = _timer.MeasurePeak(kind, Math.Min(LongestPeakSeconds, seconds));
+        double peak = _timer.MeasurePeak(kind, Math.Min(LongestPeakSeconds, seconds));
         double first = _timer.Time(run, prepared.Stream);
         if (first > SlowFactor * seconds)
         {
@@ -156,7 +162,7 @@ internal sealed class CaseRunner(AttentionDevice device, double seconds) : IDisp
         return new Timing(times[times.Count / 2], times[0], times.Count, peak);
     }
 
-    private sealed record Timing(double Median, double Fastest, int Runs, double? Peak);
+    private sealed record Timing(double Median, double Fastest, int Runs, double Peak);
 
     private sealed record DenseTimes(double Forward, double Backward);
 }

@@ -13,6 +13,9 @@ internal interface IElements<T>
     /// <summary>The machine peak that a run of this type is compared with.</summary>
     static abstract PeakKind Peak { get; }
 
+    /// <summary>The same on a GPU.</summary>
+    static abstract PeakKind PeakOnGpu { get; }
+
     static abstract T FromSingle(float value);
 
     static abstract float ToSingle(T value);
@@ -23,6 +26,8 @@ internal readonly struct SingleElements : IElements<float>
     public static string Name => "f32";
 
     public static PeakKind Peak => PeakKind.Float32;
+
+    public static PeakKind PeakOnGpu => PeakKind.Float32;
 
     public static float FromSingle(float value) => value;
 
@@ -35,6 +40,8 @@ internal readonly struct HalfElements : IElements<Half>
 
     public static PeakKind Peak => PeakKind.Float32;
 
+    public static PeakKind PeakOnGpu => PeakKind.BFloat16;
+
     public static Half FromSingle(float value) => (Half)value;
 
     public static float ToSingle(Half value) => (float)value;
@@ -45,6 +52,8 @@ internal readonly struct BFloat16Elements : IElements<BFloat16>
     public static string Name => "bf16";
 
     public static PeakKind Peak => PeakKind.BFloat16;
+
+    public static PeakKind PeakOnGpu => PeakKind.BFloat16;
 
     public static BFloat16 FromSingle(float value) => (BFloat16)value;
 

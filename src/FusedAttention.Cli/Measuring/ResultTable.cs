@@ -117,12 +117,8 @@ internal static class ResultTable
             json.WriteNumber("gflops", result.GigaFlops);
             json.WriteNumber("gbytes", result.GigaBytes);
             json.WriteString("peak_unit", result.PeakUnit);
-            if (result is { Peak: { } peak, PeakShare: { } share })
-            {
-                json.WriteNumber("peak", peak);
-                json.WriteNumber("peak_share", share);
-            }
-
+            json.WriteNumber("peak", result.Peak);
+            json.WriteNumber("peak_share", result.PeakShare);
             if (double.IsFinite(result.Error))
             {
                 json.WriteNumber("error", result.Error);
@@ -194,7 +190,7 @@ internal static class ResultTable
             result.Pass,
             Milliseconds(result.Milliseconds),
             Rate(inBytes ? result.GigaBytes : result.GigaFlops) + " " + result.PeakUnit,
-            result.PeakShare is { } share ? Number(100 * share, "F0") + " %" : "",
+            Number(100 * result.PeakShare, "F0") + " %",
             Number(result.VisitedShare, "F2") + " x",
             Rate(result.GigaFlops * result.VisitedShare),
             result.DenseMilliseconds is { } dense ? Rate(dense / result.Milliseconds) + " x" : "",

@@ -1,5 +1,6 @@
 // Times single runs of a case: by the clock on the CPU, by events of its stream on a GPU; used by the case runner.
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
 
 namespace FusedAttention.Cli.Measuring;
@@ -10,7 +11,7 @@ internal sealed class RunTimer : IDisposable
     private readonly AttentionDevice _device;
     private readonly CudaEvent? _start;
     private readonly CudaEvent? _end;
-    private double? _copyRate;
+    private readonly Dictionary<PeakKind, double> _peaks = []; // of a GPU, where each takes a while
 
     internal RunTimer(AttentionDevice device)
     {
@@ -42,17 +43,23 @@ internal sealed class RunTimer : IDisposable
     }
 
     /// <summary>
-    /// The machine's peak in the unit of the kind; on a GPU the rate of a copy, bytes read and written, and null for
-    /// arithmetic, which nothing here measures.
+    /// The machine's peak in the unit of the kind, on a GPU measured once; there the rate of memory is that of a copy,
+    /// bytes read and written.
     /// </summary>
-    internal double? MeasurePeak(PeakKind kind, double seconds)
+    internal double MeasurePeak(PeakKind kind, double seconds)
     {
         if (_device is not CudaDevice cuda)
         {
             return _device.MeasurePeak(kind, seconds: seconds);
         }
 
-        return kind == PeakKind.MemoryRead ? _copyRate ??= CopyRate(cuda) : null;
+        if (!_peaks.TryGetValue(kind, out double peak))
+        {
+            peak = kind == PeakKind.MemoryRead ? CopyRate(cuda) : cuda.MeasurePeak(kind, seconds: seconds);
+            _peaks.Add(kind, peak);
+        }
+
+        return peak;
     }
 
     public void Dispose()

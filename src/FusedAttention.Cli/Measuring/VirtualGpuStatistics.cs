@@ -8,6 +8,11 @@ namespace FusedAttention.Cli.Measuring;
 /// <summary>Two functions that the virtual GPU exports beside those of a CUDA driver.</summary>
 internal sealed unsafe class VirtualGpuStatistics
 {
+    /// <summary>
+    /// How long passes and peaks are repeated: once. Their times say nothing, and the counts of one run everything.
+    /// </summary>
+    internal const double SecondsPerPass = 1e-6;
+
     private readonly delegate* unmanaged<int, byte*, nuint, nuint*, int> _read;
     private readonly delegate* unmanaged<int> _reset;
 

@@ -56,8 +56,7 @@ internal static class BenchVerb
             VirtualGpuStatistics? statistics = opened is CudaDevice ? VirtualGpuStatistics.Find() : null;
             statistics?.Reset();
             string path = OutputFolder.Make(parsed.GetValue(folder), "bench");
-            // Of a virtual GPU the time says nothing, and the counts of one run everything.
-            double seconds = statistics is null ? SecondsPerPass : 0;
+            double seconds = statistics is null ? SecondsPerPass : VirtualGpuStatistics.SecondsPerPass;
             MeasuredReport report = CaseSuite.Measure(
                 cases, opened, seconds, CaseSuite.CommandLine(parsed), output);
             ResultTable.Show(output.ResultConsole, report, before);
@@ -75,7 +74,7 @@ internal static class BenchVerb
 
             if (statistics is not null)
             {
-                output.Results.WriteLine("Times are those of a virtual GPU's interpreter. What its kernels did:");
+                output.Results.WriteLine("Times and peaks are those of a virtual GPU's interpreter. What its kernels did:");
                 output.Results.WriteLine(statistics.Read());
             }
 

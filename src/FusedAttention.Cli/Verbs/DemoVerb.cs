@@ -1,4 +1,5 @@
 // The demo verb: every family at real sizes, with time, error and memory, a table file and a picture.
+using System;
 using System.Collections.Generic;
 using System.CommandLine;
 using System.IO;
@@ -25,11 +26,13 @@ internal static class DemoVerb
             HelpName = "DIR",
         };
         Option<bool> quick = new("--quick") { Description = "An eighth of the sequence lengths: a first look in seconds." };
+        NumberOption tokens = new("--tokens", "Cuts all sequences to at most this many tokens, for a slow device.", 1);
         DeviceArguments device = new();
         Command command = new("demo", "Runs attention at real sizes and shows time, speed, error and memory.")
         {
             folder,
             quick,
+            tokens.Option,
         };
         device.AddTo(command);
         command.SetAction(parsed =>
@@ -37,11 +40,18 @@ internal static class DemoVerb
             using AttentionDevice opened = device.Open(parsed, output);
             string path = OutputFolder.Make(parsed.GetValue(folder), "demo");
             bool isQuick = parsed.GetValue(quick);
+            bool isVirtual = opened is CudaDevice && VirtualGpuStatistics.Find() is not null;
             long divisor = isQuick ? QuickDivisor : 1;
+            MeasuredCase[] cases = [.. FamilyRegistry.Available.SelectMany(family => family.DemoCases(divisor))];
+            if (tokens.Find(parsed) is { } most)
+            {
+                cases = Array.ConvertAll(cases, one => one.Cut((long)most));
+            }
+
             MeasuredReport report = CaseSuite.Measure(
-                [.. FamilyRegistry.Available.SelectMany(family => family.DemoCases(divisor))],
+                cases,
                 opened,
-                isQuick ? QuickSecondsPerPass : SecondsPerPass,
+                isVirtual ? VirtualGpuStatistics.SecondsPerPass : isQuick ? QuickSecondsPerPass : SecondsPerPass,
                 CaseSuite.CommandLine(parsed),
                 output);
             ResultTable.Show(output.ResultConsole, report, baseline: null);
@@ -50,6 +60,11 @@ internal static class DemoVerb
                 text => ResultTable.WriteMarkdown(text, "Attention on this machine", report, baseline: null));
             OutputFile.Write(Path.Combine(path, "demo.json"), stream => ResultTable.WriteJson(stream, report));
             PngWriter.WriteFile(Path.Combine(path, "schedules.png"), DrawSchedules(opened));
+            if (isVirtual)
+            {
+                output.Results.WriteLine("Times and peaks are those of a virtual GPU's interpreter.");
+            }
+
             output.Results.WriteLine($"{report.Machine}. Families: {FamilyRegistry.Describe()}.");
             output.Results.WriteLine($"Wrote {Path.Combine(path, "demo.md")}, demo.json and schedules.png.");
             return ExitCode.Success;
