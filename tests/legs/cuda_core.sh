@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Leg: core/ is device code too, like cuda/device. Every header alone and the device test sources compile with nvcc, and with NVRTC where no
-# include path exists. Needs a CUDA toolkit (./build.sh cuda-toolkit), no GPU.
+# include path exists; so do the modules of kernels with NVRTC, those that compile in seconds and in full all of them, which takes minutes.
+# Needs a CUDA toolkit (./build.sh cuda-toolkit), no GPU.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 home=$(bash cmake/cuda_toolkit.sh --find .build/cuda-toolkit 2>&1) || not_run "$home; run ./build.sh cuda-toolkit"
 nvrtc=$(compgen -G "$home/lib64/libnvrtc.so.1[0-9]" | head -n 1)
@@ -20,5 +21,13 @@ for source in "$work/every_header.cu" tests/native/device/*.cu; do
         -gencode=arch=compute_80,code=sm_80 -gencode=arch=compute_90a,code=sm_90a
     check "NVRTC sm_80 $name" "$work/nvrtc_compile" "$nvrtc" sm_80 "$source" native "${headers[@]}"
     check "NVRTC sm_90a $name" "$work/nvrtc_compile" "$nvrtc" sm_90a "$source" native "${headers[@]}"
+done
+
+modules=(block_select dense_backward_rows dense_forward_splits lightning_rows peaks)
+if [[ $FATTN_TEST_MODE == full ]]; then
+    mapfile -t modules < <(cd native/cuda/device && ls ./*.cu | sed 's|^\./||; s|\.cu$||')
+fi
+for module in "${modules[@]}"; do
+    check "NVRTC sm_80 of the kernels in $module" "$work/nvrtc_compile" "$nvrtc" sm_80 "native/cuda/device/$module.cu" native "${headers[@]}"
 done
 finish

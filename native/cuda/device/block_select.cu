@@ -1,5 +1,6 @@
 // The kernels that select blocks, and the one that inverts permutations for gradients, for tensors
 // of every type.
+#include "cuda/device/block_choose.h"
 #include "cuda/device/block_select.h"
 
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
@@ -9,7 +10,12 @@ extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
 
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
     block_select_sort(const __grid_constant__ fattn::cuda::BlockSelectParams params) {
-    fattn::cuda::sort_segment(params);
+    fattn::cuda::sort_run(params);
+}
+
+extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
+    block_select_merge(const __grid_constant__ fattn::cuda::BlockSelectParams params) {
+    fattn::cuda::merge_runs(params);
 }
 
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
@@ -19,7 +25,7 @@ extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
 
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
     block_select_choose(const __grid_constant__ fattn::cuda::BlockSelectParams params) {
-    fattn::cuda::BlockChooser(params).run();
+    fattn::cuda::choose_rows(params);
 }
 
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)

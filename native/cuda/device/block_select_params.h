@@ -7,9 +7,12 @@
 namespace fattn::cuda {
 
 constexpr uint32 kSelectThreads = 128;
-/// What one block sorts in shared memory.
+/// What one block sorts in shared memory: longer segments are sorted in runs, which are merged.
 constexpr int64 kMostSortedKeys = 8192;
-constexpr int64 kMostChosenBlocks = 4096;
+/// Key blocks of a row that a block chooses from in shared memory. Longer rows lie in the
+/// workspace, two numbers for each key block of as many rows as are chosen at once.
+constexpr int64 kMostSharedBlocks = 8192;
+constexpr int64 kMostChoosers = 512;
 
 /// Who says which blocks of a row are kept.
 enum class BlockChoice : uint32 { kCover = 0, kMoba = 1, kTopK = 2, kThreshold = 3 };
@@ -29,7 +32,11 @@ struct BlockSelectParams {
     float* coverage;      // [B, Hq, nQ]; may be null
     int64 top_k;
     float threshold;
-    int32 sort_size;  // the power of two that holds what a block sorts
+    int32 sort_size;        // keys that a block sorts, a power of two
+    int64 runs_of_segment;  // of sort_size keys, the last one shorter
+    uint64* runs;           // [B, units, num_sorted]; null: a segment is one run
+    int64 num_choosers;     // blocks that choose rows
+    float* long_rows;       // [num_choosers, 2, nK]; null: rows fit shared memory
 
     FATTN_HD constexpr int64 num_units() const {
         return problem.shared ? problem.num_k_heads : problem.num_q_heads;
@@ -48,8 +55,9 @@ struct OnesParams {
 
 /// Shared bytes of the kernel that sorts a segment, and of the one that chooses a row's blocks.
 FATTN_HD constexpr int32 sort_bytes(int32 sort_size) { return sort_size * 8; }
-FATTN_HD constexpr int32 choose_bytes(int32 sort_size, int64 head_dim) {
-    return sort_size * 16 + narrow<int32>(head_dim) * 4 + (narrow<int32>(kSelectThreads) + 4) * 4;
+FATTN_HD constexpr int32 choose_bytes(int64 num_blocks, int64 head_dim) {
+    const int64 numbers = num_blocks > kMostSharedBlocks ? 0 : 2 * num_blocks;
+    return narrow<int32>((kSelectThreads + 4 + head_dim + numbers) * 4);
 }
 
 }  // namespace fattn::cuda

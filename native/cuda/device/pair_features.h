@@ -8,6 +8,8 @@
 #include "core/problem.h"
 #include "core/types.h"
 #include "cuda/device/block_record.h"
+#include "cuda/device/prim/lanes.h"
+#include "cuda/device/prim/votes.h"
 
 namespace fattn::cuda {
 
@@ -44,21 +46,64 @@ class PairFeatures {
     __device__ float distance(int32 query, int32 key) const {
         return static_cast<float>(query + place_.shift - key);
     }
-    /// What dropout multiplies the weight by.
-    __device__ float dropout(int32 query, int32 key) const {
-        const DropoutRule rule =
-            dropout_rule(problem_.dropout_p, args_.dropout_seed, args_.dropout_offset);
-        const int64 position = key + args_.k_position_offset;
-        const PhiloxBlock block =
-            dropout_words(rule, place_.entry * problem_.num_q_heads + place_.head,
-                          query + args_.q_position_offset, floor_div(position, 4));
-        // As dropout_keep, whose index would put the words in local memory.
-        const uint32 low = (position & 1) != 0 ? block.word[1] : block.word[0];
-        const uint32 high = (position & 1) != 0 ? block.word[3] : block.word[2];
-        return ((position & 2) != 0 ? high : low) >= rule.threshold ? rule.inverse_keep : 0.0F;
+    /// What dropout leaves of the four numbers that a lane has of a block of 8 by 8 and the one
+    /// below it: bit e for the e-th. query and key are those of the first; lanes are neighbours in
+    /// four keys of one random block, find one each and tell each other. All lanes of a warp.
+    template <bool kKeysAreRows>
+    __device__ uint32 kept(int32 query, int32 key) const {
+        if (args_.k_position_offset % 4 != 0) {
+            uint32 bits = 0;
+#pragma unroll 1
+            for (int32 e = 0; e < 4; ++e) {
+                const int32 down = e / 2 * 8, along = e % 2;
+                const int64 position = key + (kKeysAreRows ? down : along);
+                const uint32 keys = kept_keys(query + (kKeysAreRows ? along : down), position);
+                bits |= (keys >> ((position + args_.k_position_offset) & 3) & 1) << e;
+            }
+            return bits;
+        }
+        const uint32 lane = prim::thread_idx() % prim::kWarpSize;
+        if constexpr (kKeysAreRows) {
+            const uint32 row = lane / 4 % 4;
+            const uint32 own =
+                kept_keys(query + narrow<int32>(row % 2), key + narrow<int32>(row / 2 * 8));
+            uint32 bits = 0;
+#pragma unroll
+            for (uint32 e = 0; e < 4; ++e) {
+                const uint32 keys = prim::shuffle_bits(own, (lane & ~12u) | e * 4);
+                bits |= (keys >> row & 1) << e;
+            }
+            return bits;
+        } else {
+            const uint32 odd = lane % 2;
+            const uint32 own = kept_keys(query + narrow<int32>(odd * 8), key);
+            const uint32 other = prim::shuffle_bits(own, lane ^ 1);
+            const uint32 upper = (odd != 0 ? other : own) >> odd * 2 & 3;
+            const uint32 lower = (odd != 0 ? own : other) >> odd * 2 & 3;
+            return upper | lower << 2;
+        }
     }
+    /// What kept weights are multiplied by.
+    __device__ float inverse_keep() const { return rule().inverse_keep; }
 
   private:
+    __device__ DropoutRule rule() const {
+        return dropout_rule(problem_.dropout_p, args_.dropout_seed, args_.dropout_offset);
+    }
+    /// Which of the four keys that share a random block with one are kept for a query.
+    __device__ uint32 kept_keys(int32 query, int64 key) const {
+        const DropoutRule rule = this->rule();
+        const PhiloxBlock block = dropout_words(
+            rule, place_.entry * problem_.num_q_heads + place_.head,
+            query + args_.q_position_offset, floor_div(key + args_.k_position_offset, 4));
+        uint32 bits = 0;
+#pragma unroll
+        for (uint32 n = 0; n < 4; ++n) {
+            bits |= (block.word[n] >= rule.threshold ? 1u : 0u) << n;
+        }
+        return bits;
+    }
+
     const DenseProblem& problem_;
     const Args& args_;
     const ScorePlace place_;

@@ -511,11 +511,15 @@ class BackwardBlock {
         const Pairs pairs(problem_, params_.args, place);
         const int32 first_column = record_.span().tile(n_tile) * kTile.columns;
         const bool softmax = problem_.weights == Weights::kSoftmax;
+        uint32 kept = 0;
         for_each_in_turn(r_s_, r_g_, [&](float& s, float& g, int m, int n, int e) {
             const int32 row = at.row(m, e / 2);
             const int32 column = at.column(n, e);
             const int32 query = kKeys ? first_column + column : place.first_row + row;
             const int32 key = kKeys ? place.first_row + row : first_column + column;
+            if (problem_.dropout_p > 0.0F && e == 0) {
+                kept = pairs.template kept<kKeys>(query, key);
+            }
             const prim::WordPair seen =
                 prim::load_shared_8(s_bounds_ + static_cast<uint32>(row) * 8);
             const bool visible = first_column + column >= narrow<int32>(seen.x) &&
@@ -536,7 +540,10 @@ class BackwardBlock {
                     score = alibi_of(params_.args.alibi_slopes[place.head])(
                         score, Value(pairs.distance(query, key)));
                 }
-                const float dropout = problem_.dropout_p > 0.0F ? pairs.dropout(query, key) : 1.0F;
+                float dropout = 1.0F;
+                if (problem_.dropout_p > 0.0F) {
+                    dropout = (kept >> e & 1) != 0 ? pairs.inverse_keep() : 0.0F;
+                }
                 const float d_weight = dropout == 0.0F ? 0.0F : g * dropout;
                 if (softmax) {
                     const prim::WordPair x = prim::load_shared_8(

@@ -378,12 +378,22 @@ class ForwardBlock {
                 }
             }
         }
-        if (!kLean && problem_.dropout_p > 0.0F) {
-            for_each_score(n_tile, [&](const Pairs& pairs, float& weight, int32 query, int32 key) {
-                const float factor = pairs.dropout(query, key);
-                weight = factor == 0.0F ? 0.0F : weight * factor;
-            });
-        }
+        if (!kLean && problem_.dropout_p > 0.0F) drop_weights(n_tile);
+    }
+
+    __device__ void drop_weights(int32 n_tile) {
+        const ScorePlace place = record_.score_place();
+        const Pairs pairs(problem_, params_.args, place);
+        const LanePlace at;
+        const int32 first_key = record_.span().tile(n_tile) * kTile.tile_kv;
+        uint32 kept = 0;
+        for_each_in_blocks(r_s_, [&](float& weight, int m, int n, int e) {
+            if (e == 0) {
+                kept = pairs.template kept<false>(place.first_row + at.row(m, 0),
+                                                  first_key + at.column(n, 0));
+            }
+            weight = (kept >> e & 1) != 0 ? weight * pairs.inverse_keep() : 0.0F;
+        });
     }
 
     /// What a kernel's scores are multiplied by: lean ones are products without their scale, which

@@ -96,15 +96,22 @@ BlockSelection::BlockSelection(const PermutedBlockProblem& problem,
       workspaces_(pool),
       judges_(judges_of(problem)),
       gradients_(gradients_of(problem)),
-      parts_(parts()),
       sort_size_(power_of_two(min_of(problem.segment, kMostSortedKeys))),
-      choose_size_(power_of_two(min_of(problem.num_key_blocks(), kMostChosenBlocks))) {}
+      parts_(parts()) {}
 
 int64 BlockSelection::num_units() const {
     return problem_.shared ? problem_.num_k_heads : problem_.num_q_heads;
 }
 int64 BlockSelection::num_rows() const {
     return problem_.batch * num_units() * problem_.num_query_blocks();
+}
+
+int64 BlockSelection::runs_of_segment() const {
+    return ceil_div<int64>(problem_.segment, sort_size_);
+}
+bool BlockSelection::has_long_rows() const { return problem_.num_key_blocks() > kMostSharedBlocks; }
+int64 BlockSelection::num_choosers() const {
+    return has_long_rows() ? min_of(num_rows(), kMostChoosers) : num_rows();
 }
 
 BlockSelection::Parts BlockSelection::parts() const {
@@ -118,6 +125,8 @@ BlockSelection::Parts BlockSelection::parts() const {
     const int64 judge_rows = p.batch * p.num_q_heads * p.num_judges();
     parts.pooled_q = take(p.batch * p.num_q_heads * p.num_query_blocks() * p.head_dim, 4);
     parts.pooled_k = take(p.batch * num_units() * p.num_key_blocks() * p.head_dim, 4);
+    if (has_long_rows()) parts.long_rows = take(num_choosers() * 2 * p.num_key_blocks(), 4);
+    if (runs_of_segment() > 1) parts.runs = take(p.batch * num_units() * p.num_sorted(), 8);
     if (p.num_sorted() == 0 || p.q_len == 0) return parts;
     parts.importance = take(p.batch * num_units() * p.num_sorted(), 4);
     parts.ones = take(judge_rows, static_cast<uint64>(bytes_of(gradients_.d_o.dtype)));
@@ -135,11 +144,12 @@ Status BlockSelection::load(KernelStore* store) {
     const std::string unit = kBlockSelectUnit;
     FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_ones", &ones_));
     FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_sort", &sort_));
+    FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_merge", &merge_));
     FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_pool", &pool_));
     FATTN_CUDA_RETURN_IF_ERROR(store->function(unit, "block_select_choose", &choose_));
     FATTN_CUDA_RETURN_IF_ERROR(sort_.allow_dynamic_shared(sort_bytes(sort_size_)));
     FATTN_CUDA_RETURN_IF_ERROR(
-        choose_.allow_dynamic_shared(choose_bytes(choose_size_, problem_.head_dim)));
+        choose_.allow_dynamic_shared(choose_bytes(problem_.num_key_blocks(), problem_.head_dim)));
     const ForwardKey general = general_key(judges_);
     FATTN_CUDA_RETURN_IF_ERROR(load_forward_key(general, store, &judge_));
     const ForwardKey best = dense_forward_launch(judges_, DenseForwardArgs{}).key;
@@ -152,21 +162,11 @@ Status BlockSelection::load(KernelStore* store) {
 
 Status BlockSelection::check_sizes() const {
     const PermutedBlockProblem& p = problem_;
-    if (p.num_sorted() > 0 && p.segment > kMostSortedKeys) {
-        return {StatusCode::kUnsupported,
-                text("segment_size is ", p.segment, "; CUDA kernels sort segments of up to ",
-                     kMostSortedKeys, " keys")};
-    }
     if (widens(p) && num_rows_of(p) > INT32_MAX) {
         return {StatusCode::kUnsupported,
                 text("there are ", num_rows_of(p),
                      " keys and judging queries of all heads; CUDA kernels select from up to ",
                      INT32_MAX)};
-    }
-    if (p.num_key_blocks() > kMostChosenBlocks) {
-        return {StatusCode::kUnsupported,
-                text("there are ", p.num_key_blocks(),
-                     " key blocks; CUDA kernels choose from up to ", kMostChosenBlocks)};
     }
     return {};
 }
@@ -177,6 +177,11 @@ BlockSelectParams BlockSelection::params(BlockChoice choice, void* workspace) co
     params.choice = choice;
     params.pooled_q = reinterpret_cast<float*>(static_cast<char*>(workspace) + parts_.pooled_q);
     params.pooled_k = reinterpret_cast<float*>(static_cast<char*>(workspace) + parts_.pooled_k);
+    params.num_choosers = num_choosers();
+    if (has_long_rows()) {
+        params.long_rows =
+            reinterpret_cast<float*>(static_cast<char*>(workspace) + parts_.long_rows);
+    }
     return params;
 }
 
@@ -242,10 +247,9 @@ Status BlockSelection::choose(const BlockSelectParams& params, bool pools,
             p.batch * (p.num_q_heads * p.num_query_blocks() + num_units() * p.num_key_blocks());
         FATTN_CUDA_RETURN_IF_ERROR(launch_helper(pool_, narrow<uint32>(blocks), stream, &of_run));
     }
-    of_run.sort_size = choose_size_;
     return launch_blocks(choose_,
-                         {narrow<uint32>(num_rows()), narrow<int32>(kSelectThreads),
-                          choose_bytes(choose_size_, p.head_dim)},
+                         {narrow<uint32>(num_choosers()), narrow<int32>(kSelectThreads),
+                          choose_bytes(p.num_key_blocks(), p.head_dim)},
                          stream, &of_run);
 }
 
@@ -276,12 +280,21 @@ Status BlockSelection::select(const PermutedBlockSelectArgs& args, const RunOpti
             reinterpret_cast<const float*>(static_cast<const char*>(memory) + parts_.importance);
     }
     params.sort_size = sort_size_;
-    const int64 segments = p.num_sorted() / p.segment + 1;
-    FATTN_CUDA_RETURN_IF_ERROR(
-        launch_blocks(sort_,
-                      {narrow<uint32>(p.batch * num_units() * segments),
-                       narrow<int32>(kSelectThreads), sort_bytes(sort_size_)},
-                      stream, &params));
+    params.runs_of_segment = runs_of_segment();
+    const int64 units = p.batch * num_units();
+    const int64 runs = p.num_sorted() / p.segment * params.runs_of_segment;
+    const bool merges = p.num_sorted() > 0 && params.runs_of_segment > 1;
+    if (merges) {
+        params.runs = reinterpret_cast<uint64*>(static_cast<char*>(memory) + parts_.runs);
+    }
+    FATTN_CUDA_RETURN_IF_ERROR(launch_blocks(
+        sort_,
+        {narrow<uint32>(units * (runs + 1)), narrow<int32>(kSelectThreads), sort_bytes(sort_size_)},
+        stream, &params));
+    if (merges) {
+        const auto blocks = narrow<uint32>(ceil_div<int64>(units * p.num_sorted(), kSelectThreads));
+        FATTN_CUDA_RETURN_IF_ERROR(launch_helper(merge_, blocks, stream, &params));
+    }
     return choose(params, true, stream);
 }
 
@@ -298,8 +311,8 @@ Status BlockSelection::gate(const BlockGateArgs& args, const RunOptions& run) co
                                        {"scores", args.scores, mask},
                                        {"block_mask", args.block_mask, mask}}));
     void* memory = nullptr;
-    FATTN_CUDA_RETURN_IF_ERROR(
-        find_workspace(stream, *workspaces_, run, pools ? workspace() : 0, &memory));
+    FATTN_CUDA_RETURN_IF_ERROR(find_workspace(stream, *workspaces_, run,
+                                              pools || has_long_rows() ? workspace() : 0, &memory));
     constexpr BlockChoice kChoices[] = {BlockChoice::kMoba, BlockChoice::kTopK,
                                         BlockChoice::kThreshold};
     BlockSelectParams params = this->params(kChoices[static_cast<uint32>(args.gate)], memory);

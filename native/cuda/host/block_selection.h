@@ -41,6 +41,8 @@ class BlockSelection {
         uint64 o = 0;
         uint64 lse = 0;
         uint64 terms = 0;
+        uint64 runs = 0;       // of segments that are sorted in several
+        uint64 long_rows = 0;  // of the mask, as they are chosen
         uint64 bytes = 0;
     };
 
@@ -48,6 +50,9 @@ class BlockSelection {
     Parts parts() const;
     int64 num_units() const;  // of an entry
     int64 num_rows() const;   // of all units' masks
+    int64 num_choosers() const;
+    int64 runs_of_segment() const;
+    bool has_long_rows() const;
     BlockSelectParams params(BlockChoice choice, void* workspace) const;
     Status find_importance(const PermutedBlockSelectArgs& args, void* workspace,
                            const Stream& stream) const;
@@ -58,15 +63,15 @@ class BlockSelection {
     const WorkspacePool* const workspaces_;
     const DenseProblem judges_;     // the last queries against all keys that are sorted
     const DenseProblem gradients_;  // the same with the units as heads of values
+    const int32 sort_size_;         // keys that a block sorts
     const Parts parts_;
-    int32 sort_size_ = 0;
-    int32 choose_size_ = 0;
     Function judge_;  // the general key, and that of the best pointers
     Function judge_lean_;
     Function row_terms_;
     Function of_values_;
     Function ones_;
     Function sort_;
+    Function merge_;
     Function pool_;
     Function choose_;
 };

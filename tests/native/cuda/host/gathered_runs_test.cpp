@@ -76,7 +76,7 @@ TEST(GatheredRuns, EveryTileFitsTheSharedMemoryOfEveryGpu) {
         }
     }
     EXPECT_LE(sort_bytes(kMostSortedKeys), kSharedBytesOfEveryGpu);
-    EXPECT_LE(choose_bytes(kMostChosenBlocks, 256), kSharedBytesOfEveryGpu);
+    EXPECT_LE(choose_bytes(kMostSharedBlocks, 256), kSharedBytesOfEveryGpu);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // interface, against the double-precision reference, and laws to the bit.
 #include <gtest/gtest.h>
 
+#include "cuda/device/block_select_params.h"
 #include "cuda/host/sparse_on_device.h"
 #include "support/random_neighborhood.h"
 #include "support/selection_checks.h"
@@ -55,6 +56,32 @@ class SparsePlanOnCuda : public SparseOnCuda {
         EXPECT_TRUE(truth.check([&](const test::NeighborhoodTruth& of_c) {
             return is_near(of_c, c);
         })) << describe(spec);
+    }
+
+    /// Every gate, over pooled queries and keys.
+    void expect_gates(const PermutedBlockSpec& spec) {
+        PermutedBlockCase c(spec);
+        const PlanHandle plan = sparse_plan(c);
+        ASSERT_NE(plan, nullptr);
+        const reference::Gate gates[] = {
+            {BlockGate::kMoba, 3, 0}, {BlockGate::kTopK, 2, 0}, {BlockGate::kThreshold, 0, 0.1}};
+        for (const reference::Gate& gate : gates) {
+            c.reset_selection();
+            fattn_permuted_block_gate_args args{};
+            args.struct_size = sizeof(args);
+            args.gate = static_cast<fattn_block_gate>(gate.kind);
+            args.top_k = gate.top_k;
+            args.threshold = static_cast<float>(gate.threshold);
+            RunOnDevice on(device, plan.get(), FATTN_PASS_FORWARD, args);
+            on.args.q = on.memory.put(c.q);
+            on.args.k = on.memory.put(c.k);
+            on.args.block_mask = on.memory.put_numbers(c.block_mask);
+            ASSERT_TRUE(test::ok(fattn_permuted_block_gate(plan.get(), &on.args, &on.run)));
+            on.memory.get_numbers(on.args.block_mask, c.block_mask);
+            EXPECT_TRUE(
+                test::gate_is_right(c.problem(), c.q.data(), c.k.data(), gate, {}, c.block_mask))
+                << "gate " << static_cast<uint32>(gate.kind);
+        }
     }
 };
 
@@ -160,6 +187,67 @@ TEST_F(SparsePlanOnCuda, OwnSelectionsAreThoseOfTheReferenceUpToNearTies) {
     }
 }
 
+/// Longer than one block sorts: two runs, which are merged.
+PermutedBlockSpec long_segment() {
+    PermutedBlockSpec spec;
+    spec.num_q_heads = 2;
+    spec.num_k_heads = spec.num_v_heads = 1;
+    spec.shared = true;
+    spec.block = 16;
+    spec.segment = kMostSortedKeys + 48;
+    spec.q_len = 16;
+    spec.kv_len = spec.segment + 16;
+    spec.head_dim = spec.head_dim_v = 8;
+    return spec;
+}
+
+TEST_F(SparsePlanOnCuda, SegmentsLongerThanABlockSortsAreSorted) {
+    PermutedBlockCase c(long_segment());
+    const PlanHandle plan = sparse_plan(c);
+    ASSERT_NE(plan, nullptr);
+    run_select(device, plan.get(), c);
+    EXPECT_TRUE(test::permutation_is_right(c.problem(), c.q.data(), c.k.data(), c.permutation));
+    EXPECT_TRUE(
+        test::mask_is_right(c.problem(), c.q.data(), c.k.data(), c.permutation, c.block_mask));
+}
+
+TEST_F(SparsePlanOnCuda, KeysOfOneImportanceKeepTheirOrderThroughoutALongSegment) {
+    PermutedBlockCase c(long_segment());
+    c.k.fill([] { return 0.0; });
+    const PlanHandle plan = sparse_plan(c);
+    ASSERT_NE(plan, nullptr);
+    run_select(device, plan.get(), c);
+    for (std::size_t slot = 0; slot < c.permutation.size(); ++slot) {
+        ASSERT_EQ(c.permutation[slot], static_cast<int32>(slot % c.problem().kv_len)) << slot;
+    }
+}
+
+/// Rows of more blocks than are chosen in shared memory.
+PermutedBlockSpec long_rows() {
+    PermutedBlockSpec spec;
+    spec.block = 1;
+    spec.segment = 4;
+    spec.q_len = 5;
+    spec.kv_len = kMostSharedBlocks + 9;
+    spec.head_dim = spec.head_dim_v = 8;
+    return spec;
+}
+
+TEST_F(SparsePlanOnCuda, RowsOfMoreBlocksThanSharedMemoryHoldsAreChosen) {
+    for (const float coverage : {0.6F, 1.0F}) {
+        PermutedBlockSpec spec = long_rows();
+        spec.coverage = coverage;
+        PermutedBlockCase c(spec);
+        const PlanHandle plan = sparse_plan(c);
+        ASSERT_NE(plan, nullptr);
+        run_select(device, plan.get(), c);
+        EXPECT_TRUE(test::permutation_is_right(c.problem(), c.q.data(), c.k.data(), c.permutation));
+        EXPECT_TRUE(
+            test::mask_is_right(c.problem(), c.q.data(), c.k.data(), c.permutation, c.block_mask))
+            << coverage;
+    }
+}
+
 TEST_F(SparsePlanOnCuda, GatesKeepWhatTheReferenceKeeps) {
     PermutedBlockSpec spec;
     spec.num_q_heads = 4;
@@ -170,30 +258,11 @@ TEST_F(SparsePlanOnCuda, GatesKeepWhatTheReferenceKeeps) {
     spec.segment = 32;
     for (const bool shared : {false, true}) {
         spec.shared = shared;
-        PermutedBlockCase c(spec);
-        const PlanHandle plan = sparse_plan(c);
-        ASSERT_NE(plan, nullptr);
-        const reference::Gate gates[] = {
-            {BlockGate::kMoba, 3, 0}, {BlockGate::kTopK, 2, 0}, {BlockGate::kThreshold, 0, 0.1}};
-        for (const reference::Gate& gate : gates) {
-            c.reset_selection();
-            fattn_permuted_block_gate_args args{};
-            args.struct_size = sizeof(args);
-            args.gate = static_cast<fattn_block_gate>(gate.kind);
-            args.top_k = gate.top_k;
-            args.threshold = static_cast<float>(gate.threshold);
-            RunOnDevice on(device, plan.get(), FATTN_PASS_FORWARD, args);
-            on.args.q = on.memory.put(c.q);
-            on.args.k = on.memory.put(c.k);
-            on.args.block_mask = on.memory.put_numbers(c.block_mask);
-            ASSERT_TRUE(test::ok(fattn_permuted_block_gate(plan.get(), &on.args, &on.run)));
-            on.memory.get_numbers(on.args.block_mask, c.block_mask);
-            EXPECT_TRUE(
-                test::gate_is_right(c.problem(), c.q.data(), c.k.data(), gate, {}, c.block_mask))
-                << "gate " << static_cast<uint32>(gate.kind);
-        }
+        expect_gates(spec);
     }
 }
+
+TEST_F(SparsePlanOnCuda, GatesOfLongRowsKeepWhatTheReferenceKeeps) { expect_gates(long_rows()); }
 
 }  // namespace
 }  // namespace fattn::cuda
