@@ -9,6 +9,7 @@
 #include "core/softmax_state.h"
 #include "core/types.h"
 #include "cpu/generic/epilogue.h"
+#include "cpu/generic/lane_ahead.h"
 #include "cpu/generic/lane_products.h"
 #include "cpu/generic/math.h"
 #include "cpu/generic/pack.h"
@@ -22,8 +23,8 @@ namespace {
 
 /// Runs of a block, whose scores stay in the first cache.
 constexpr int64 kBlockRuns = 96;
-/// Runs whose values stay in the first cache beside these.
-constexpr int64 kValueRuns = 16;
+/// Bytes of values that stay in the first cache beside these.
+constexpr int64 kValueBytes = 24 * 1024;
 
 /// Scratch of a group. All matrices f32 or words.
 struct LaneScratch {
@@ -35,7 +36,7 @@ struct LaneScratch {
     float* alpha;      // [kGroupLanes]
     float* ones;       // [kGroupLanes]
     float* block_max;  // [kGroupLanes] of the scores of a block
-    RunRows* runs;     // [kBlockRuns]
+    RunRows* runs;     // [kBlockRuns + kRunsAhead], the last ones again and again
     float* k;          // [keys of a block][padded_columns(D)] when K is not read where it lies
     float* v;          // [keys of a block][padded_columns(Dv)] likewise
 };
@@ -50,7 +51,8 @@ class LaneLoop {
           space_(row_space(problem_, *task.args, nullptr, task.sequence, task.first_head)),
           rule_(score_rule(problem_)),
           words_(padded_words(problem_)),
-          columns_(padded_columns(problem_.head_dim_v)) {
+          columns_(padded_columns(problem_.head_dim_v)),
+          ahead_(task, value_tiles(group_.num_runs)) {
         layout(problem_, task.num_heads, task.scratch, &s_);
     }
 
@@ -67,7 +69,7 @@ class LaneLoop {
         out->alpha = scratch.take<float>(kGroupLanes);
         out->ones = scratch.take<float>(kGroupLanes);
         out->block_max = scratch.take<float>(kGroupLanes);
-        out->runs = scratch.take<RunRows>(kBlockRuns);
+        out->runs = scratch.take<RunRows>(kBlockRuns + kRunsAhead);
         out->k =
             scratch.take<float>(reads_k(problem) ? 0 : kKeys * padded_columns(problem.head_dim));
         out->v = scratch.take<float>(reads_v(problem) ? 0 : kKeys * columns);
@@ -80,10 +82,9 @@ class LaneLoop {
         run_heads(0, task_.num_heads, false);
         for (int64 h = 0; h < task_.num_heads; ++h) {
             // Weights of 0 do not keep out values that are not finite: once more without these.
-            if (!finite(h)) {
-                start_head(h);
-                run_heads(h, h + 1, true);
-            }
+            if (write_head(h)) continue;
+            start_head(h);
+            run_heads(h, h + 1, true);
             write_head(h);
         }
     }
@@ -103,16 +104,12 @@ class LaneLoop {
                (problem.v.dtype == DType::kF32 && problem.head_dim_v % kWidth == 0);
     }
 
-    Row row_of_lane(int64 h, int64 lane) const {
-        return {group_.queries[lane], task_.first_head + h, 0, 0, nullptr};
-    }
     float* o_of(int64 h) const { return s_.o + h * kGroupLanes * columns_; }
 
     void start_head(int64 h) {
         float* q = s_.q + h * words_ * kGroupLanes;
-        const auto row = [&](int64 l) {
-            return space_.q_row(problem_.q, task_.args->q, row_of_lane(h, l));
-        };
+        const TokenRows rows = query_rows(task_, problem_.q, task_.args->q, h);
+        const auto row = [&](int64 l) { return rows.base + group_.queries[l] * rows.stride; };
         if constexpr (!kHasQuads<Dot>) {
             pack_transposed<Dot, kGroupLanes>(problem_.q.dtype, row, group_.num_lanes,
                                               problem_.head_dim, q);
@@ -180,7 +177,8 @@ class LaneLoop {
 
     void find_runs(const TokenRows& k, const TokenRows& v, int64 begin, int64 end, int64 step) {
         for (int64 r = begin; r < end; ++r) {
-            s_.runs[r - begin] = {k.row(group_.first[r]), v.row(group_.first[r])};
+            const int64 key = group_.first[r];
+            s_.runs[r - begin] = {k.base + key * k.stride, v.base + key * v.stride};
         }
         k_stride_ = k.stride * step;
         v_stride_ = v.stride * step;
@@ -192,6 +190,7 @@ class LaneLoop {
             v_stride_ = copy_rows(problem_.v.dtype, problem_.head_dim_v, end - begin, v_stride_,
                                   &RunRows::v, s_.v);
         }
+        for (int64 r = 0; r < kRunsAhead; ++r) s_.runs[end - begin + r] = s_.runs[end - begin - 1];
     }
 
     /// Copies the rows of a block as f32, zeros up to a whole vector; returns their stride.
@@ -286,21 +285,30 @@ class LaneLoop {
 
     /// O = alpha O + P V, some runs after others, so that their values are read from the second
     /// cache once and not for every register tile.
-    void accumulate(int64 h, int64 num_runs) const {
-        const float* p = s_.scores;
-        const float* alpha = s_.alpha;
-        for (int64 r = 0; r < num_runs; r += kValueRuns) {
-            accumulate_runs({p, s_.runs + r, min_of(kValueRuns, num_runs - r), alpha}, h);
-            p += kValueRuns * (kRunKeys / Dot::kDepth) * kGroupLanes;
-            alpha = s_.ones;
+    void accumulate(int64 h, int64 num_runs) {
+        const int64 num_parts = value_parts(num_runs);
+        for (int64 part = 0; part < num_parts; ++part) {
+            const int64 begin = num_runs * part / num_parts;
+            const int64 end = num_runs * (part + 1) / num_parts;
+            accumulate_runs({s_.scores + begin * (kRunKeys / Dot::kDepth) * kGroupLanes,
+                             s_.runs + begin, end - begin, part == 0 ? s_.alpha : s_.ones},
+                            h);
         }
     }
-    void accumulate_runs(const Weighted& part, int64 h) const {
+    int64 value_parts(int64 num_runs) const {
+        return ceil_div(num_runs * kRunKeys * columns_ * value_bytes(), kValueBytes);
+    }
+    /// Register tiles of these parts.
+    int64 value_tiles(int64 num_runs) const {
+        return value_parts(num_runs) * ceil_div<int64>(columns_, kWidePanel<Dot> * kWidth) *
+               ceil_div(kGroupLanes, kPanelLanes<kWidePanel<Dot>>);
+    }
+    void accumulate_runs(const Weighted& part, int64 h) {
         for (int64 c = 0; c < columns_;) {
             const int64 left = (columns_ - c) / kWidth;
-            if (left >= kWidePanel) {
-                accumulate_panel<kWidePanel>(part, h, c);
-                c += kWidePanel * kWidth;
+            if (left >= kWidePanel<Dot>) {
+                accumulate_panel<kWidePanel<Dot>>(part, h, c);
+                c += kWidePanel<Dot> * kWidth;
             } else if (left >= 2) {
                 accumulate_panel<2>(part, h, c);
                 c += 2 * kWidth;
@@ -312,18 +320,22 @@ class LaneLoop {
         }
     }
     template <int kVecs>
-    void accumulate_panel(const Weighted& part, int64 h, int64 c) const {
+    void accumulate_panel(const Weighted& part, int64 h, int64 c) {
         constexpr int kLanes = kPanelLanes<kVecs>;
         constexpr int kRest = kGroupLanes % kLanes;
         float* o = o_of(h) + c;
-        int lane = 0;
+        lane_values<Dot, kLanes, kVecs, true>(part, 0, c * value_bytes(), v_stride_, o, columns_);
+        ahead_.ask();
+        int lane = kLanes;
         for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
-            lane_values<Dot, kLanes, kVecs>(part, lane, c * value_bytes(), v_stride_,
-                                            o + lane * columns_, columns_);
+            lane_values<Dot, kLanes, kVecs, false>(part, lane, c * value_bytes(), v_stride_,
+                                                   o + lane * columns_, columns_);
+            ahead_.ask();
         }
         if constexpr (kRest > 0) {
-            lane_values<Dot, kRest, kVecs>(part, lane, c * value_bytes(), v_stride_,
-                                           o + lane * columns_, columns_);
+            lane_values<Dot, kRest, kVecs, false>(part, lane, c * value_bytes(), v_stride_,
+                                                  o + lane * columns_, columns_);
+            ahead_.ask();
         }
     }
     /// Bytes of an element of V where it is read.
@@ -363,29 +375,30 @@ class LaneLoop {
         return acc;
     }
 
-    bool finite(int64 h) const {
-        Vec sum[2] = {Vec(0.0F), Vec(0.0F)};
-        const float* o = o_of(h);
-        for (int64 i = 0; i < group_.num_lanes * columns_; i += kWidth) {
-            Vec& of = sum[i / kWidth % 2];
-            of = fma(load(o + i), Vec(0.0F), of);
-        }
-        return !any_nan(sum[0] + sum[1]);
-    }
-
-    void write_head(int64 h) const {
+    /// Whether the sums were finite.
+    bool write_head(int64 h) const {
         // All lanes, whose states compilers then finish in vectors.
         RowEnd<float> ends[kGroupLanes];
         for (int l = 0; l < kGroupLanes; ++l) {
             const int64 at = h * kGroupLanes + l;
             ends[l] = finish(SoftmaxState<float>{s_.max[at], s_.sum[at]});
         }
+        const TokenRows rows = query_rows(task_, problem_.o, task_.args->o, h);
+        float* lse = task_.args->lse;
+        if (lse != nullptr) lse += space_.stat_index({0, task_.first_head + h, 0, 0, nullptr});
+        Vec finite[4] = {Vec(0.0F), Vec(0.0F), Vec(0.0F), Vec(0.0F)};
         for (int64 l = 0; l < group_.num_lanes; ++l) {
-            const Row row = row_of_lane(h, l);
-            store_columns(problem_.o.dtype, space_.q_row(problem_.o, task_.args->o, row),
-                          o_of(h) + l * columns_, problem_.head_dim_v, ends[l].o_factor);
-            if (task_.args->lse != nullptr) task_.args->lse[space_.stat_index(row)] = ends[l].lse;
+            const int64 query = group_.queries[l];
+            const float* o = o_of(h) + l * columns_;
+            for (int64 c = 0; c < columns_; c += kWidth) {
+                Vec& of = finite[c / kWidth % 4];
+                of = fma(load(o + c), Vec(0.0F), of);
+            }
+            store_columns(problem_.o.dtype, const_cast<char*>(rows.base) + query * rows.stride, o,
+                          problem_.head_dim_v, ends[l].o_factor);
+            if (lse != nullptr) lse[query] = ends[l].lse;
         }
+        return !any_nan((finite[0] + finite[1]) + (finite[2] + finite[3]));
     }
 
     const LaneTask& task_;
@@ -397,6 +410,7 @@ class LaneLoop {
     int64 columns_;       // of V and O, padded
     int64 k_stride_ = 0;  // bytes between the keys of a run
     int64 v_stride_ = 0;
+    RowsAhead ahead_;
     LaneScratch s_{};
 };
 
