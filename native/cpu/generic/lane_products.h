@@ -94,6 +94,7 @@ template <class Dot>
 [[gnu::noinline]] void quad_scores(const float* __restrict q, const RunRows* runs, int64 num_runs,
                                    int64 stride, int64 words, const LaneScores& out) {
     const float factor = out.factor;
+    const bool scaled = factor != 1.0F;
     const uint64* __restrict seen = out.seen;
     float* __restrict scores = out.scores;
     const int64 thrice = 3 * stride;
@@ -125,7 +126,7 @@ template <class Dot>
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; ++j) {
             Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
-            if (factor != 1.0F) x = x * Vec(factor);
+            if (scaled) x = x * Vec(factor);
             put_scores(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes, scores,
                        &best[j % 2]);
         }
@@ -224,19 +225,23 @@ struct Weighted {
     const float* p;  // [steps of depth][kGroupLanes]
     const RunRows* runs;
     int64 num_runs;
+    int64 stride;        // bytes from one value of a run to the next
     const float* alpha;  // [kGroupLanes]
 };
 
-/// Runs that the first of several tiles asks the first cache for before it comes to them.
-constexpr int64 kRunsAhead = 3;
+/// Runs that the first of several tiles asks the first cache for before it comes to them: some 150
+/// cycles of products.
+template <class Dot>
+constexpr int64 kRunsAhead = Dot::kDepth == 2 ? 10 : 3;
 
 /// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V. kAsks: the first
 /// tile that reads these values; kRunsAhead runs more than there are can be read from part.runs.
 template <class Dot, int kLanes, int kVecs, bool kAsks>
-[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset, int64 stride,
+[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset,
                                    float* __restrict o, int64 o_stride) {
     const float* p = part.p + lane;
     const float* alpha = part.alpha + lane;
+    const int64 stride = part.stride;
     Vec acc[kLanes][kVecs];
 #pragma GCC unroll 8
     for (int l = 0; l < kLanes; ++l) {
@@ -248,7 +253,7 @@ template <class Dot, int kLanes, int kVecs, bool kAsks>
     for (int64 r = 0; r < part.num_runs; ++r) {
         const char* rows = part.runs[r].v + offset;
         if constexpr (kAsks) {
-            const char* ahead = part.runs[r + kRunsAhead].v + offset;
+            const char* ahead = part.runs[r + kRunsAhead<Dot>].v + offset;
 #pragma GCC unroll 4
             for (int j = 0; j < kRunKeys; ++j, ahead += stride) {
 #pragma GCC unroll 4

@@ -23,8 +23,8 @@ namespace {
 
 /// Runs of a block, whose scores stay in the first cache.
 constexpr int64 kBlockRuns = 96;
-/// Bytes of values that stay in the first cache beside these.
-constexpr int64 kValueBytes = 24 * 1024;
+/// Bytes of rows of K or V that stay in the first cache beside these.
+constexpr int64 kPartBytes = 24 * 1024;
 
 /// Scratch of a group. All matrices f32 or words.
 struct LaneScratch {
@@ -37,8 +37,8 @@ struct LaneScratch {
     float* ones;       // [kGroupLanes]
     float* block_max;  // [kGroupLanes] of the scores of a block
     RunRows* runs;     // [kBlockRuns + kRunsAhead], the last ones again and again
-    float* k;          // [keys of a block][padded_columns(D)] when K is not read where it lies
-    float* v;          // [keys of a block][padded_columns(Dv)] likewise
+    RunRows* copied;   // likewise, of a part whose rows are not read where they lie
+    float* copies;     // [kPartBytes, one run more]
 };
 
 template <class Dot>
@@ -69,10 +69,11 @@ class LaneLoop {
         out->alpha = scratch.take<float>(kGroupLanes);
         out->ones = scratch.take<float>(kGroupLanes);
         out->block_max = scratch.take<float>(kGroupLanes);
-        out->runs = scratch.take<RunRows>(kBlockRuns + kRunsAhead);
-        out->k =
-            scratch.take<float>(reads_k(problem) ? 0 : kKeys * padded_columns(problem.head_dim));
-        out->v = scratch.take<float>(reads_v(problem) ? 0 : kKeys * columns);
+        out->runs = scratch.take<RunRows>(kBlockRuns + kRunsAhead<Dot>);
+        out->copied = scratch.take<RunRows>(kBlockRuns + kRunsAhead<Dot>);
+        const bool copies = !reads_k(problem) || !reads_v(problem);
+        const int64 row = max_of(padded_columns(problem.head_dim), columns);
+        out->copies = scratch.take<float>(copies ? kPartBytes / 4 + kRunKeys * row : 0);
         return scratch.used();
     }
 
@@ -166,11 +167,7 @@ class LaneLoop {
             for (int64 h = heads.begin; h < heads.end; ++h) {
                 multiply_keys(h, begin, end - begin);
                 weigh(h, end - begin);
-                if (heads.only_seen) {
-                    accumulate_seen(h, begin, end - begin);
-                } else {
-                    accumulate(h, end - begin);
-                }
+                accumulate(h, begin, end - begin, heads.only_seen);
             }
         }
     }
@@ -182,59 +179,88 @@ class LaneLoop {
         }
         k_stride_ = k.stride * step;
         v_stride_ = v.stride * step;
-        if (!reads_k(problem_)) {
-            k_stride_ = copy_rows(problem_.k.dtype, problem_.head_dim, end - begin, k_stride_,
-                                  &RunRows::k, s_.k);
-        }
-        if (!reads_v(problem_)) {
-            v_stride_ = copy_rows(problem_.v.dtype, problem_.head_dim_v, end - begin, v_stride_,
-                                  &RunRows::v, s_.v);
-        }
-        for (int64 r = 0; r < kRunsAhead; ++r) s_.runs[end - begin + r] = s_.runs[end - begin - 1];
+        for (int64 r = 0; r < kRunsAhead<Dot>; ++r)
+            s_.runs[end - begin + r] = s_.runs[end - begin - 1];
     }
 
-    /// Copies the rows of a block as f32, zeros up to a whole vector; returns their stride.
-    int64 copy_rows(DType dtype, int64 extent, int64 num_runs, int64 stride,
-                    const char* RunRows::*rows, float* to) {
+    /// Parts of so many runs, so that rows of so many columns stay in the first cache.
+    static int64 num_parts(int64 num_runs, int64 row_bytes) {
+        return ceil_div(num_runs * kRunKeys * row_bytes, kPartBytes);
+    }
+
+    /// Runs of a block with the rows of K or V that products read, stride bytes from key to key.
+    struct PartRows {
+        const RunRows* runs;
+        int64 stride;
+    };
+
+    /// Copies the rows of runs [begin, end) of a block as f32, zeros up to a whole vector.
+    PartRows copy_rows(DType dtype, int64 extent, int64 begin, int64 end, int64 stride,
+                       const char* RunRows::*rows) const {
         const int64 columns = padded_columns(extent);
         with_dtype(dtype, [&]<DType kType>() {
-            for (int64 r = 0; r < num_runs; ++r) {
+            float* to = s_.copies;
+            for (int64 r = begin; r < end; ++r) {
                 const char* from = s_.runs[r].*rows;
-                s_.runs[r].*rows = reinterpret_cast<const char*>(to);
+                s_.copied[r - begin].*rows = reinterpret_cast<const char*>(to);
                 for (int j = 0; j < kRunKeys; ++j, from += stride, to += columns) {
-                    for (int64 c = 0; c < columns; c += kWidth) {
-                        store(to + c, load_as<kType>(from + c * bytes_of(kType),
-                                                     min_of<int64>(kWidth, extent - c)));
+                    const int64 whole = extent / kWidth * kWidth;
+                    for (int64 c = 0; c < whole; c += kWidth) {
+                        store(to + c, load_as<kType>(from + c * bytes_of(kType), kWidth));
                     }
+                    if (whole == columns) continue;
+                    store(to + whole,
+                          load_as<kType>(from + whole * bytes_of(kType), extent - whole));
                 }
             }
         });
-        return columns * bytes_of(DType::kF32);
+        for (int64 r = 0; r < kRunsAhead<Dot>; ++r) {
+            s_.copied[end - begin + r].*rows = s_.copied[end - begin - 1].*rows;
+        }
+        return {s_.copied, columns * bytes_of(DType::kF32)};
+    }
+    PartRows key_rows(int64 begin, int64 end) const {
+        if (reads_k(problem_)) return {s_.runs + begin, k_stride_};
+        return copy_rows(problem_.k.dtype, problem_.head_dim, begin, end, k_stride_, &RunRows::k);
+    }
+    PartRows value_rows(int64 begin, int64 end) const {
+        if (reads_v(problem_)) return {s_.runs + begin, v_stride_};
+        return copy_rows(problem_.v.dtype, problem_.head_dim_v, begin, end, v_stride_, &RunRows::v);
     }
 
     /// Scores of a block; hidden ones become -inf.
     void multiply_keys(int64 h, int64 first_run, int64 num_runs) {
         const float* q = s_.q + h * words_ * kGroupLanes;
-        LaneScores out{.seen = group_.seen + first_run,
-                       .factor = rule_.plain ? 1.0F : scale_of(rule_.scale).factor,
-                       .scores = s_.scores,
-                       .max = s_.block_max};
         fill(s_.block_max, 0, kGroupLanes, -kInfinity);
-        if constexpr (kHasQuads<Dot>) {
-            quad_scores<Dot>(q, s_.runs, num_runs, k_stride_, words_, out);
-        } else {
-            multiply_tiles(q, num_runs, out);
+        const int64 parts =
+            reads_k(problem_)
+                ? 1
+                : num_parts(num_runs, padded_columns(problem_.head_dim) * bytes_of(DType::kF32));
+        for (int64 part = 0; part < parts; ++part) {
+            const int64 begin = num_runs * part / parts;
+            const int64 end = num_runs * (part + 1) / parts;
+            const PartRows rows = key_rows(begin, end);
+            const LaneScores out{.seen = group_.seen + first_run + begin,
+                                 .factor = rule_.plain ? 1.0F : scale_of(rule_.scale).factor,
+                                 .scores = s_.scores + begin * kRunKeys * kGroupLanes,
+                                 .max = s_.block_max};
+            if constexpr (kHasQuads<Dot>) {
+                quad_scores<Dot>(q, rows.runs, end - begin, rows.stride, words_, out);
+            } else {
+                multiply_tiles(q, rows, end - begin, out);
+            }
         }
     }
 
-    void multiply_tiles(const float* q, int64 num_runs, LaneScores out) const {
+    void multiply_tiles(const float* q, const PartRows& rows, int64 num_runs,
+                        LaneScores out) const {
         for (int64 r = 0; r < num_runs;) {
             const int64 left = num_runs - r;
             // The last two tiles share what is left, so that none is much smaller than others.
             const int64 count = left >= 2 * kTileRuns ? kTileRuns
                                 : left > kTileRuns    ? ceil_div<int64>(left, 2)
                                                       : left;
-            multiply_runs<kTileRuns>(count, q, s_.runs + r, out);
+            multiply_runs<kTileRuns>(count, q, {rows.runs + r, rows.stride}, out);
             out.seen += count;
             out.scores += count * kRunKeys * kGroupLanes;
             r += count;
@@ -242,12 +268,12 @@ class LaneLoop {
     }
 
     template <int kRuns>
-    void multiply_runs(int64 count, const float* q, const RunRows* runs,
+    void multiply_runs(int64 count, const float* q, const PartRows& rows,
                        const LaneScores& out) const {
         if constexpr (kRuns > 1) {
-            if (count < kRuns) return multiply_runs<kRuns - 1>(count, q, runs, out);
+            if (count < kRuns) return multiply_runs<kRuns - 1>(count, q, rows, out);
         }
-        lane_scores<Dot, kRuns>(q, runs, k_stride_, words_, out);
+        lane_scores<Dot, kRuns>(q, rows.runs, rows.stride, words_, out);
     }
 
     /// Scores of a block to weights; updates the state of the lanes and the factors of their old
@@ -284,19 +310,28 @@ class LaneLoop {
     }
 
     /// O = alpha O + P V, some runs after others, so that their values are read from the second
-    /// cache once and not for every register tile.
-    void accumulate(int64 h, int64 num_runs) {
-        const int64 num_parts = value_parts(num_runs);
-        for (int64 part = 0; part < num_parts; ++part) {
-            const int64 begin = num_runs * part / num_parts;
-            const int64 end = num_runs * (part + 1) / num_parts;
-            accumulate_runs({s_.scores + begin * (kRunKeys / Dot::kDepth) * kGroupLanes,
-                             s_.runs + begin, end - begin, part == 0 ? s_.alpha : s_.ones},
-                            h);
+    /// cache once and not for every register tile. only_seen: values reach the lanes that see their
+    /// keys, lane by lane.
+    void accumulate(int64 h, int64 first_run, int64 num_runs, bool only_seen) {
+        const int64 parts = value_parts(num_runs);
+        for (int64 part = 0; part < parts; ++part) {
+            const int64 begin = num_runs * part / parts;
+            const int64 end = num_runs * (part + 1) / parts;
+            const PartRows rows = value_rows(begin, end);
+            const Weighted weighted{.p = s_.scores + begin * (kRunKeys / Dot::kDepth) * kGroupLanes,
+                                    .runs = rows.runs,
+                                    .num_runs = end - begin,
+                                    .stride = rows.stride,
+                                    .alpha = part == 0 ? s_.alpha : s_.ones};
+            if (only_seen) {
+                accumulate_seen(weighted, h, group_.seen + first_run + begin);
+            } else {
+                accumulate_runs(weighted, h);
+            }
         }
     }
     int64 value_parts(int64 num_runs) const {
-        return ceil_div(num_runs * kRunKeys * columns_ * value_bytes(), kValueBytes);
+        return num_parts(num_runs, columns_ * value_bytes());
     }
     /// Register tiles of these parts.
     int64 value_tiles(int64 num_runs) const {
@@ -324,16 +359,16 @@ class LaneLoop {
         constexpr int kLanes = kPanelLanes<kVecs>;
         constexpr int kRest = kGroupLanes % kLanes;
         float* o = o_of(h) + c;
-        lane_values<Dot, kLanes, kVecs, true>(part, 0, c * value_bytes(), v_stride_, o, columns_);
+        lane_values<Dot, kLanes, kVecs, true>(part, 0, c * value_bytes(), o, columns_);
         ahead_.ask();
         int lane = kLanes;
         for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
-            lane_values<Dot, kLanes, kVecs, false>(part, lane, c * value_bytes(), v_stride_,
+            lane_values<Dot, kLanes, kVecs, false>(part, lane, c * value_bytes(),
                                                    o + lane * columns_, columns_);
             ahead_.ask();
         }
         if constexpr (kRest > 0) {
-            lane_values<Dot, kRest, kVecs, false>(part, lane, c * value_bytes(), v_stride_,
+            lane_values<Dot, kRest, kVecs, false>(part, lane, c * value_bytes(),
                                                   o + lane * columns_, columns_);
             ahead_.ask();
         }
@@ -341,24 +376,23 @@ class LaneLoop {
     /// Bytes of an element of V where it is read.
     static constexpr int64 value_bytes() { return Dot::kDepth == 2 ? 2 : 4; }
 
-    /// As accumulate, lane by lane, leaving out values of keys that the lane does not see.
-    void accumulate_seen(int64 h, int64 first_run, int64 num_runs) const {
+    void accumulate_seen(const Weighted& part, int64 h, const uint64* seen) const {
         for (int64 l = 0; l < group_.num_lanes; ++l) {
             for (int64 c = 0; c < columns_; c += kWidth) {
                 float* o = o_of(h) + l * columns_ + c;
-                Vec acc = load(o) * broadcast(s_.alpha + l);
-                for (int64 r = 0; r < num_runs; ++r) {
-                    acc = add_seen(group_.seen[first_run + r] >> l, s_.runs[r].v, c,
-                                   s_.scores + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
+                Vec acc = load(o) * broadcast(part.alpha + l);
+                for (int64 r = 0; r < part.num_runs; ++r) {
+                    acc = add_seen(seen[r] >> l, part.runs[r].v + c * value_bytes(), part.stride,
+                                   part.p + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
                 }
                 store(o, acc);
             }
         }
     }
     /// Bit kGroupLanes * j of seen: key j counts.
-    Vec add_seen(uint64 seen, const char* rows, int64 c, const float* p, Vec acc) const {
-        for (int j = 0; j < kRunKeys; j += Dot::kDepth, p += kGroupLanes) {
-            const char* row = rows + j * v_stride_ + c * value_bytes();
+    static Vec add_seen(uint64 seen, const char* row, int64 stride, const float* p, Vec acc) {
+        for (int j = 0; j < kRunKeys;
+             j += Dot::kDepth, p += kGroupLanes, row += Dot::kDepth * stride) {
             const bool first = (seen >> (j * kGroupLanes) & 1) != 0;
             if constexpr (Dot::kDepth == 1) {
                 const Vec x = load(reinterpret_cast<const float*>(row));
@@ -368,7 +402,7 @@ class LaneLoop {
                 if (!first && !second) continue;
                 const Vec zero(0.0F);
                 const Vec x0 = first ? low_bf16(low_bf16_words(row, kWidth)) : zero;
-                const Vec x1 = second ? low_bf16(low_bf16_words(row + v_stride_, kWidth)) : zero;
+                const Vec x1 = second ? low_bf16(low_bf16_words(row + stride, kWidth)) : zero;
                 acc = Dot::step(acc, broadcast(p), pair_bf16(x0, x1));
             }
         }
