@@ -30,25 +30,38 @@ struct BoxPair {
     }
 };
 
-/// Tile number tile of a schedule whose boxes are made of single tokens.
-inline BoxPair box_pair(const BoxSchedule& schedule, int64 tile) {
-    int64 patch = tile % schedule.q_tiles_per_group();
-    int64 group = tile / schedule.q_tiles_per_group();
+/// The patch at a place of a dilation group, both along each axis, of a schedule whose boxes are
+/// made of single tokens.
+inline BoxPair box_pair(const BoxSchedule& schedule, const int32 (&group)[PatchGrid::kAxes],
+                        const int64 (&place)[PatchGrid::kAxes]) {
     BoxPair result{};
-    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
         const BoxAxis& axis = schedule.axis[a];
-        const int64 along = patch % axis.num_q_tiles;
-        const int64 g = group % axis.num_groups;
-        patch /= axis.num_q_tiles;
-        group /= axis.num_groups;
-        const TileSpan& span = axis.spans[g * axis.num_q_tiles + along];
-        result.group[a] = narrow<int32>(g);
-        result.patch.begin[a] = along * axis.tile_q;
-        result.patch.end[a] = min_of<int64>(result.patch.begin[a] + axis.tile_q, axis.extents[g]);
+        const TileSpan& span = axis.spans[int64{group[a]} * axis.num_q_tiles + place[a]];
+        result.group[a] = group[a];
+        result.patch.begin[a] = place[a] * axis.tile_q;
+        result.patch.end[a] =
+            min_of<int64>(result.patch.begin[a] + axis.tile_q, axis.extents[group[a]]);
         result.box.begin[a] = span.begin;
         result.box.end[a] = span.end;
     }
     return result;
+}
+
+/// Tile number tile of such a schedule.
+inline BoxPair box_pair(const BoxSchedule& schedule, int64 tile) {
+    int64 patch = tile % schedule.q_tiles_per_group();
+    int64 rest = tile / schedule.q_tiles_per_group();
+    int32 group[PatchGrid::kAxes];
+    int64 place[PatchGrid::kAxes];
+    for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
+        const BoxAxis& axis = schedule.axis[a];
+        place[a] = patch % axis.num_q_tiles;
+        group[a] = narrow<int32>(rest % axis.num_groups);
+        patch /= axis.num_q_tiles;
+        rest /= axis.num_groups;
+    }
+    return box_pair(schedule, group, place);
 }
 
 /// Tiles of all dilation groups.

@@ -190,8 +190,11 @@ class LaneGatherer::Filler {
             for (int64 c1 = 0; c1 < at_.box.size(1); ++c1) {
                 const uint64 of_line = (seen_[0][c0] & seen_[1][c1]) * kEveryKey;
                 const int64 line = token(at_.box.begin[0] + c0, at_.box.begin[1] + c1, 0);
-                for (int64 r = 0; r < line_runs_; ++r) {
-                    buffer_.first[num_runs_] = narrow<int32>(line + run_start(r) * step_[2]);
+                // The last run begins early where its keys would end past the group.
+                int64 start = line + at_.box.begin[2] * step_[2];
+                const int64 last = line + run_start(line_runs_ - 1) * step_[2];
+                for (int64 r = 0; r < line_runs_; ++r, start += kRunKeys * step_[2]) {
+                    buffer_.first[num_runs_] = narrow<int32>(min_of(start, last));
                     buffer_.seen[num_runs_++] = runs_[r] & of_line;
                 }
             }
@@ -236,12 +239,7 @@ LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer&
         place[a] = share.patches.begin[a] + n % share.patches.size(a);
         n /= share.patches.size(a);
     }
-    int64 tile = 0;
-    for (int a = 0; a < PatchGrid::kAxes; ++a)
-        tile = tile * schedule_.axis[a].num_groups + share.group[a];
-    for (int a = 0; a < PatchGrid::kAxes; ++a)
-        tile = tile * schedule_.axis[a].num_q_tiles + place[a];
-    const BoxPair at = box_pair(schedule_, tile);
+    const BoxPair at = box_pair(schedule_, share.group, place);
     if (at.empty()) return {};
     return Filler(problem_, at, buffer).fill();
 }

@@ -42,6 +42,7 @@ struct LaneTask {
     const DenseProblem* problem;
     const DenseForwardArgs* args;
     const LaneGroup* group;
+    const LaneGroup* next;  // whose rows the caches are asked for meanwhile; without lanes: none
     const AdditionalKeys* additional;
     const AdditionalKeyArgs* additional_args;
     Sequence sequence;

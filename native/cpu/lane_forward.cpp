@@ -1,6 +1,8 @@
 // The forward pass of neighborhood attention over groups of lanes; see lane_forward.h.
 #include "cpu/lane_forward.h"
 
+#include <utility>
+
 #include "cpu/parallel.h"
 
 namespace fattn::cpu {
@@ -11,10 +13,15 @@ LaneForward::LaneForward(const DenseProblem& problem, const AdditionalKeys& addi
 
 LaneForward::Memory LaneForward::take(WorkspaceParts& parts) const {
     const uint64 scratch = table_.lanes_scratch(problem_, gatherer_.max_heads());
-    return {.lists = {.queries = parts.take<int32>(kGroupLanes),
-                      .first = parts.take<int32>(gatherer_.max_runs()),
-                      .seen = parts.take<uint64>(gatherer_.max_runs()),
-                      .axis = parts.take<uint64>(gatherer_.max_axis())},
+    const auto lists = [&] {
+        return LaneBuffer{.queries = parts.take<int32>(kGroupLanes),
+                          .first = parts.take<int32>(gatherer_.max_runs()),
+                          .seen = parts.take<uint64>(gatherer_.max_runs()),
+                          .axis = parts.take<uint64>(gatherer_.max_axis())};
+    };
+    const LaneBuffer first = lists();
+    const LaneBuffer second = lists();
+    return {.lists = {first, second},
             .scratch = parts.take<std::byte>(static_cast<int64>(scratch))};
 }
 
@@ -36,12 +43,18 @@ Status LaneForward::run(const DenseForwardArgs& args, const AdditionalKeyArgs& a
         WorkspaceParts parts(workspace + static_cast<uint64>(slot) * bytes_of_thread);
         const Memory memory = take(parts);
         const LaneShare share = gatherer_.share(index);
+        LaneGroup group = gatherer_.group(share, 0, memory.lists[0]);
         for (int64 n = 0; n < share.num_groups(); ++n) {
-            const LaneGroup group = gatherer_.group(share, n, memory.lists);
-            if (group.num_lanes == 0) continue;
+            LaneGroup next{};
+            if (n + 1 < share.num_groups()) {
+                next = gatherer_.group(share, n + 1, memory.lists[(n + 1) % 2]);
+            }
+            const LaneGroup now = std::exchange(group, next);
+            if (now.num_lanes == 0) continue;
             table_.lanes({.problem = &problem_,
                           .args = &args,
-                          .group = &group,
+                          .group = &now,
+                          .next = &next,
                           .additional = &additional_,
                           .additional_args = &additional_args,
                           .sequence = sequence_of(problem_, args, share.entry),

@@ -28,7 +28,7 @@ class LaneForward {
   private:
     /// What one thread works with.
     struct Memory {
-        LaneBuffer lists;
+        LaneBuffer lists[2];  // of a group and of the next one
         std::byte* scratch;
     };
 

@@ -126,6 +126,7 @@ class LanePatchCost {
                   const GatherTiles& tiles)
         : heads_(static_cast<double>(heads)),
           additional_(static_cast<double>(round_up<int64>(num_additional, tiles.lane_run))),
+          percent_(tiles.lane_percent + (grid.axis[kAxes - 1].dilation > 1 ? kApart : 0)),
           tiles_(tiles),
           keys_(grid, &NeighborhoodAxis::keys_of) {
         for (int a = 0; a < kAxes; ++a) length_[a] = grid.axis[a].group_length(0);
@@ -143,14 +144,18 @@ class LanePatchCost {
             tokens *= static_cast<double>(length_[a]) / static_cast<double>(patches);
         }
         const double pairs = (keys + additional_) * tiles_.lane_group * heads_;
-        return (pairs * tiles_.lane_percent / 100 + kGroupWork * heads_) / tokens;
+        return (pairs * percent_ / 100 + kGroupWork * heads_) / tokens;
     }
 
   private:
     static constexpr double kGroupWork = 200;  // setting up a group, in pairs
+    /// Added to the cost of a pair where the keys of a run lie apart: processors fetch what is
+    /// between them as well.
+    static constexpr double kApart = 3;
 
     double heads_;
     double additional_;
+    double percent_;
     GatherTiles tiles_;
     GridSpans keys_;
     int64 length_[kAxes];

@@ -16,10 +16,15 @@ constexpr int kLaneVecs = kGroupLanes / kWidth;
 constexpr int kLaneAccumulators = kMicroRows * kMicroVecs;
 /// Runs of a tile of scores: 24 keys by 16 lanes with 16 lanes a vector.
 constexpr int kTileRuns = max_of(kLaneAccumulators / (kLaneVecs * kRunKeys), 1);
-/// Widest panel of V, in vectors, and lanes of a register tile of so many.
-constexpr int kWidePanel = kLaneAccumulators >= 16 ? 4 : 2;
+/// Widest panel of V, in vectors, and lanes of a register tile of so many. Pairs are put together
+/// anew in every tile, so that these are long rather than wide.
+template <class Dot>
+constexpr int kWidePanel = kLaneAccumulators >= 16 && Dot::kDepth == 1 ? 4 : 2;
 template <int kVecs>
 constexpr int kPanelLanes = min_of(kLaneAccumulators / kVecs, 8);
+
+/// Bytes that a prefetch brings.
+constexpr int64 kLineBytes = 64;
 
 /// Where the rows of K and V of a run lie.
 struct RunRows {
@@ -63,15 +68,22 @@ constexpr int64 kQuadWords = 4;
 template <DType kType, class Dot, class RowOf>
 inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
     const int64 words = words_of<Dot>(extent);
-    for (int64 lane = 0; lane < kGroupLanes; ++lane) {
-        const char* from = lane < num_lanes ? row(lane) : nullptr;
-        float* to = out + (lane % 4 * 4 + lane / 4) * kQuadWords;
+    for (int i = 0; i < 4; ++i, out += kWidth) {
+        const char* rows[4];
+        for (int a = 0; a < 4; ++a) rows[a] = 4 * a + i < num_lanes ? row(4 * a + i) : nullptr;
+        float* to = out;
         for (int64 w = 0; w < words; w += kWidth) {
-            float quads[kWidth];
-            store(quads, from != nullptr ? load_row_words<kType, Dot>(from, w, extent) : Vec(0.0F));
-            const int64 count = min_of<int64>(kWidth, words - w);
-            for (int64 i = 0; i < count; i += kQuadWords, to += kQuadWords * kGroupLanes) {
-                __builtin_memcpy(to, quads + i, kQuadWords * sizeof(float));
+            Vec quads[4];
+#pragma GCC unroll 4
+            for (int a = 0; a < 4; ++a) {
+                quads[a] =
+                    rows[a] != nullptr ? load_row_words<kType, Dot>(rows[a], w, extent) : Vec(0.0F);
+            }
+            Dot::transpose_quads(quads);
+#pragma GCC unroll 4
+            for (int n = 0; n < 4; ++n, to += kQuadWords * kGroupLanes) {
+                if (n * kQuadWords >= words - w) break;
+                store(to, quads[n]);
             }
         }
     }
@@ -82,6 +94,7 @@ template <class Dot>
 [[gnu::noinline]] void quad_scores(const float* __restrict q, const RunRows* runs, int64 num_runs,
                                    int64 stride, int64 words, const LaneScores& out) {
     const float factor = out.factor;
+    const bool scaled = factor != 1.0F;
     const uint64* __restrict seen = out.seen;
     float* __restrict scores = out.scores;
     const int64 thrice = 3 * stride;
@@ -113,7 +126,7 @@ template <class Dot>
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; ++j) {
             Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
-            if (factor != 1.0F) x = x * Vec(factor);
+            if (scaled) x = x * Vec(factor);
             put_scores(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes, scores,
                        &best[j % 2]);
         }
@@ -212,15 +225,23 @@ struct Weighted {
     const float* p;  // [steps of depth][kGroupLanes]
     const RunRows* runs;
     int64 num_runs;
+    int64 stride;        // bytes from one value of a run to the next
     const float* alpha;  // [kGroupLanes]
 };
 
-/// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V.
-template <class Dot, int kLanes, int kVecs>
-[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset, int64 stride,
+/// Runs that the first of several tiles asks the first cache for before it comes to them: some 150
+/// cycles of products.
+template <class Dot>
+constexpr int64 kRunsAhead = Dot::kDepth == 2 ? 10 : 3;
+
+/// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V. kAsks: the first
+/// tile that reads these values; kRunsAhead runs more than there are can be read from part.runs.
+template <class Dot, int kLanes, int kVecs, bool kAsks>
+[[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset,
                                    float* __restrict o, int64 o_stride) {
     const float* p = part.p + lane;
     const float* alpha = part.alpha + lane;
+    const int64 stride = part.stride;
     Vec acc[kLanes][kVecs];
 #pragma GCC unroll 8
     for (int l = 0; l < kLanes; ++l) {
@@ -231,6 +252,16 @@ template <class Dot, int kLanes, int kVecs>
     }
     for (int64 r = 0; r < part.num_runs; ++r) {
         const char* rows = part.runs[r].v + offset;
+        if constexpr (kAsks) {
+            const char* ahead = part.runs[r + kRunsAhead<Dot>].v + offset;
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j, ahead += stride) {
+#pragma GCC unroll 4
+                for (int64 byte = 0; byte < kVecs * kWidth * 4 / Dot::kDepth; byte += kLineBytes) {
+                    __builtin_prefetch(ahead + byte, 0, 3);
+                }
+            }
+        }
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; j += Dot::kDepth) {
             Vec x[kVecs];

@@ -9,6 +9,7 @@
 #include "core/softmax_state.h"
 #include "core/types.h"
 #include "cpu/generic/epilogue.h"
+#include "cpu/generic/lane_ahead.h"
 #include "cpu/generic/lane_products.h"
 #include "cpu/generic/math.h"
 #include "cpu/generic/pack.h"
@@ -22,8 +23,8 @@ namespace {
 
 /// Runs of a block, whose scores stay in the first cache.
 constexpr int64 kBlockRuns = 96;
-/// Runs whose values stay in the first cache beside these.
-constexpr int64 kValueRuns = 16;
+/// Bytes of rows of K or V that stay in the first cache beside these.
+constexpr int64 kPartBytes = 24 * 1024;
 
 /// Scratch of a group. All matrices f32 or words.
 struct LaneScratch {
@@ -35,9 +36,9 @@ struct LaneScratch {
     float* alpha;      // [kGroupLanes]
     float* ones;       // [kGroupLanes]
     float* block_max;  // [kGroupLanes] of the scores of a block
-    RunRows* runs;     // [kBlockRuns]
-    float* k;          // [keys of a block][padded_columns(D)] when K is not read where it lies
-    float* v;          // [keys of a block][padded_columns(Dv)] likewise
+    RunRows* runs;     // [kBlockRuns + kRunsAhead], the last ones again and again
+    RunRows* copied;   // likewise, of a part whose rows are not read where they lie
+    float* copies;     // [kPartBytes, one run more]
 };
 
 template <class Dot>
@@ -50,7 +51,8 @@ class LaneLoop {
           space_(row_space(problem_, *task.args, nullptr, task.sequence, task.first_head)),
           rule_(score_rule(problem_)),
           words_(padded_words(problem_)),
-          columns_(padded_columns(problem_.head_dim_v)) {
+          columns_(padded_columns(problem_.head_dim_v)),
+          ahead_(task, value_tiles(group_.num_runs)) {
         layout(problem_, task.num_heads, task.scratch, &s_);
     }
 
@@ -67,10 +69,11 @@ class LaneLoop {
         out->alpha = scratch.take<float>(kGroupLanes);
         out->ones = scratch.take<float>(kGroupLanes);
         out->block_max = scratch.take<float>(kGroupLanes);
-        out->runs = scratch.take<RunRows>(kBlockRuns);
-        out->k =
-            scratch.take<float>(reads_k(problem) ? 0 : kKeys * padded_columns(problem.head_dim));
-        out->v = scratch.take<float>(reads_v(problem) ? 0 : kKeys * columns);
+        out->runs = scratch.take<RunRows>(kBlockRuns + kRunsAhead<Dot>);
+        out->copied = scratch.take<RunRows>(kBlockRuns + kRunsAhead<Dot>);
+        const bool copies = !reads_k(problem) || !reads_v(problem);
+        const int64 row = max_of(padded_columns(problem.head_dim), columns);
+        out->copies = scratch.take<float>(copies ? kPartBytes / 4 + kRunKeys * row : 0);
         return scratch.used();
     }
 
@@ -80,10 +83,9 @@ class LaneLoop {
         run_heads(0, task_.num_heads, false);
         for (int64 h = 0; h < task_.num_heads; ++h) {
             // Weights of 0 do not keep out values that are not finite: once more without these.
-            if (!finite(h)) {
-                start_head(h);
-                run_heads(h, h + 1, true);
-            }
+            if (write_head(h)) continue;
+            start_head(h);
+            run_heads(h, h + 1, true);
             write_head(h);
         }
     }
@@ -103,16 +105,12 @@ class LaneLoop {
                (problem.v.dtype == DType::kF32 && problem.head_dim_v % kWidth == 0);
     }
 
-    Row row_of_lane(int64 h, int64 lane) const {
-        return {group_.queries[lane], task_.first_head + h, 0, 0, nullptr};
-    }
     float* o_of(int64 h) const { return s_.o + h * kGroupLanes * columns_; }
 
     void start_head(int64 h) {
         float* q = s_.q + h * words_ * kGroupLanes;
-        const auto row = [&](int64 l) {
-            return space_.q_row(problem_.q, task_.args->q, row_of_lane(h, l));
-        };
+        const TokenRows rows = query_rows(task_, problem_.q, task_.args->q, h);
+        const auto row = [&](int64 l) { return rows.base + group_.queries[l] * rows.stride; };
         if constexpr (!kHasQuads<Dot>) {
             pack_transposed<Dot, kGroupLanes>(problem_.q.dtype, row, group_.num_lanes,
                                               problem_.head_dim, q);
@@ -169,73 +167,100 @@ class LaneLoop {
             for (int64 h = heads.begin; h < heads.end; ++h) {
                 multiply_keys(h, begin, end - begin);
                 weigh(h, end - begin);
-                if (heads.only_seen) {
-                    accumulate_seen(h, begin, end - begin);
-                } else {
-                    accumulate(h, end - begin);
-                }
+                accumulate(h, begin, end - begin, heads.only_seen);
             }
         }
     }
 
     void find_runs(const TokenRows& k, const TokenRows& v, int64 begin, int64 end, int64 step) {
         for (int64 r = begin; r < end; ++r) {
-            s_.runs[r - begin] = {k.row(group_.first[r]), v.row(group_.first[r])};
+            const int64 key = group_.first[r];
+            s_.runs[r - begin] = {k.base + key * k.stride, v.base + key * v.stride};
         }
         k_stride_ = k.stride * step;
         v_stride_ = v.stride * step;
-        if (!reads_k(problem_)) {
-            k_stride_ = copy_rows(problem_.k.dtype, problem_.head_dim, end - begin, k_stride_,
-                                  &RunRows::k, s_.k);
-        }
-        if (!reads_v(problem_)) {
-            v_stride_ = copy_rows(problem_.v.dtype, problem_.head_dim_v, end - begin, v_stride_,
-                                  &RunRows::v, s_.v);
-        }
+        for (int64 r = 0; r < kRunsAhead<Dot>; ++r)
+            s_.runs[end - begin + r] = s_.runs[end - begin - 1];
     }
 
-    /// Copies the rows of a block as f32, zeros up to a whole vector; returns their stride.
-    int64 copy_rows(DType dtype, int64 extent, int64 num_runs, int64 stride,
-                    const char* RunRows::*rows, float* to) {
+    /// Parts of so many runs, so that rows of so many columns stay in the first cache.
+    static int64 num_parts(int64 num_runs, int64 row_bytes) {
+        return ceil_div(num_runs * kRunKeys * row_bytes, kPartBytes);
+    }
+
+    /// Runs of a block with the rows of K or V that products read, stride bytes from key to key.
+    struct PartRows {
+        const RunRows* runs;
+        int64 stride;
+    };
+
+    /// Copies the rows of runs [begin, end) of a block as f32, zeros up to a whole vector.
+    PartRows copy_rows(DType dtype, int64 extent, int64 begin, int64 end, int64 stride,
+                       const char* RunRows::*rows) const {
         const int64 columns = padded_columns(extent);
         with_dtype(dtype, [&]<DType kType>() {
-            for (int64 r = 0; r < num_runs; ++r) {
+            float* to = s_.copies;
+            for (int64 r = begin; r < end; ++r) {
                 const char* from = s_.runs[r].*rows;
-                s_.runs[r].*rows = reinterpret_cast<const char*>(to);
+                s_.copied[r - begin].*rows = reinterpret_cast<const char*>(to);
                 for (int j = 0; j < kRunKeys; ++j, from += stride, to += columns) {
-                    for (int64 c = 0; c < columns; c += kWidth) {
-                        store(to + c, load_as<kType>(from + c * bytes_of(kType),
-                                                     min_of<int64>(kWidth, extent - c)));
+                    const int64 whole = extent / kWidth * kWidth;
+                    for (int64 c = 0; c < whole; c += kWidth) {
+                        store(to + c, load_as<kType>(from + c * bytes_of(kType), kWidth));
                     }
+                    if (whole == columns) continue;
+                    store(to + whole,
+                          load_as<kType>(from + whole * bytes_of(kType), extent - whole));
                 }
             }
         });
-        return columns * bytes_of(DType::kF32);
+        for (int64 r = 0; r < kRunsAhead<Dot>; ++r) {
+            s_.copied[end - begin + r].*rows = s_.copied[end - begin - 1].*rows;
+        }
+        return {s_.copied, columns * bytes_of(DType::kF32)};
+    }
+    PartRows key_rows(int64 begin, int64 end) const {
+        if (reads_k(problem_)) return {s_.runs + begin, k_stride_};
+        return copy_rows(problem_.k.dtype, problem_.head_dim, begin, end, k_stride_, &RunRows::k);
+    }
+    PartRows value_rows(int64 begin, int64 end) const {
+        if (reads_v(problem_)) return {s_.runs + begin, v_stride_};
+        return copy_rows(problem_.v.dtype, problem_.head_dim_v, begin, end, v_stride_, &RunRows::v);
     }
 
     /// Scores of a block; hidden ones become -inf.
     void multiply_keys(int64 h, int64 first_run, int64 num_runs) {
         const float* q = s_.q + h * words_ * kGroupLanes;
-        LaneScores out{.seen = group_.seen + first_run,
-                       .factor = rule_.plain ? 1.0F : scale_of(rule_.scale).factor,
-                       .scores = s_.scores,
-                       .max = s_.block_max};
         fill(s_.block_max, 0, kGroupLanes, -kInfinity);
-        if constexpr (kHasQuads<Dot>) {
-            quad_scores<Dot>(q, s_.runs, num_runs, k_stride_, words_, out);
-        } else {
-            multiply_tiles(q, num_runs, out);
+        const int64 parts =
+            reads_k(problem_)
+                ? 1
+                : num_parts(num_runs, padded_columns(problem_.head_dim) * bytes_of(DType::kF32));
+        for (int64 part = 0; part < parts; ++part) {
+            const int64 begin = num_runs * part / parts;
+            const int64 end = num_runs * (part + 1) / parts;
+            const PartRows rows = key_rows(begin, end);
+            const LaneScores out{.seen = group_.seen + first_run + begin,
+                                 .factor = rule_.plain ? 1.0F : scale_of(rule_.scale).factor,
+                                 .scores = s_.scores + begin * kRunKeys * kGroupLanes,
+                                 .max = s_.block_max};
+            if constexpr (kHasQuads<Dot>) {
+                quad_scores<Dot>(q, rows.runs, end - begin, rows.stride, words_, out);
+            } else {
+                multiply_tiles(q, rows, end - begin, out);
+            }
         }
     }
 
-    void multiply_tiles(const float* q, int64 num_runs, LaneScores out) const {
+    void multiply_tiles(const float* q, const PartRows& rows, int64 num_runs,
+                        LaneScores out) const {
         for (int64 r = 0; r < num_runs;) {
             const int64 left = num_runs - r;
             // The last two tiles share what is left, so that none is much smaller than others.
             const int64 count = left >= 2 * kTileRuns ? kTileRuns
                                 : left > kTileRuns    ? ceil_div<int64>(left, 2)
                                                       : left;
-            multiply_runs<kTileRuns>(count, q, s_.runs + r, out);
+            multiply_runs<kTileRuns>(count, q, {rows.runs + r, rows.stride}, out);
             out.seen += count;
             out.scores += count * kRunKeys * kGroupLanes;
             r += count;
@@ -243,12 +268,12 @@ class LaneLoop {
     }
 
     template <int kRuns>
-    void multiply_runs(int64 count, const float* q, const RunRows* runs,
+    void multiply_runs(int64 count, const float* q, const PartRows& rows,
                        const LaneScores& out) const {
         if constexpr (kRuns > 1) {
-            if (count < kRuns) return multiply_runs<kRuns - 1>(count, q, runs, out);
+            if (count < kRuns) return multiply_runs<kRuns - 1>(count, q, rows, out);
         }
-        lane_scores<Dot, kRuns>(q, runs, k_stride_, words_, out);
+        lane_scores<Dot, kRuns>(q, rows.runs, rows.stride, words_, out);
     }
 
     /// Scores of a block to weights; updates the state of the lanes and the factors of their old
@@ -285,22 +310,40 @@ class LaneLoop {
     }
 
     /// O = alpha O + P V, some runs after others, so that their values are read from the second
-    /// cache once and not for every register tile.
-    void accumulate(int64 h, int64 num_runs) const {
-        const float* p = s_.scores;
-        const float* alpha = s_.alpha;
-        for (int64 r = 0; r < num_runs; r += kValueRuns) {
-            accumulate_runs({p, s_.runs + r, min_of(kValueRuns, num_runs - r), alpha}, h);
-            p += kValueRuns * (kRunKeys / Dot::kDepth) * kGroupLanes;
-            alpha = s_.ones;
+    /// cache once and not for every register tile. only_seen: values reach the lanes that see their
+    /// keys, lane by lane.
+    void accumulate(int64 h, int64 first_run, int64 num_runs, bool only_seen) {
+        const int64 parts = value_parts(num_runs);
+        for (int64 part = 0; part < parts; ++part) {
+            const int64 begin = num_runs * part / parts;
+            const int64 end = num_runs * (part + 1) / parts;
+            const PartRows rows = value_rows(begin, end);
+            const Weighted weighted{.p = s_.scores + begin * (kRunKeys / Dot::kDepth) * kGroupLanes,
+                                    .runs = rows.runs,
+                                    .num_runs = end - begin,
+                                    .stride = rows.stride,
+                                    .alpha = part == 0 ? s_.alpha : s_.ones};
+            if (only_seen) {
+                accumulate_seen(weighted, h, group_.seen + first_run + begin);
+            } else {
+                accumulate_runs(weighted, h);
+            }
         }
     }
-    void accumulate_runs(const Weighted& part, int64 h) const {
+    int64 value_parts(int64 num_runs) const {
+        return num_parts(num_runs, columns_ * value_bytes());
+    }
+    /// Register tiles of these parts.
+    int64 value_tiles(int64 num_runs) const {
+        return value_parts(num_runs) * ceil_div<int64>(columns_, kWidePanel<Dot> * kWidth) *
+               ceil_div(kGroupLanes, kPanelLanes<kWidePanel<Dot>>);
+    }
+    void accumulate_runs(const Weighted& part, int64 h) {
         for (int64 c = 0; c < columns_;) {
             const int64 left = (columns_ - c) / kWidth;
-            if (left >= kWidePanel) {
-                accumulate_panel<kWidePanel>(part, h, c);
-                c += kWidePanel * kWidth;
+            if (left >= kWidePanel<Dot>) {
+                accumulate_panel<kWidePanel<Dot>>(part, h, c);
+                c += kWidePanel<Dot> * kWidth;
             } else if (left >= 2) {
                 accumulate_panel<2>(part, h, c);
                 c += 2 * kWidth;
@@ -312,41 +355,44 @@ class LaneLoop {
         }
     }
     template <int kVecs>
-    void accumulate_panel(const Weighted& part, int64 h, int64 c) const {
+    void accumulate_panel(const Weighted& part, int64 h, int64 c) {
         constexpr int kLanes = kPanelLanes<kVecs>;
         constexpr int kRest = kGroupLanes % kLanes;
         float* o = o_of(h) + c;
-        int lane = 0;
+        lane_values<Dot, kLanes, kVecs, true>(part, 0, c * value_bytes(), o, columns_);
+        ahead_.ask();
+        int lane = kLanes;
         for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
-            lane_values<Dot, kLanes, kVecs>(part, lane, c * value_bytes(), v_stride_,
-                                            o + lane * columns_, columns_);
+            lane_values<Dot, kLanes, kVecs, false>(part, lane, c * value_bytes(),
+                                                   o + lane * columns_, columns_);
+            ahead_.ask();
         }
         if constexpr (kRest > 0) {
-            lane_values<Dot, kRest, kVecs>(part, lane, c * value_bytes(), v_stride_,
-                                           o + lane * columns_, columns_);
+            lane_values<Dot, kRest, kVecs, false>(part, lane, c * value_bytes(),
+                                                  o + lane * columns_, columns_);
+            ahead_.ask();
         }
     }
     /// Bytes of an element of V where it is read.
     static constexpr int64 value_bytes() { return Dot::kDepth == 2 ? 2 : 4; }
 
-    /// As accumulate, lane by lane, leaving out values of keys that the lane does not see.
-    void accumulate_seen(int64 h, int64 first_run, int64 num_runs) const {
+    void accumulate_seen(const Weighted& part, int64 h, const uint64* seen) const {
         for (int64 l = 0; l < group_.num_lanes; ++l) {
             for (int64 c = 0; c < columns_; c += kWidth) {
                 float* o = o_of(h) + l * columns_ + c;
-                Vec acc = load(o) * broadcast(s_.alpha + l);
-                for (int64 r = 0; r < num_runs; ++r) {
-                    acc = add_seen(group_.seen[first_run + r] >> l, s_.runs[r].v, c,
-                                   s_.scores + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
+                Vec acc = load(o) * broadcast(part.alpha + l);
+                for (int64 r = 0; r < part.num_runs; ++r) {
+                    acc = add_seen(seen[r] >> l, part.runs[r].v + c * value_bytes(), part.stride,
+                                   part.p + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
                 }
                 store(o, acc);
             }
         }
     }
     /// Bit kGroupLanes * j of seen: key j counts.
-    Vec add_seen(uint64 seen, const char* rows, int64 c, const float* p, Vec acc) const {
-        for (int j = 0; j < kRunKeys; j += Dot::kDepth, p += kGroupLanes) {
-            const char* row = rows + j * v_stride_ + c * value_bytes();
+    static Vec add_seen(uint64 seen, const char* row, int64 stride, const float* p, Vec acc) {
+        for (int j = 0; j < kRunKeys;
+             j += Dot::kDepth, p += kGroupLanes, row += Dot::kDepth * stride) {
             const bool first = (seen >> (j * kGroupLanes) & 1) != 0;
             if constexpr (Dot::kDepth == 1) {
                 const Vec x = load(reinterpret_cast<const float*>(row));
@@ -356,36 +402,37 @@ class LaneLoop {
                 if (!first && !second) continue;
                 const Vec zero(0.0F);
                 const Vec x0 = first ? low_bf16(low_bf16_words(row, kWidth)) : zero;
-                const Vec x1 = second ? low_bf16(low_bf16_words(row + v_stride_, kWidth)) : zero;
+                const Vec x1 = second ? low_bf16(low_bf16_words(row + stride, kWidth)) : zero;
                 acc = Dot::step(acc, broadcast(p), pair_bf16(x0, x1));
             }
         }
         return acc;
     }
 
-    bool finite(int64 h) const {
-        Vec sum[2] = {Vec(0.0F), Vec(0.0F)};
-        const float* o = o_of(h);
-        for (int64 i = 0; i < group_.num_lanes * columns_; i += kWidth) {
-            Vec& of = sum[i / kWidth % 2];
-            of = fma(load(o + i), Vec(0.0F), of);
-        }
-        return !any_nan(sum[0] + sum[1]);
-    }
-
-    void write_head(int64 h) const {
+    /// Whether the sums were finite.
+    bool write_head(int64 h) const {
         // All lanes, whose states compilers then finish in vectors.
         RowEnd<float> ends[kGroupLanes];
         for (int l = 0; l < kGroupLanes; ++l) {
             const int64 at = h * kGroupLanes + l;
             ends[l] = finish(SoftmaxState<float>{s_.max[at], s_.sum[at]});
         }
+        const TokenRows rows = query_rows(task_, problem_.o, task_.args->o, h);
+        float* lse = task_.args->lse;
+        if (lse != nullptr) lse += space_.stat_index({0, task_.first_head + h, 0, 0, nullptr});
+        Vec finite[4] = {Vec(0.0F), Vec(0.0F), Vec(0.0F), Vec(0.0F)};
         for (int64 l = 0; l < group_.num_lanes; ++l) {
-            const Row row = row_of_lane(h, l);
-            store_columns(problem_.o.dtype, space_.q_row(problem_.o, task_.args->o, row),
-                          o_of(h) + l * columns_, problem_.head_dim_v, ends[l].o_factor);
-            if (task_.args->lse != nullptr) task_.args->lse[space_.stat_index(row)] = ends[l].lse;
+            const int64 query = group_.queries[l];
+            const float* o = o_of(h) + l * columns_;
+            for (int64 c = 0; c < columns_; c += kWidth) {
+                Vec& of = finite[c / kWidth % 4];
+                of = fma(load(o + c), Vec(0.0F), of);
+            }
+            store_columns(problem_.o.dtype, const_cast<char*>(rows.base) + query * rows.stride, o,
+                          problem_.head_dim_v, ends[l].o_factor);
+            if (lse != nullptr) lse[query] = ends[l].lse;
         }
+        return !any_nan((finite[0] + finite[1]) + (finite[2] + finite[3]));
     }
 
     const LaneTask& task_;
@@ -397,6 +444,7 @@ class LaneLoop {
     int64 columns_;       // of V and O, padded
     int64 k_stride_ = 0;  // bytes between the keys of a run
     int64 v_stride_ = 0;
+    RowsAhead ahead_;
     LaneScratch s_{};
 };
 

@@ -68,11 +68,13 @@ void lanes(const LaneTask& task) {
     }
 }
 
-/// Measured (native/notes/0060-lanes.md); with four lanes as with one.
+/// Measured (native/notes/0060-lanes.md); with four lanes as with one. Boxes of long rows leave the
+/// caches between groups.
 int32 lane_percent(const DenseProblem& problem) {
-    if (lanes_use_pairs(problem)) return 145;
-    const int32 in_place = kWidth == 16 ? 118 : kWidth == 8 ? 130 : 195;
-    const int32 copied = in_place + 55;
+    const bool long_rows = problem.head_dim + problem.head_dim_v > 192;
+    if (lanes_use_pairs(problem)) return long_rows ? 124 : 118;
+    const int32 in_place = kWidth == 16 ? (long_rows ? 110 : 104) : kWidth == 8 ? 118 : 195;
+    const int32 copied = in_place + (kWidth == 16 ? (long_rows ? 18 : 11) : 65);
     // Pairs do twice the work of f32 in a time.
     if (uses_pairs(problem)) return 2 * copied;
     return problem.k.dtype == DType::kF32 ? in_place : copied;

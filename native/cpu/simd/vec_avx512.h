@@ -225,6 +225,17 @@ struct Quads {
     FATTN_HD static Vec sum_quads(Vec a, Vec b, Vec c, Vec d) {
         return FATTN_CPU_TARGET_NAMESPACE::sum_quads(a, b, c, d);
     }
+    /// Transposes 4 x 4 quads: quad j of r[i] becomes quad i of r[j].
+    FATTN_HD static void transpose_quads(Vec (&r)[4]) {
+        const __m512 a = _mm512_shuffle_f32x4(r[0].v, r[1].v, 0x44);  // quads 0 1 | 0 1
+        const __m512 b = _mm512_shuffle_f32x4(r[2].v, r[3].v, 0x44);
+        const __m512 c = _mm512_shuffle_f32x4(r[0].v, r[1].v, 0xEE);  // quads 2 3 | 2 3
+        const __m512 d = _mm512_shuffle_f32x4(r[2].v, r[3].v, 0xEE);
+        r[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+        r[1] = _mm512_shuffle_f32x4(a, b, 0xDD);
+        r[2] = _mm512_shuffle_f32x4(c, d, 0x88);
+        r[3] = _mm512_shuffle_f32x4(c, d, 0xDD);
+    }
 };
 
 /// acc + a * b over f32 lanes.
