@@ -44,8 +44,7 @@ class RowsAhead {
             }
             if (++lane_ < task_.next->num_lanes) continue;
             lane_ = 0;
-            ++head_;
-            start_head();
+            if (++head_ < task_.num_heads) start_head();
         }
     }
 

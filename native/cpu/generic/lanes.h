@@ -359,7 +359,9 @@ class LaneLoop {
         constexpr int kLanes = kPanelLanes<kVecs>;
         constexpr int kRest = kGroupLanes % kLanes;
         float* o = o_of(h) + c;
-        lane_values<Dot, kLanes, kVecs, true>(part, 0, c * value_bytes(), o, columns_);
+        // Of narrower panels several share a line.
+        constexpr bool kAsks = kVecs * kWidth * value_bytes() >= kLineBytes;
+        lane_values<Dot, kLanes, kVecs, kAsks>(part, 0, c * value_bytes(), o, columns_);
         ahead_.ask();
         int lane = kLanes;
         for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
