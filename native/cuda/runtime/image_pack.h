@@ -2,7 +2,9 @@
 // packer, embedded into the library or kept as a file, read by the kernel store.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,7 +49,8 @@ class ImagePack {
     const std::vector<ImageEntry>& entries() const { return entries_; }
     const std::string& origin() const { return origin_; }
 
-    /// Unpacks an entry and compares it with its checksum.
+    /// Unpacks an entry and compares it with its checksum; once that has held for the entry of
+    /// this pack or of a copy, it is not made again.
     Status read(std::size_t entry, std::string* content) const;
 
   private:
@@ -56,6 +59,7 @@ class ImagePack {
     std::vector<ImageEntry> entries_;
     std::vector<std::string_view> stored_;
     std::vector<std::string_view> checksums_;
+    std::shared_ptr<std::vector<std::atomic<bool>>> held_;  // of each entry, that its checksum has
 };
 
 }  // namespace fattn::cuda

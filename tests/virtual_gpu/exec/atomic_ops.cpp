@@ -109,6 +109,7 @@ void decode_atomic(Decoding& d) {
     const bool returns = d.in.opcode == "atom";
     if (!returns && d.take("async")) return decode_store_async(d);
     const auto order = d.take_one({"relaxed", "acquire", "release", "acq_rel"});
+    if (!returns && (order == "acquire" || order == "acq_rel")) d.fail("red does not acquire");
     const Scope scope = take_scope(d);
     const auto where = d.take_one({"global", "shared", "shared::cta", "shared::cluster"});
     const Space space = where == "global" ? Space::kGlobal

@@ -1,4 +1,5 @@
 // Comparisons and selections: setp, set, selp, slct.
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
@@ -254,7 +255,28 @@ void take_comparison(Decoding& d) {
     if (d.take("ftz")) d.op.aux |= kFtz;
 }
 
+// What a comparison may be made of: .ftz is for f32 and f16, bits are equal or not, the names of
+// unsigned and of unordered comparisons are for their types.
+void need_comparable(Decoding& d, Type type) {
+    const auto has = [&](std::initializer_list<std::string_view> names) {
+        for (const std::string_view one : d.in.modifiers) {
+            if (std::find(names.begin(), names.end(), one) != names.end()) return true;
+        }
+        return false;
+    };
+    const char family = ptx::info(type).family;
+    if ((d.op.aux & kFtz) && type != Type::kF32 && type != Type::kF16 && type != Type::kF16x2)
+        d.fail(".ftz is for f32, f16 and f16x2");
+    const bool by_sign = has({"lo", "ls", "hi", "hs"});
+    const bool unordered = has({"equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"});
+    const bool fits = family == 'b'   ? has({"eq", "ne"})
+                      : family == 'f' ? !by_sign
+                                      : !unordered && (family == 'u' || !by_sign);
+    if (!fits) d.fail("the comparison does not fit the type");
+}
+
 void take_sources(Decoding& d, Type type) {
+    need_comparable(d, type);
     const bool combines = d.op.aux >> 16 & 255;
     d.need_count(combines ? 4 : 3, combines ? 4 : 3);
     d.src(d.in.operands[1], type);

@@ -338,6 +338,18 @@ void decode_pair(Decoding& d, const Conversion& c) {
     d.finish(convert_pair, "convert");
 }
 
+// Which of them may or must say how it rounds, and what else.
+void need_direction(const Decoding& d, const Conversion& c, std::string_view mode) {
+    const bool from_float = is_float(c.from), to_float = is_float(c.to);
+    if (from_float && !to_float && !c.to_integral)
+        d.fail("a direction .rni .rzi .rmi .rpi is missing");
+    if (!from_float && !to_float && !mode.empty()) d.fail("nothing is rounded");
+    if (!from_float && to_float && (mode.empty() || c.to_integral))
+        d.fail("one of .rn .rz .rm .rp is missing");
+    if (c.ftz && c.from != Type::kF32 && c.to != Type::kF32) d.fail(".ftz is for f32");
+    if (c.relu && c.from != Type::kF32) d.fail(".relu is for what is made of f32");
+}
+
 void decode_cvt(Decoding& d) {
     if (d.take("pack")) return decode_saturated_pack(d);
     Conversion c{};
@@ -371,8 +383,7 @@ void decode_cvt(Decoding& d) {
                                    : is_signed(c.to) && to_bits > from_bits;
         if (holds_all) d.fail(".sat comes where the destination cannot hold every source");
     }
-    if (is_float(c.from) && !is_float(c.to) && !c.to_integral)
-        d.fail("a direction .rni .rzi .rmi .rpi is missing");
+    need_direction(d, c, mode);
     d.need_count(2, 2);
     const ptx::Operand& to = d.in.operands[0];
     const ptx::Operand& from = d.in.operands[1];

@@ -186,6 +186,10 @@ void decode_access(Decoding& d) {
     form.count = static_cast<uint8_t>(width);
     form.is_signed = is_signed(type);
     if (form.bytes * width > 16) d.fail("a vector has at most 16 bytes");
+    const bool ordinary =
+        form.space == Space::kLocal || form.space == Space::kConst || form.space == Space::kParam;
+    if (form.strong && ordinary) d.fail("only .global, .shared and generic accesses are strong");
+    if (form.non_coherent && form.space != Space::kGlobal) d.fail(".nc is for .global");
     if (stores && (form.space == Space::kConst || form.non_coherent))
         d.fail("constant memory cannot be stored to");
     const size_t plain = 2;

@@ -130,6 +130,7 @@ void SharedMemory::keep_strong_write(const Warp& warp, uint32_t lane, ShadowLaye
     const uint32_t agent = writer & ~ShadowLayer::kStrongBit;
     if (warp.knowledge.ordered(lane, agent, epoch)) return;
     std::vector<StrongWrite>& kept = strong_writes_of(layer)[cell];
+    if (kept.size() >= kMostStrongWrites) return;
     std::erase_if(kept, [&](const StrongWrite& one) {
         return one.agent == agent || warp.knowledge.ordered(lane, one.agent, one.epoch);
     });

@@ -92,12 +92,13 @@ class SharedMemory {
     };
 
     // Strong writes that nothing orders before the latest one of their cell, with which that does
-    // not conflict.
+    // not conflict; so many.
     struct StrongWrite {
         uint32_t agent = 0;
         uint32_t epoch = 0;
         uint32_t pc = 0;
     };
+    static constexpr size_t kMostStrongWrites = 8;
     using StrongWrites = std::unordered_map<uint32_t, std::vector<StrongWrite>>;
     StrongWrites& strong_writes_of(const ShadowLayer& layer) {
         return strong_writes_[&layer == &words_ ? 0 : 1];

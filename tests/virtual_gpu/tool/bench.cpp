@@ -1,5 +1,5 @@
-// Measures the interpreter: warp instructions a second of a GEMM of mma, checked and unchecked. Run
-// by hand: fattn_virtual_gpu_bench [RUNS].
+// Measures the interpreter: warp instructions a second of the small programs, checked and
+// unchecked. Run by hand: fattn_virtual_gpu_bench [RUNS].
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "gpu/launch.h"
+#include "gpu/tensor_map.h"
 #include "test/device.h"
 
 namespace {
@@ -32,23 +33,137 @@ std::vector<uint16_t> matrix(size_t count, uint32_t seed) {
     return made;
 }
 
+struct Measured {
+    const char* name;
+    const char* file;
+    const DeviceModel* model;
+    uint32_t shared_bytes;
+    Dim3 grid, block;
+    test::Arguments (*arguments)(test::Memory& memory);
+};
+
+TensorMapLayout map_of(uint64_t address, uint8_t type, uint32_t element_bytes, uint32_t columns,
+                       uint32_t rows, uint16_t box, uint8_t swizzle) {
+    TensorMapLayout made{};
+    made.magic = kTensorMapMagic;
+    made.data_type = type;
+    made.rank = 2;
+    made.swizzle = swizzle;
+    made.address = address;
+    made.dims[0] = columns;
+    made.dims[1] = rows;
+    made.strides[0] = uint64_t{columns} * element_bytes;
+    for (uint32_t i = 0; i < 2; ++i) {
+        made.box[i] = box;
+        made.element_strides[i] = 1;
+    }
+    return made;
+}
+
+constexpr int kDepth = 4096, kWords = 1 << 18;
+constexpr uint32_t kSide = 512, kHopperDepth = 1024;
+
+std::vector<uint32_t> words(size_t count) { return std::vector<uint32_t>(count, 3); }
+
+const Measured kPrograms[] = {
+    {"gemm 64x64x4096",
+     "gemm.ptx",
+     &kSm80,
+     0,
+     {1},
+     {128},
+     [](test::Memory& memory) {
+         return test::Arguments()
+             .add(memory.upload(matrix(64 * kDepth, 1)))
+             .add(memory.upload(matrix(64 * kDepth, 2)))
+             .add(memory.allocate(64 * 64 * 4))
+             .add(kDepth);
+     }},
+    {"wgmma gemm 64x128x1024",
+     "wgmma_gemm.ptx",
+     &kSm90a,
+     3 * 2 * 8192,
+     {2, 1},
+     {256},
+     [](test::Memory& memory) {
+         constexpr uint8_t kBf16 = 9, kSwizzle128 = 3;
+         return test::Arguments()
+             .add(map_of(memory.upload(matrix(64 * kHopperDepth, 1)), kBf16, 2, kHopperDepth, 64,
+                         64, kSwizzle128))
+             .add(map_of(memory.upload(matrix(128 * kHopperDepth, 2)), kBf16, 2, kHopperDepth, 128,
+                         64, kSwizzle128))
+             .add(memory.allocate(64 * 128 * 4))
+             .add(128)
+             .add(int{kHopperDepth});
+     }},
+    {"reduction of 262144 words",
+     "reduction.ptx",
+     &kSm80,
+     0,
+     {16},
+     {128},
+     [](test::Memory& memory) {
+         return test::Arguments()
+             .add(memory.upload(words(kWords)))
+             .add(kWords)
+             .add(memory.allocate(16 * 4))
+             .add(memory.upload(std::vector<uint32_t>{0}))
+             .add(memory.allocate(4));
+     }},
+    {"scan of 262144 words",
+     "scan.ptx",
+     &kSm80,
+     0,
+     {kWords / 256},
+     {256},
+     [](test::Memory& memory) {
+         return test::Arguments()
+             .add(memory.upload(words(kWords)))
+             .add(memory.allocate(kWords * 4));
+     }},
+    {"transpose of 512x512",
+     "transpose.ptx",
+     &kSm80,
+     0,
+     {kSide / 32, kSide / 32},
+     {32, 8},
+     [](test::Memory& memory) {
+         return test::Arguments()
+             .add(memory.upload(words(kSide * kSide)))
+             .add(memory.allocate(kSide * kSide * 4))
+             .add(int{kSide})
+             .add(int{kSide});
+     }},
+    {"tensor transpose of 512x512",
+     "tma_transpose.ptx",
+     &kSm90a,
+     0,
+     {kSide / 32, kSide / 32},
+     {128},
+     [](test::Memory& memory) {
+         constexpr uint8_t kF32 = 7;
+         return test::Arguments()
+             .add(map_of(memory.upload(words(kSide * kSide)), kF32, 4, kSide, kSide, 32, 0))
+             .add(map_of(memory.allocate(kSide * kSide * 4), kF32, 4, kSide, kSide, 32, 0));
+     }},
+};
+
 // Prints the best of `runs`; false when the kernel failed.
-bool measure(const std::string& ptx, const char* checks, int runs) {
-    constexpr int kDepth = 4096;
+bool measure(const Measured& program, const char* checks, int runs) {
+    std::ifstream file(std::string(FATTN_VIRTUAL_GPU_DIR) + "/programs/" + program.file);
+    std::stringstream text;
+    text << file.rdbuf();
     double best = 1e9;
     uint64_t instructions = 0;
     for (int run = 0; run < runs; ++run) {
         test::Memory memory;
-        test::Kernel kernel(memory, ptx, kSm80, "gemm.ptx");
-        test::Arguments arguments;
-        arguments.add(memory.upload(matrix(64 * kDepth, 1)))
-            .add(memory.upload(matrix(64 * kDepth, 2)))
-            .add(memory.allocate(64 * 64 * 4))
-            .add(kDepth);
+        test::Kernel kernel(memory, text.str(), *program.model, program.file);
+        const test::Arguments arguments = program.arguments(memory);
         LaunchOptions options;
         options.checks = parse_checks(checks);
         const double begin = processor_seconds();
-        const LaunchResult result = kernel.run(memory, {1}, {128}, arguments, 0, options);
+        const LaunchResult result = kernel.run(memory, program.grid, program.block, arguments,
+                                               program.shared_bytes, options);
         best = std::min(best, processor_seconds() - begin);
         if (result.fault) {
             std::printf("%s\n", result.fault->text().c_str());
@@ -56,10 +171,9 @@ bool measure(const std::string& ptx, const char* checks, int runs) {
         }
         instructions = result.statistics.warp_instructions;
     }
-    std::printf(
-        "gemm 64x64x%d, checks=%s: %llu warp instructions, %.1f ms, %.2f million a second\n",
-        kDepth, checks, static_cast<unsigned long long>(instructions), best * 1e3,
-        static_cast<double>(instructions) / best * 1e-6);
+    std::printf("%-28s checks=%-4s %8llu warp instructions, %7.2f ms, %5.2f million a second\n",
+                program.name, checks, static_cast<unsigned long long>(instructions), best * 1e3,
+                static_cast<double>(instructions) / best * 1e-6);
     return true;
 }
 
@@ -67,8 +181,9 @@ bool measure(const std::string& ptx, const char* checks, int runs) {
 
 int main(int count, char** arguments) {
     const int runs = std::max(1, count > 1 ? std::atoi(arguments[1]) : 10);
-    std::ifstream file(std::string(FATTN_VIRTUAL_GPU_DIR) + "/programs/gemm.ptx");
-    std::stringstream text;
-    text << file.rdbuf();
-    return measure(text.str(), "all", runs) && measure(text.str(), "none", runs) ? 0 : 1;
+    bool all = true;
+    for (const Measured& program : kPrograms) {
+        for (const char* checks : {"all", "none"}) all &= measure(program, checks, runs);
+    }
+    return all ? 0 : 1;
 }

@@ -105,7 +105,10 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
     many_sums.num_q_heads = 4;
     many_sums.num_k_heads = many_sums.num_v_heads = 2;
     many_sums.causal = true;
-    for (const DenseSpec& spec : {causal, two_dims, modified, dropped, many_sums}) {
+    // Whose first tile of queries sees no key: its block copies queries and nothing else.
+    DenseSpec unseen = dense_spec_of(DType::kBF16, 130, 40, 64);
+    unseen.causal = true;
+    for (const DenseSpec& spec : {causal, two_dims, modified, dropped, many_sums, unseen}) {
         DenseCase c(spec);
         const PlanHandle plan = plan_of(c);
         ASSERT_NE(plan, nullptr);
@@ -196,6 +199,27 @@ TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
             EXPECT_EQ(c.o.at(0, 0, i, 3), INFINITY) << "row " << i;
             EXPECT_EQ(c.o.at(0, 0, i, 10), -INFINITY) << "row " << i;
             EXPECT_TRUE(std::isnan(c.o.at(0, 0, i, 63))) << "row " << i;
+        }
+    }
+}
+
+// The block of the second 64 rows has two tiles in part, the first with an infinity that its rows
+// do not see: the loop for such tiles takes both.
+TEST_F(DensePlanOnCuda, AnInfinityLeftOfTheWindowReachesNobody) {
+    DenseSpec spec = dense_spec_of(DType::kBF16, 128, 128, 64);
+    spec.causal = true;
+    spec.window_left = 40;
+    DenseCase finite(spec), c(spec);
+    const PlanHandle plan = plan_of(finite);
+    ASSERT_NE(plan, nullptr);
+    run_forward(device, plan.get(), finite);
+    c.v.set(0, 0, 10, 3, INFINITY);
+    run_forward(device, plan.get(), c);
+    for (int64 i = 0; i < spec.q_len; ++i) {
+        const bool sees = i >= 10 && i <= 50;
+        for (int64 d = 0; d < spec.head_dim_v; ++d) {
+            const double expected = sees && d == 3 ? INFINITY : finite.o.at(0, 0, i, d);
+            ASSERT_EQ(c.o.at(0, 0, i, d), expected) << "row " << i << ", number " << d;
         }
     }
 }
