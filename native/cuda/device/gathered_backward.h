@@ -153,18 +153,22 @@ class GatheredBackwardBlock {
             bool next_full = false;
             const int32 next = tiles_.next_tile(&next_full);
             if (next != kNoTile) tiles_.list_columns(next, buffer ^ 1);
+            prim::commit_copies();
             bool takes_first = false, takes_second = false;
             if (tile != kNoTile) {
                 // The second tensor's tile is there.
-                prim::wait_copies<1>();
+                prim::wait_copies<2>();
                 if constexpr (kKeys) {
                     takes_second = sync_tile(s_second_, full);
                 } else {
                     prim::sync_block();
                 }
                 second().scores(r_g_);
-                // So is the first one's. Queries need no more of the second.
-                prim::wait_copies<0>();
+            }
+            // So is the first one's, and the next tile's list.
+            prim::wait_copies<0>();
+            if (tile != kNoTile) {
+                // Queries need no more of the second.
                 takes_first = sync_tile(s_first_, full);
                 if constexpr (kKeys) {
                     find_weights(tile, full, buffer);
@@ -174,7 +178,7 @@ class GatheredBackwardBlock {
                 }
             }
             prim::sync_block();
-            if (next != kNoTile) load_second(place, head, buffer ^ 1);
+            if (next != kNoTile) load_second(place, head, next, next_full, buffer ^ 1);
             prim::commit_copies();
             if (tile != kNoTile) {
                 if constexpr (!kKeys) find_weights(tile, full, buffer);
@@ -183,7 +187,7 @@ class GatheredBackwardBlock {
                 }
                 prim::sync_block();
             }
-            if (next != kNoTile) load_first(place, head, buffer ^ 1);
+            if (next != kNoTile) load_first(place, head, next, next_full, buffer ^ 1);
             prim::commit_copies();
             if (next == kNoTile) break;
             tile = next;
@@ -196,7 +200,7 @@ class GatheredBackwardBlock {
         first().scores(r_s_);
         weigh_pairs<kKeys, Value>(r_s_, r_g_, s_terms_, scale_of(problem_.scale).factor);
         if (full) return;
-        const SeenBits bits(tiles_, tile, buffer);
+        const SeenBits bits(tiles_, LanePlace<1>().warp_row, tile, buffer);
 #pragma unroll
         for (int n = 0; n < kColumnBlocks; ++n) {
 #pragma unroll
@@ -234,7 +238,7 @@ class GatheredBackwardBlock {
         int64 additional_bytes;
 
         __device__ ListedRow row(int32 token, int32 num_tokens) const {
-            if (token == Tiles::kNoToken) return {base, false};
+            if (token < 0) return {base, false};
             if (additional != nullptr && token >= num_tokens) {
                 return {additional + (token - num_tokens) * additional_bytes, true};
             }
@@ -307,34 +311,51 @@ class GatheredBackwardBlock {
     }
 
     /// A tile of the columns' first tensor; where they are queries, their terms come along.
-    __device__ void load_first(const Place& place, int32 head, uint32 buffer) const {
+    __device__ void load_first(const Place& place, int32 head, int32 tile, bool full,
+                               uint32 buffer) const {
         const int32 entry = place.rows.entry;
         if constexpr (kKeys) {
-            load_columns(s_first_, problem_.head_dim, params_.wide.q, buffer,
+            load_columns(s_first_, problem_.head_dim, params_.wide.q, tile, full, buffer,
                          head_of(params_.args.q, problem_.q, entry, head));
             load_terms<kTile.columns>(
                 entry, [&](int32 n) { return tiles_.column_token(buffer, n); },
                 [&](int32) { return head; });
         } else {
-            load_columns(s_first_, problem_.head_dim, params_.wide.k, buffer, k_rows(entry, head));
+            load_columns(s_first_, problem_.head_dim, params_.wide.k, tile, full, buffer,
+                         k_rows(entry, head));
         }
     }
-    __device__ void load_second(const Place& place, int32 head, uint32 buffer) const {
+    __device__ void load_second(const Place& place, int32 head, int32 tile, bool full,
+                                uint32 buffer) const {
         const int32 entry = place.rows.entry;
         if constexpr (kKeys) {
-            load_columns(s_second_, problem_.head_dim_v, params_.wide.d_o, buffer,
+            load_columns(s_second_, problem_.head_dim_v, params_.wide.d_o, tile, full, buffer,
                          head_of(params_.args.d_o, problem_.d_o, entry, head));
         } else {
-            load_columns(s_second_, problem_.head_dim_v, params_.wide.v, buffer,
+            load_columns(s_second_, problem_.head_dim_v, params_.wide.v, tile, full, buffer,
                          v_rows(entry, head));
         }
     }
-    __device__ void load_columns(uint32 s_tile, int64 head_dim, bool wide, uint32 buffer,
-                                 const HeadOfTensor& rows) const {
-        load_listed_rows<Element, Rows, kTile.columns, kThreads>(
-            s_tile, row_bytes(head_dim), wide, [&](int32 column) {
-                return rows.row(tiles_.column_token(buffer, column), num_tokens());
-            });
+    __device__ void load_columns(uint32 s_tile, int64 head_dim, bool wide, int32 tile, bool full,
+                                 uint32 buffer, const HeadOfTensor& rows) const {
+        const bool whole = wide && row_bytes(head_dim) == Rows::kRowBytes;
+        const int32 run = whole ? tiles_.run_of(tile) : Tiles::kNoToken;
+        const auto token_of = [&](int32 n) { return tiles_.column_token(buffer, n); };
+        if (run != Tiles::kNoToken) {
+            load_whole_rows<Rows, kTile.columns, kThreads>(
+                s_tile,
+                {rows.base + run * rows.token_bytes, rows.token_bytes * tiles_.run_step(),
+                 kTile.columns, row_bytes(head_dim), true},
+                0);
+        } else if (whole && full) {
+            load_whole_listed_rows<Rows, kTile.columns, kThreads>(
+                s_tile, rows.base, rows.token_bytes,
+                [&](int32 n) { return max_of(token_of(n), 0); });
+        } else {
+            load_listed_rows<Element, Rows, kTile.columns, kThreads>(
+                s_tile, row_bytes(head_dim), wide,
+                [&](int32 n) { return rows.row(token_of(n), num_tokens()); });
+        }
     }
 
     template <int kCount, class TokenOf, class HeadOf>

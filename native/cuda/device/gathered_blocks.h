@@ -1,5 +1,9 @@
 // Rows and columns that stand in their order, or in that of a permutation: S2 and permuted blocks;
 // asked by gathered_pattern.h.
+//
+// Where queries walk over the keys of a causal S2 pattern, the blocks before the band, which all
+// rows see, come first, one after the other, and then the band, so that blocks smaller than a tile
+// fill tiles.
 #pragma once
 
 #include "core/schedule.h"
@@ -32,13 +36,19 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
             set_info(Memory::kLastRow, kKeys ? last : last + shift);
             set_info(Memory::kHead, at.first_head);
             set_info(Memory::kEntry, at.entry);
+            set_info(Memory::kStep + 2, 1);
+            set_info(Memory::kFarColumns, 0);
+            set_info(Memory::kNearToken, 0);
+            set_info(Memory::kFirstBlock, block_of_row(first, at));
             if (s2) {
                 const int64 head = pattern_.s2.pattern_head(at.first_head);
                 const bool open = pattern_.s2.is_dense(head);
                 set_info(Memory::kOpen, open ? 1 : 0);
                 set_info(Memory::kShard, open ? 0 : narrow<int32>(pattern_.s2.shard(head)));
+                if (causal && !open && !kKeys) {
+                    set_far_columns(clamp_to(last + shift + 1, 0, num_columns));
+                }
             }
-            set_info(Memory::kFirstBlock, block_of_row(first, at));
             set_info(Memory::kLastBlock, block_of_row(last, at));
         }
         for (uint32 row = prim::thread_idx(); row < kRows; row += kThreads) {
@@ -61,27 +71,60 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     __device__ uint32 seen(int32 row, int32 first, uint32 half, uint32 buffer) const {
         const prim::Words info = prim::load_shared_16(at_row(row));
         const auto block = narrow<int32>(prim::load_shared(at_row(row) + 16));
-        const uint32 in_interval =
-            bits_of_interval(narrow<int32>(info.z) - first, narrow<int32>(info.w) - first);
-        if (pattern_.kind == PatternKind::kS2) return in_interval & blocks_of_s2(block, first);
-        return permuted_bits(in_interval, info, block, first, half, buffer);
+        const TileRange sees{narrow<int32>(info.z), narrow<int32>(info.w)};
+        if (pattern_.kind == PatternKind::kS2) {
+            if (narrow<int32>(info.x) == kNoToken) return 0;
+            const int32 far = max_of(this->info(Memory::kFarColumns) - first, 0);
+            if (far >= 32) return ~0u;
+            const int32 token = first + far + near_shift();
+            const uint32 near =
+                bits_of_interval(sees.begin - token, sees.end - token) & blocks_of_s2(block, token);
+            return bits_of_interval(0, far) | near << far;
+        }
+        return permuted_bits(bits_of_interval(sees.begin - first, sees.end - first), info, block,
+                             first, half, buffer);
     }
 
+    /// Token of a column that exists and stands in no list.
     __device__ int32 token_of(int32 column) const {
+        if (column >= info(Memory::kFarColumns)) return column + near_shift();
+        const auto size = narrow<int32>(pattern_.s2.block_size);
+        const auto stride = narrow<int32>(pattern_.s2.vertical_stride);
+        return (info(Memory::kShard) + column / size * stride) * size + column % size;
+    }
+
+    /// Where the tokens of columns stand in device memory, unchecked; null: columns are tokens.
+    __device__ const int32* tokens_of_columns() const {
         const int32* permutation = pattern_.blocks.permutation;
         if (kKeys || pattern_.kind != PatternKind::kPermutedBlock || permutation == nullptr) {
-            return column;
+            return nullptr;
         }
-        return inside(
-            permutation[selection_row(info(Memory::kEntry), info(Memory::kHead)) * kv_len() +
-                        column]);
+        return permutation + selection_row(info(Memory::kEntry), info(Memory::kHead)) * kv_len();
+    }
+
+    /// As in gathered_pattern.h.
+    __device__ int32 run_of(int32 tile) const {
+        const int32 first = tile * kColumns;
+        const int32 far = info(Memory::kFarColumns);
+        if (first + kColumns > info(Memory::kColumnsInAll) || tokens_of_columns() != nullptr) {
+            return kNoToken;
+        }
+        if (first < far) {
+            const auto size = narrow<int32>(pattern_.s2.block_size);
+            const bool of_one_block = first + kColumns <= far && first % size + kColumns <= size;
+            if (!of_one_block) return kNoToken;
+        }
+        return token_of(first);
     }
 
     __device__ TileState state(int32 tile) const {
         const bool s2 = pattern_.kind == PatternKind::kS2;
+        const int32 end = (tile + 1) * kColumns;
+        const int32 far = info(Memory::kFarColumns);
+        if (tile * kColumns < far) return end <= far ? TileState::kFull : TileState::kPartial;
         const int32 num_columns = info(Memory::kColumnsInAll);
-        const int32 first = tile * kColumns;
-        const int32 last = min_of(first + kColumns, num_columns) - 1;
+        const int32 first = tile * kColumns + near_shift();
+        const int32 last = min_of(end, num_columns) - 1 + near_shift();
         const int32 shift = column_shift();
         const Order order = order_of(first + shift, last + shift);
         if (order.later) return TileState::kSkipped;
@@ -93,7 +136,7 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         const int32 size = column_block_size();
         return state_of_blocks(
             s2 ? s2_block(first + shift) : first / size, s2 ? s2_block(last + shift) : last / size,
-            first + kColumns <= num_columns && order.earlier, [&](int32 row, int32 column) {
+            end <= num_columns && order.earlier, [&](int32 row, int32 column) {
                 if (s2) return shows(row, column);
                 return kKeys ? keeps(head_row, column, row) : keeps(head_row, row, column);
             });
@@ -101,8 +144,8 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
 
   private:
     using Memory::at_row;
-    using Memory::column_token;
     using Memory::info;
+    using Memory::listed_token;
     using Memory::pattern_;
     using Memory::problem_;
     using Memory::set_info;
@@ -113,6 +156,24 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     __device__ int32 kv_len() const { return narrow<int32>(problem_.kv_len); }
     __device__ int64 selection_row(int32 entry, int32 head) const {
         return entry * problem_.num_q_heads + head;
+    }
+
+    /// From a column behind the far ones to its token.
+    __device__ int32 near_shift() const {
+        return info(Memory::kNearToken) - info(Memory::kFarColumns);
+    }
+    /// Numbers the columns of queries up to the position before end; one thread.
+    __device__ void set_far_columns(int32 end) const {
+        const auto size = narrow<int32>(pattern_.s2.block_size);
+        const auto stride = narrow<int32>(pattern_.s2.vertical_stride);
+        const auto local = narrow<int32>(pattern_.s2.local_blocks);
+        const int32 shard = info(Memory::kShard);
+        // A last block that the keys do not fill counts as near.
+        const int32 near = clamp_to(info(Memory::kFirstBlock) - local + 1, 0, kv_len() / size);
+        const int32 far = near > shard ? ceil_div(near - shard, stride) * size : 0;
+        set_info(Memory::kFarColumns, far);
+        set_info(Memory::kNearToken, near * size);
+        set_info(Memory::kColumnsInAll, far + max_of(end - near * size, 0));
     }
 
     /// A token or slot read from device memory: a wrong one gives wrong results, and no access
@@ -206,7 +267,7 @@ class GatheredBlocks : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
         const int32 end_of_tokens = narrow<int32>(row.w);
         uint32 past = 0;
         for (int32 n = 0; n < min_of(32, kColumns); ++n) {
-            const int32 token = column_token(buffer, narrow<int32>(half * 32) + n);
+            const int32 token = listed_token(buffer, narrow<int32>(half * 32) + n);
             past |= (token < end_of_tokens ? 1u : 0u) << n;
         }
         return kept & past;

@@ -19,6 +19,7 @@
 #include "cuda/device/lane_place.h"
 #include "cuda/device/prim/lanes.h"
 #include "cuda/device/prim/memory.h"
+#include "cuda/device/score_blocks.h"
 #include "cuda/device/seen_bits.h"
 #include "cuda/device/softmax_rows.h"
 #include "cuda/device/store_rows.h"
@@ -32,7 +33,7 @@ class GatheredForwardBlock {
     static constexpr ForwardTile kTile = gathered_forward_tile(sizeof(Element), kHeadDim);
     static constexpr int kKeyBlocks = kTile.tile_kv / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
-    static_assert(kTile.tile_q == 16 * kTile.num_warps, "every warp has 16 rows");
+    static constexpr int kRowBlocks = kTile.tile_q / (16 * kTile.num_warps);
 
     __device__ explicit GatheredForwardBlock(const GatheredForwardParams& params)
         : params_(params),
@@ -49,38 +50,38 @@ class GatheredForwardBlock {
         load_queries(place);
         prim::commit_copies();
         // The round before the first tile finds it and loads its keys.
-        int32 tile = kNoTile;
-        bool full = false;
+        Visit visit{-1, Tiles::kNoToken};
         uint32 buffer = 0;
         for (;;) {
             // The tile's keys are there, and nobody needs the values of the last one.
             prim::wait_copies<0>();
             prim::sync_block();
-            if (tile != kNoTile) load_values(place, buffer);
+            load_values(place, visit, buffer);
+            const Visit next = next_visit();
+            if (next.needs_list()) tiles_.list_columns(next.tile(), buffer ^ 1);
             prim::commit_copies();
-            bool next_full = false;
-            const int32 next = tiles_.next_tile(&next_full);
-            if (next != kNoTile) tiles_.list_columns(next, buffer ^ 1);
-            if (tile != kNoTile) {
+            if (visit.exists()) {
                 products().scores(r_s_);
-                if (!full) hide_scores(tile, buffer);
+                if (!visit.full()) hide_scores(visit.tile(), buffer);
             }
             // The tile's values are there, and nobody needs its keys.
             prim::wait_copies<0>();
-            const bool non_finite = sync_values(tile, full);
-            if (next != kNoTile) load_keys(place, buffer ^ 1);
+            const bool non_finite = sync_values(visit);
+            load_keys(place, next, buffer ^ 1);
             prim::commit_copies();
-            if (tile != kNoTile) {
+            if (non_finite) {
                 weigh_scores();
-                if (non_finite) {
-                    take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
-                                                                                       s_v_);
-                }
+                take_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(r_o_, r_s_,
+                                                                                   s_v_);
+                products().values(r_o_, r_s_);
+            } else if (visit.exists()) {
+                // By itself: what comes between keeps the compiler from mixing weights and
+                // products.
+                weigh_scores();
                 products().values(r_o_, r_s_);
             }
-            if (next == kNoTile) break;
-            tile = next;
-            full = next_full;
+            if (!next.exists()) break;
+            visit = next;
             buffer ^= 1;
         }
         prim::sync_block();
@@ -88,14 +89,25 @@ class GatheredForwardBlock {
     }
 
   private:
-    using Parts = ElementParts<Element, kHeadDim, 1, kTile.tile_kv>;
+    using Parts = ElementParts<Element, kHeadDim, kRowBlocks, kTile.tile_kv>;
     using Value = typename Parts::Value;
     using Products = typename Parts::Products;
     using Rows = RowTile<kHeadDim, sizeof(Element)>;
     using Tiles = GatheredTiles<Side::kQueries, kTile.tile_q, kTile.tile_kv, kTile.num_threads()>;
 
     static constexpr int64 kBytes = sizeof(Element);
-    static constexpr int32 kNoTile = -1;
+
+    /// A tile on its way to be taken, in two registers.
+    struct Visit {
+        int32 tile_and_full;  // twice the tile, and 1 if every row sees all of it; below 0: no tile
+        int32 run;            // first token of its columns, or kNoToken
+
+        __device__ bool exists() const { return tile_and_full >= 0; }
+        __device__ int32 tile() const { return tile_and_full / 2; }
+        __device__ bool full() const { return tile_and_full % 2 != 0; }
+        __device__ bool is_run() const { return run != Tiles::kNoToken; }
+        __device__ bool needs_list() const { return exists() && !is_run(); }
+    };
 
     /// What a block computes.
     struct Place {
@@ -104,8 +116,15 @@ class GatheredForwardBlock {
         int32 v_head;
     };
 
+    __device__ Visit next_visit() const {
+        bool full = false;
+        const int32 tile = tiles_.next_tile(&full);
+        if (tile < 0) return {-1, Tiles::kNoToken};
+        return {tile * 2 + (full ? 1 : 0), tiles_.run_of(tile)};
+    }
+
     __device__ Products products() const {
-        const LanePlace<1> at;
+        const LanePlace<kRowBlocks> at;
         return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
     }
 
@@ -128,11 +147,14 @@ class GatheredForwardBlock {
 
     __device__ void begin(const Place& place) {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) state_[0][half] = empty_state<Value>();
+        for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
-        for (int d = 0; d < kDimBlocks; ++d) {
+            for (int half = 0; half < 2; ++half) state_[m][half] = empty_state<Value>();
 #pragma unroll
-            for (int e = 0; e < 4; ++e) r_o_[0][d][e] = 0.0F;
+            for (int d = 0; d < kDimBlocks; ++d) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) r_o_[m][d][e] = 0.0F;
+            }
         }
         tiles_.begin(place.rows, params_.rows.positions);
     }
@@ -151,16 +173,16 @@ class GatheredForwardBlock {
             });
     }
 
-    __device__ void load_keys(const Place& place, uint32 buffer) const {
+    __device__ void load_keys(const Place& place, const Visit& visit, uint32 buffer) const {
         const GridBoxes& boxes = params_.pattern.boxes;
-        load_columns(s_k_, buffer, row_bytes(problem_.head_dim),
+        load_columns(s_k_, visit, buffer, row_bytes(problem_.head_dim),
                      {params_.args.k, &problem_.k, params_.token_bytes.k, params_.wide.k,
                       place.k_head, boxes.k, &boxes.additional_k},
                      place);
     }
-    __device__ void load_values(const Place& place, uint32 buffer) const {
+    __device__ void load_values(const Place& place, const Visit& visit, uint32 buffer) const {
         const GridBoxes& boxes = params_.pattern.boxes;
-        load_columns(s_v_, buffer, row_bytes(problem_.head_dim_v),
+        load_columns(s_v_, visit, buffer, row_bytes(problem_.head_dim_v),
                      {params_.args.v, &problem_.v, params_.token_bytes.v, params_.wide.v,
                       place.v_head, boxes.v, &boxes.additional_v},
                      place);
@@ -177,32 +199,48 @@ class GatheredForwardBlock {
         const TensorLayout* additional_layout;
     };
 
-    __device__ void load_columns(uint32 s_tile, uint32 buffer, int32 bytes, const Columns& columns,
-                                 const Place& place) const {
-        const bool has_more = params_.pattern.kind == PatternKind::kBox;
+    /// Starts the copies of a tile's columns, where there is one.
+    __device__ void load_columns(uint32 s_tile, const Visit& visit, uint32 buffer, int32 bytes,
+                                 const Columns& columns, const Place& place) const {
+        if (!visit.exists()) return;
         const uint8* base = static_cast<const uint8*>(columns.data) +
                             columns.layout->row(place.rows.entry, columns.head, 0) * kBytes;
-        load_listed_rows<Element, Rows, kTile.tile_kv, kTile.num_threads()>(
-            s_tile, bytes, columns.wide, [&](int32 column) {
-                const int32 token = tiles_.column_token(buffer, column);
-                if (token == Tiles::kNoToken) return ListedRow{base, false};
-                if (has_more && token >= params_.pattern.boxes.num_tokens) {
-                    return ListedRow{static_cast<const uint8*>(columns.additional) +
-                                         columns.additional_layout->row(
-                                             place.rows.entry, columns.head,
-                                             token - params_.pattern.boxes.num_tokens) *
-                                             kBytes,
-                                     true};
-                }
-                return ListedRow{base + token * columns.token_bytes, true};
-            });
+        const bool whole = columns.wide && bytes == Rows::kRowBytes;
+        if (whole && visit.is_run()) {
+            load_whole_rows<Rows, kTile.tile_kv, kTile.num_threads()>(
+                s_tile,
+                {base + visit.run * columns.token_bytes, columns.token_bytes * tiles_.run_step(),
+                 kTile.tile_kv, bytes, true},
+                0);
+        } else if (whole && visit.full()) {
+            load_whole_listed_rows<Rows, kTile.tile_kv, kTile.num_threads()>(
+                s_tile, base, columns.token_bytes,
+                [&](int32 n) { return max_of(tiles_.column_token(buffer, n), 0); });
+        } else {
+            const bool has_more = params_.pattern.kind == PatternKind::kBox;
+            load_listed_rows<Element, Rows, kTile.tile_kv, kTile.num_threads()>(
+                s_tile, bytes, columns.wide, [&](int32 n) {
+                    const int32 token = visit.is_run() ? visit.run + n * tiles_.run_step()
+                                                       : tiles_.column_token(buffer, n);
+                    if (token < 0) return ListedRow{base, false};
+                    const int32 extra = token - params_.pattern.boxes.num_tokens;
+                    if (has_more && extra >= 0) {
+                        return ListedRow{static_cast<const uint8*>(columns.additional) +
+                                             columns.additional_layout->row(place.rows.entry,
+                                                                            columns.head, extra) *
+                                                 kBytes,
+                                         true};
+                    }
+                    return ListedRow{base + token * columns.token_bytes, true};
+                });
+        }
     }
 
     __device__ static int32 row_bytes(int64 head_dim) { return narrow<int32>(head_dim * kBytes); }
 
     /// As sync_values() of the dense kernel.
-    __device__ bool sync_values(int32 tile, bool full) const {
-        if (tile != kNoTile && (sizeof(Element) == 4 || !full)) {
+    __device__ bool sync_values(const Visit& visit) const {
+        if (visit.exists() && (sizeof(Element) == 4 || !visit.full())) {
             return sync_non_finite<Element, Rows, kTile.tile_kv, kTile.num_threads()>(s_v_);
         }
         prim::sync_block();
@@ -216,12 +254,15 @@ class GatheredForwardBlock {
     }
 
     __device__ void hide_scores(int32 tile, uint32 buffer) {
-        const SeenBits bits(tiles_, tile, buffer);
 #pragma unroll
-        for (int n = 0; n < kKeyBlocks; ++n) {
+        for (int m = 0; m < kRowBlocks; ++m) {
+            const SeenBits bits(tiles_, LanePlace<kRowBlocks>().warp_row + 16 * m, tile, buffer);
 #pragma unroll
-            for (int e = 0; e < 4; ++e) {
-                if (!bits.sees(n, e)) r_s_[0][n][e] = -kInfinity;
+            for (int n = 0; n < kKeyBlocks; ++n) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    if (!bits.sees(n, e)) r_s_[m][n][e] = -kInfinity;
+                }
             }
         }
     }
@@ -229,23 +270,19 @@ class GatheredForwardBlock {
     __device__ void weigh_scores() {
         if (!scales_late()) {
             const float factor = scale_of(problem_.scale).factor;
-#pragma unroll
-            for (int n = 0; n < kKeyBlocks; ++n) {
-#pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                    float& s = r_s_[0][n][e];
-                    // What is hidden stays so.
-                    s = s == -kInfinity ? s : s * factor;
-                }
-            }
+            // What is hidden stays so.
+            for_each_number(r_s_, [factor](float& s) { s = s == -kInfinity ? s : s * factor; });
         }
         const Value factor = late_factor();
         raise_maxima(state_, r_s_, r_o_, factor);
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            weigh_row(&state_[0][half], r_s_[0], half, [&](Value score, Value shift) {
-                return exp2(fma(score, factor, Value(0.0F) - shift));
-            });
+        for (int m = 0; m < kRowBlocks; ++m) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                weigh_row(&state_[m][half], r_s_[m], half, [&](Value score, Value shift) {
+                    return exp2(fma(score, factor, Value(0.0F) - shift));
+                });
+            }
         }
     }
 
@@ -268,23 +305,26 @@ class GatheredForwardBlock {
     };
 
     __device__ void finish_rows(const Place& place) {
-        const LanePlace<1> at;
+        const LanePlace<kRowBlocks> at;
         const int64 tokens = problem_.q.shape[2];
         // Rows before those of the entry.
         const int64 rows_before = place.rows.entry * problem_.num_q_heads * tokens;
         float* g_lse = params_.args.lse;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const RowEnd<float> end = finish(whole_row(state_[0][half]));
+        for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
-            for (int d = 0; d < kDimBlocks; ++d) {
-                r_o_[0][d][2 * half] *= end.o_factor;
-                r_o_[0][d][2 * half + 1] *= end.o_factor;
-            }
-            const int32 row = at.row(0, half);
-            const int32 token = tiles_.row_token(row);
-            if (g_lse != nullptr && at.lane % 4 == 0 && token != Tiles::kNoToken) {
-                g_lse[rows_before + tiles_.row_head(row) * tokens + token] = end.lse;
+            for (int half = 0; half < 2; ++half) {
+                const RowEnd<float> end = finish(whole_row(state_[m][half]));
+#pragma unroll
+                for (int d = 0; d < kDimBlocks; ++d) {
+                    r_o_[m][d][2 * half] *= end.o_factor;
+                    r_o_[m][d][2 * half + 1] *= end.o_factor;
+                }
+                const int32 row = at.row(m, half);
+                const int32 token = tiles_.row_token(row);
+                if (g_lse != nullptr && at.lane % 4 == 0 && token != Tiles::kNoToken) {
+                    g_lse[rows_before + tiles_.row_head(row) * tokens + token] = end.lse;
+                }
             }
         }
         const auto warp_row = narrow<int32>(at.warp_row);
@@ -309,9 +349,9 @@ class GatheredForwardBlock {
     const uint32 s_k_;
     const uint32 s_v_;
     const Tiles tiles_;
-    float r_s_[1][kKeyBlocks][4];  // scores, then weights
-    float r_o_[1][kDimBlocks][4];
-    SoftmaxState<Value> state_[1][2];
+    float r_s_[kRowBlocks][kKeyBlocks][4];  // scores, then weights
+    float r_o_[kRowBlocks][kDimBlocks][4];
+    SoftmaxState<Value> state_[kRowBlocks][2];
 };
 
 }  // namespace fattn::cuda

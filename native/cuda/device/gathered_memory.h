@@ -50,17 +50,19 @@ class GatheredMemory {
     __device__ int32 row_token(int32 row) const {
         return narrow<int32>(prim::load_shared(at_row(row)));
     }
+    /// Tokens from one column of a run (gathered_pattern.h) to the next.
+    __device__ int32 run_step() const { return info(kStep + 2); }
     /// Query head of a row that is a query.
     __device__ int32 row_head(int32 row) const {
         return narrow<int32>(prim::load_shared(at_row(row) + 4));
     }
-    /// Of one of two buffers.
-    __device__ int32 column_token(uint32 buffer, int32 column) const {
+
+  protected:
+    /// As it was listed in one of two buffers.
+    __device__ int32 listed_token(uint32 buffer, int32 column) const {
         return narrow<int32>(
             prim::load_shared(s_tokens_ + (buffer * kColumns + narrow<uint32>(column)) * 4));
     }
-
-  protected:
     /// Words of the block's information.
     enum Info : uint32 {
         kColumnsInAll = 0,
@@ -72,10 +74,14 @@ class GatheredMemory {
         kOpen = 6,
         kHead = 7,
         kEntry = 8,
-        kExtent = 9,   // three: of the box
-        kOrigin = 12,  // token at the box's first coordinates
-        kStep = 13,    // three: tokens from one coordinate to the next
-        kAlike = 16    // every row sees every column of the box
+        kExtent = 9,        // three: of the box
+        kOrigin = 12,       // token at the box's first coordinates
+        kStep = 13,         // three: tokens from one coordinate to the next
+        kCommonBegin = 16,  // three: first coordinate of the box that every row sees
+        kCommonSize = 19,   // three: how many follow each other
+        kPartEnd = 22,      // four: last columns of the box's parts
+        kFarColumns = 26,   // of blocks that all rows see beyond the band
+        kNearToken = 27     // of the first column behind them
     };
 
     __device__ uint32 at_row(int32 row) const {

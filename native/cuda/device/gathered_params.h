@@ -112,9 +112,12 @@ FATTN_HD constexpr int32 gathered_bytes(int32 rows, int32 columns, int32 num_war
            num_warps * kGatheredWalkBytes;
 }
 
-/// The tile of the general dense keys, which have 16 rows a warp.
+/// The tile of the general dense keys, which have 16 rows a warp. Registers are what is left by as
+/// many blocks as shared memory lets in.
 FATTN_HD constexpr ForwardTile gathered_forward_tile(int32 element_bytes, int32 head_dim) {
-    return forward_tile(element_bytes, head_dim, Features::kGeneral);
+    ForwardTile tile = forward_tile(element_bytes, head_dim, Features::kGeneral);
+    if (element_bytes == 2 && head_dim <= 128) tile.min_blocks = 3;
+    return tile;
 }
 FATTN_HD constexpr int32 gathered_forward_bytes(const ForwardTile& tile) {
     return tile.q_bytes() + 2 * tile.kv_bytes() +

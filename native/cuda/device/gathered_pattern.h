@@ -45,19 +45,38 @@ class GatheredTiles : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
                           [this](int32 tile) { return state(tile); });
     }
 
-    /// Writes the tokens of a tile's columns into one of two buffers; all threads, and a barrier
-    /// has to follow.
+    /// First token of a tile's columns where they are a run, which needs no list: all of them exist
+    /// and follow each other in steps of run_step(); kNoToken: they are none.
+    __device__ int32 run_of(int32 tile) const {
+        return has_boxes() ? Boxes(*this).run_of(tile) : Blocks(*this).run_of(tile);
+    }
+
+    /// Writes the tokens of a tile's columns into one of two buffers; all threads. They are there
+    /// behind a barrier that follows the thread's group of copies: what stands in device memory is
+    /// copied as it is.
     __device__ void list_columns(int32 tile, uint32 buffer) const {
+        const int32* listed = has_boxes() ? nullptr : Blocks(*this).tokens_of_columns();
+        const int32 columns = Memory::info(Memory::kColumnsInAll);
         for (uint32 n = prim::thread_idx(); n < kColumns; n += kThreads) {
             const int32 column = tile * kColumns + narrow<int32>(n);
+            const uint32 s_token = Memory::s_tokens_ + (buffer * kColumns + n) * 4;
+            if (column < columns && listed != nullptr) {
+                prim::copy_async_4(s_token, listed + column);
+                continue;
+            }
             int32 token = kNoToken;
-            if (column < Memory::info(Memory::kColumnsInAll)) {
+            if (column < columns) {
                 token =
                     has_boxes() ? Boxes(*this).token_of(column) : Blocks(*this).token_of(column);
             }
-            prim::store_shared(Memory::s_tokens_ + (buffer * kColumns + n) * 4,
-                               narrow<uint32>(token));
+            prim::store_shared(s_token, narrow<uint32>(token));
         }
+    }
+
+    /// Token of a column in one of two buffers; below 0: the column does not exist. A permutation
+    /// that names no token gives wrong results, and no access outside.
+    __device__ int32 column_token(uint32 buffer, int32 column) const {
+        return min_of(Memory::listed_token(buffer, column), last_token());
     }
 
     /// What a row sees of 32 columns of a tile, the first or the second: a bit for each.
@@ -74,6 +93,11 @@ class GatheredTiles : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
 
     __device__ TileState state(int32 tile) const {
         return has_boxes() ? Boxes(*this).state(tile) : Blocks(*this).state(tile);
+    }
+    /// The last token that a column may have: permutations come from device memory.
+    __device__ int32 last_token() const {
+        const bool listed = !Memory::kKeys && Memory::pattern_.kind == PatternKind::kPermutedBlock;
+        return listed ? narrow<int32>(Memory::problem_.kv_len) - 1 : 0x7FFFFFFF;
     }
     __device__ bool has_boxes() const { return Memory::pattern_.kind == PatternKind::kBox; }
 

@@ -42,4 +42,31 @@ __device__ inline void load_listed_rows(uint32 s_tile, int32 row_bytes, bool wid
     }
 }
 
+/// The same for rows that all exist, fill a tile's rows and start at multiples of 16 bytes:
+/// token_of(row) tells which row of a head it is.
+template <class Tile, int kRows, int kThreads, class TokenOf>
+__device__ inline void load_whole_listed_rows(uint32 s_tile, const uint8* base, int64 token_bytes,
+                                              const TokenOf& token_of) {
+    using Share = CopyShare<Tile, kThreads>;
+    static_assert(kRows % Share::kRowStep == 0, "every thread must copy as many rows");
+    constexpr int kOwnRows = kRows / Share::kRowStep;
+    const Share share;
+    // All are asked for before the first has to be there.
+    int32 tokens[kOwnRows];
+#pragma unroll
+    for (int n = 0; n < kOwnRows; ++n) tokens[n] = token_of(share.row + n * Share::kRowStep);
+    const uint32 s_to =
+        s_tile + Tile::at(static_cast<uint32>(share.row), static_cast<uint32>(share.chunk));
+#pragma unroll
+    for (int n = 0; n < kOwnRows; ++n) {
+        const uint8* g_row = base + tokens[n] * token_bytes + share.chunk * 16;
+        // Neither exchanges chunks: a step of rows is a multiple of 8, one of chunks too.
+#pragma unroll
+        for (int c = 0; c < Tile::kChunks; c += Share::kLanes) {
+            prim::copy_async_16(s_to + n * Share::kRowStep * Tile::kRowBytes + c * 16,
+                                g_row + c * 16);
+        }
+    }
+}
+
 }  // namespace fattn::cuda

@@ -41,6 +41,14 @@ __device__ inline void copy_async_8(uint32 s_to, const void* g_from, int32 num_b
                  : "memory");
 }
 
+/// cp.async.ca.shared.global: 4 bytes of global memory go to shared memory. Both addresses are
+/// multiples of 4.
+__device__ inline void copy_async_4(uint32 s_to, const void* g_from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(s_to),
+                 "l"(__cvta_generic_to_global(g_from))
+                 : "memory");
+}
+
 /// cp.async.commit_group: closes the group of the thread's copies since the last one.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

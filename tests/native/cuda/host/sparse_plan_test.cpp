@@ -149,6 +149,74 @@ TEST_F(SparsePlanOnCuda, RandomNeighborhoodsAreNearTheReference) {
     }
 }
 
+// Random problems are smaller than a tile: these have tiles that all rows see, as runs of tokens
+// and as lists, with rows of whole 16 bytes that fill the tiles' rows.
+
+TEST_F(SparsePlanOnCuda, BlocksOfS2AreNearTheReferenceWhetherOrNotTheyFillTiles) {
+    for (const int64 block : {16, 48, 64, 80, 128}) {
+        S2Spec spec;
+        spec.dense.dtype = DType::kBF16;
+        spec.dense.num_q_heads = 2;
+        spec.dense.q_len = 190;
+        spec.dense.kv_len = 333;
+        spec.dense.head_dim = spec.dense.head_dim_v = 64;
+        spec.dense.backward = true;
+        spec.block_size = block;
+        spec.local_blocks = block < 64 ? 2 : 1;
+        spec.vertical_stride = block < 64 ? 3 : 2;
+        spec.causal = block != 80;
+        expect_near(spec);
+        // Queries before the first key, and a key head of several.
+        spec.dense.num_q_heads = 4;
+        spec.dense.num_k_heads = spec.dense.num_v_heads = 2;
+        spec.dense.q_len = spec.dense.kv_len = 150;
+        spec.k_position_offset = block;
+        spec.dense_heads = 1;
+        expect_near(spec);
+    }
+}
+
+TEST_F(SparsePlanOnCuda, WholeTilesOfSlotsAreNearTheReference) {
+    for (const DType dtype : {DType::kBF16, DType::kF32}) {
+        for (const double chance : {1.0, 0.5}) {
+            PermutedBlockSpec spec;
+            spec.dtype = dtype;
+            spec.num_q_heads = 2;
+            spec.q_len = 130;
+            spec.kv_len = 450;
+            spec.block = 64;
+            spec.query_block = chance < 1 ? 2 : 64;
+            spec.segment = 128;
+            spec.head_dim = spec.head_dim_v = 64;
+            spec.backward = true;
+            PermutedBlockCase c(spec);
+            c.draw_selection(chance);
+            expect_near(c);
+            c.permutation.clear();
+            c.reset_outputs();
+            expect_near(c);
+        }
+    }
+}
+
+TEST_F(SparsePlanOnCuda, BoxesThatAllRowsSeeAreNearTheReference) {
+    const std::vector<std::vector<NeighborhoodAxis>> grids = {
+        {{300, 1, 170, 1, false}},
+        {{300, 2, 140, 3, true}},
+        {{22, 1, 17, 1, false}, {24, 1, 19, 1, false}},
+        {{12, 1, 9, 2, true}, {40, 2, 19, 1, false}},
+        {{5, 1, 4, 1, false}, {9, 1, 7, 1, false}, {14, 1, 13, 1, false}}};
+    for (const std::vector<NeighborhoodAxis>& axes : grids) {
+        NeighborhoodSpec spec;
+        spec.dtype = DType::kF16;
+        spec.axes = axes;
+        spec.num_additional = axes.size() == 2 ? 70 : 0;
+        spec.head_dim = spec.head_dim_v = 64;
+        spec.backward = true;
+        expect_near(spec);
+    }
+}
+
 /// A selection on the device; the case's own is filled.
 void run_select(const std::shared_ptr<const Device>& device, fattn_plan* plan,
                 PermutedBlockCase& c) {
