@@ -106,7 +106,7 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
     many_sums.num_k_heads = many_sums.num_v_heads = 2;
     many_sums.causal = true;
     // Whose first tile of queries sees no key: its block copies queries and nothing else.
-    DenseSpec unseen = dense_spec_of(DType::kBF16, 130, 40, 64);
+    DenseSpec unseen = dense_spec_of(DType::kBF16, 200, 40, 64);
     unseen.causal = true;
     for (const DenseSpec& spec : {causal, two_dims, modified, dropped, many_sums, unseen}) {
         DenseCase c(spec);
