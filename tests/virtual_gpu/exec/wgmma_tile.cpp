@@ -24,6 +24,7 @@ std::vector<uint32_t> chunks_of(const WgmmaForm& form, uint64_t bits, bool trans
                                 uint32_t begin, uint32_t count) {
     const MatrixDescriptor matrix = MatrixDescriptor::unpack(bits);
     std::vector<uint32_t> made;
+    made.reserve(2 * size_t{count});
     if (transposed) {
         for (uint32_t chunk = begin / 8; chunk < (begin + count) / 8; ++chunk) {
             for (uint32_t k = 0; k < form.depth(); ++k) made.push_back(matrix.mn_major(chunk, k));
@@ -93,7 +94,7 @@ void negate(float* values) {
 
 // Sets the elements of A and returns a bit for each row that is defined.
 template <Type type, uint32_t kDepth>
-uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, uint64_t descriptor,
+uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOperation& operation,
                  float (*to)[kDepth]) {
     uint32_t made = 0;
     if (form.a_in_registers) {
@@ -106,8 +107,7 @@ uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, uint64_t descript
             made |= uint32_t{all} << row;
         }
     } else {
-        const std::vector<uint32_t> chunks =
-            chunks_of_a(form, descriptor, w.index % kWarpsPerGroup);
+        const std::vector<uint32_t>& chunks = operation.chunks_of_a[w.index % kWarpsPerGroup];
         for (uint32_t half = 0; half < 2; ++half) {
             const uint32_t* const of_half = chunks.data() + 16 * half;
             made |= defined_rows(w.cta.shared, of_half, form.transposed_a, form.size())
@@ -146,15 +146,14 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOper
     using Sum = std::conditional_t<kInteger, int32_t, float>;
     constexpr uint32_t kDepth = 8 * kElementsOf<a_type>;
     LeftFactors<kDepth> a;
-    const uint32_t a_defined = fetch_a<a_type, kDepth>(w, op, form, operation.a, a.values);
+    const uint32_t a_defined = fetch_a<a_type, kDepth>(w, op, form, operation, a.values);
     if constexpr (!kInteger) a.prepare();
-    const std::vector<uint32_t> chunks = chunks_of_b(form, operation.b);
     const DeviceModel& model = w.grid.launch.module->model();
     const Accumulation how = {std::max(1u, model.mma_step * 2 / form.size()), model.mma_extra_bits,
                               w.grid.options.mma_round_to_nearest};
     const bool half = form.d == Type::kF16;
     for (uint32_t column = 0; column < form.columns; column += kColumns) {
-        const uint32_t* const of_columns = chunks.data() + 2 * column;
+        const uint32_t* const of_columns = operation.chunks_of_b.data() + 2 * column;
         RightFactors<kDepth> b;
         fetch_columns<b_type, kDepth>(w.cta.shared, of_columns, form.transposed_b, b.values);
         if (form.negated_b) negate<kDepth * kColumns>(&b.values[0][0]);
