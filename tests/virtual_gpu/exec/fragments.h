@@ -92,38 +92,79 @@ void gather_a(Warp& w, const Op& op, uint32_t first, float (*a)[kDepth]) {
 // accumulators holds lie beside each other.
 inline constexpr uint32_t kColumnAt[8] = {0, 4, 1, 5, 2, 6, 3, 7};
 
-// 8 columns of B from sources `first` on, each register with a part of all of them; b[k] has them
-// in the order of kColumnAt.
+// kWide elements of each of 8 columns, turned round: b[k] has the columns in the order of
+// kColumnAt.
+template <uint32_t kWide>
+void turn_columns(const float (*columns)[kWide], float (*b)[8]) {
+    using Quad = float __attribute__((vector_size(16)));
+    for (uint32_t k = 0; k < kWide; k += 4) {
+        Quad turned[2][4];
+        for (uint32_t half = 0; half < 2; ++half) {
+            // Columns half, half + 2, half + 4 and half + 6.
+            Quad q[4];
+            for (uint32_t i = 0; i < 4; ++i)
+                std::memcpy(&q[i], &columns[half + 2 * i][k], sizeof(Quad));
+            const Quad a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5);
+            const Quad c = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
+            const Quad e = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
+            const Quad g = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
+            turned[half][0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+            turned[half][1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+            turned[half][2] = __builtin_shufflevector(e, g, 0, 1, 4, 5);
+            turned[half][3] = __builtin_shufflevector(e, g, 2, 3, 6, 7);
+        }
+        for (uint32_t i = 0; i < 4; ++i) {
+            const auto row =
+                __builtin_shufflevector(turned[0][i], turned[1][i], 0, 1, 2, 3, 4, 5, 6, 7);
+            std::memcpy(b[k + i], &row, sizeof row);
+        }
+    }
+}
+
+// 8 columns of B from sources `first` on, each register with a part of all of them.
 template <ptx::Type type, uint32_t kDepth>
 void gather_b(Warp& w, const Op& op, uint32_t first, float (*b)[8]) {
     constexpr uint32_t kWide = 4 * kElementsOf<type>;
-    using Quad = float __attribute__((vector_size(16)));
     for (uint32_t r = 0; r < kDepth / kWide; ++r) {
         const uint32_t* from = w.src<uint32_t>(op, first + r);
-        alignas(64) float rows[8][kWide];
-        for (uint32_t n = 0; n < 8; ++n) row_of_register<type>(from, n, rows[n]);
-        for (uint32_t k = 0; k < kWide; k += 4) {
-            Quad turned[2][4];
-            for (uint32_t half = 0; half < 2; ++half) {
-                // Columns half, half + 2, half + 4 and half + 6, turned round.
-                Quad q[4];
-                for (uint32_t i = 0; i < 4; ++i)
-                    std::memcpy(&q[i], &rows[half + 2 * i][k], sizeof(Quad));
-                const Quad a = __builtin_shufflevector(q[0], q[1], 0, 4, 1, 5);
-                const Quad c = __builtin_shufflevector(q[2], q[3], 0, 4, 1, 5);
-                const Quad e = __builtin_shufflevector(q[0], q[1], 2, 6, 3, 7);
-                const Quad g = __builtin_shufflevector(q[2], q[3], 2, 6, 3, 7);
-                turned[half][0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-                turned[half][1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-                turned[half][2] = __builtin_shufflevector(e, g, 0, 1, 4, 5);
-                turned[half][3] = __builtin_shufflevector(e, g, 2, 3, 6, 7);
-            }
+        alignas(64) float columns[8][kWide];
+        for (uint32_t n = 0; n < 8; ++n) row_of_register<type>(from, n, columns[n]);
+        turn_columns<kWide>(columns, b + r * kWide);
+    }
+}
+
+// 16 rows and 8 columns of accumulators, f32 or s32, or `half`: f16, whose registers hold two
+// columns. A row lies in four lanes of a register with the even columns and four of one with the
+// odd ones, which is the order of kColumnAt.
+template <class T>
+void load_accumulators(Warp& w, const Row* registers, bool half, T (*c)[8]) {
+    for (uint32_t row = 0; row < 16; ++row) {
+        const uint32_t upper = row / 8, lane = 4 * (row % 8);
+        if (half) {
+            const uint32_t* from = w.lanes<uint32_t>(registers[upper]) + lane;
             for (uint32_t i = 0; i < 4; ++i) {
-                const auto row =
-                    __builtin_shufflevector(turned[0][i], turned[1][i], 0, 1, 2, 3, 4, 5, 6, 7);
-                std::memcpy(b[r * kWide + k + i], &row, sizeof row);
+                c[row][i] = static_cast<T>(f16_value(static_cast<uint16_t>(from[i])));
+                c[row][4 + i] = static_cast<T>(f16_value(static_cast<uint16_t>(from[i] >> 16)));
             }
+            continue;
         }
+        std::memcpy(&c[row][0], w.lanes<T>(registers[2 * upper]) + lane, 16);
+        std::memcpy(&c[row][4], w.lanes<T>(registers[2 * upper + 1]) + lane, 16);
+    }
+}
+
+template <class T>
+void store_accumulators(Warp& w, const Row* registers, bool half, const T (*c)[8]) {
+    for (uint32_t row = 0; row < 16; ++row) {
+        const uint32_t upper = row / 8, lane = 4 * (row % 8);
+        if (half) {
+            uint32_t* to = w.lanes<uint32_t>(registers[upper]) + lane;
+            for (uint32_t i = 0; i < 4; ++i)
+                to[i] = to_f16(c[row][i]) | uint32_t{to_f16(c[row][4 + i])} << 16;
+            continue;
+        }
+        std::memcpy(w.lanes<T>(registers[2 * upper]) + lane, &c[row][0], 16);
+        std::memcpy(w.lanes<T>(registers[2 * upper + 1]) + lane, &c[row][4], 16);
     }
 }
 

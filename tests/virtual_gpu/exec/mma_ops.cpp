@@ -81,42 +81,6 @@ void define_outputs(Warp& w, const Op& op, const Shape& shape, uint32_t c_regist
     }
 }
 
-// Rows of accumulators lie in registers as four lanes of one that holds the even columns and four
-// of one that holds the odd ones, which is the order of kColumnAt.
-void load_accumulators(Warp& w, const Op& op, uint32_t first, bool half, float (*c)[8]) {
-    for (uint32_t row = 0; row < 16; ++row) {
-        const uint32_t upper = row / 8, lane = 4 * (row % 8);
-        if (half) {
-            const uint32_t* from = w.src<uint32_t>(op, first + upper) + lane;
-            for (uint32_t i = 0; i < 4; ++i) {
-                c[row][i] = f16_value(static_cast<uint16_t>(from[i]));
-                c[row][4 + i] = f16_value(static_cast<uint16_t>(from[i] >> 16));
-            }
-            continue;
-        }
-        using Four = float __attribute__((vector_size(16)));
-        Four even, odd;
-        std::memcpy(&even, w.src<float>(op, first + 2 * upper) + lane, sizeof even);
-        std::memcpy(&odd, w.src<float>(op, first + 2 * upper + 1) + lane, sizeof odd);
-        const auto all = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 4, 5, 6, 7);
-        std::memcpy(c[row], &all, sizeof all);
-    }
-}
-
-void store_accumulators(Warp& w, const Op& op, bool half, const float (*c)[8]) {
-    for (uint32_t row = 0; row < 16; ++row) {
-        const uint32_t upper = row / 8, lane = 4 * (row % 8);
-        if (half) {
-            uint32_t* to = w.dst<uint32_t>(op, upper) + lane;
-            for (uint32_t i = 0; i < 4; ++i)
-                to[i] = to_f16(c[row][i]) | uint32_t{to_f16(c[row][4 + i])} << 16;
-            continue;
-        }
-        std::memcpy(w.dst<float>(op, 2 * upper) + lane, &c[row][0], 16);
-        std::memcpy(w.dst<float>(op, 2 * upper + 1) + lane, &c[row][4], 16);
-    }
-}
-
 // c += the products as DeviceModel::unpacks_fp8 says.
 template <uint32_t kDepth>
 void accumulate_unpacked(float (*c)[8], const LeftFactors<kDepth>& a, const RightFactors<kDepth>& b,
@@ -152,7 +116,8 @@ Step multiply(Warp& w, const Op& op, uint32_t mask) {
     gather_a<a_type, kDepth>(w, op, 0, a.values);
     gather_b<b_type, kDepth>(w, op, shape.a_registers(), b.values);
     const bool half_c = shape.c == Type::kF16;
-    load_accumulators(w, op, shape.a_registers() + shape.b_registers(), half_c, c);
+    const uint32_t first_c = op.num_dst + shape.a_registers() + shape.b_registers();
+    load_accumulators(w, op.rows + first_c, half_c, c);
     const DeviceModel& model = w.grid.launch.module->model();
     const bool unpacks = kElementsOf<a_type> == 4 && model.unpacks_fp8;
     const Accumulation how = {std::max(1u, model.mma_step * 2 / (unpacks ? 2 : shape.size())),
@@ -165,7 +130,7 @@ Step multiply(Warp& w, const Op& op, uint32_t mask) {
         accumulate(c, a, b, how);
     }
     define_outputs(w, op, shape, half_c ? 2 : 4);
-    store_accumulators(w, op, shape.d == Type::kF16, c);
+    store_accumulators(w, op.rows, shape.d == Type::kF16, c);
     return Step::kNext;
 }
 

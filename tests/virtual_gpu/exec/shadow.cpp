@@ -131,6 +131,10 @@ void SharedMemory::keep_strong_write(const Warp& warp, uint32_t lane, ShadowLaye
     if (warp.knowledge.ordered(lane, agent, epoch)) return;
     std::vector<StrongWrite>& kept = strong_writes_of(layer)[cell];
     if (kept.size() >= kMostStrongWrites) return;
+    if (&layer == &words_) {
+        first_strong_ = std::min(first_strong_, cell);
+        last_strong_ = std::max(last_strong_, cell);
+    }
     std::erase_if(kept, [&](const StrongWrite& one) {
         return one.agent == agent || warp.knowledge.ordered(lane, one.agent, one.epoch);
     });
@@ -187,158 +191,6 @@ void SharedMemory::write_word(Warp& warp, const Op& op, uint32_t lane, uint32_t 
     words_.writers[word] = bytes_.writers[begin];
     words_.pcs[word] = bytes_.pcs[begin];
     words_.last_reads[word] = 0;
-}
-
-void SharedMemory::owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size) {
-    if (!words_.size) return;
-    write(warp, op, lane, offset, size, kPlain, nullptr);
-    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
-        if (is_split(word)) {
-            for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) {
-                if (byte >= offset && byte < offset + size) bytes_.epochs[byte] = kPendingEpoch;
-            }
-        } else {
-            words_.epochs[word] = kPendingEpoch;
-        }
-    }
-}
-
-void SharedMemory::need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                              uint32_t size) {
-    const WarpKnowledge& knowledge = warp.knowledge;
-    const auto check = [&](const ShadowLayer& layer, uint32_t index) {
-        const uint32_t epoch = layer.epochs[index];
-        const uint32_t agent = layer.writers[index] & ~ShadowLayer::kStrongBit;
-        // What bulk copies wrote, and what nothing orders, others look at.
-        const bool by_thread = agent < warp.cta.cluster.num_threads;
-        if (epoch == 0 || epoch == kPendingEpoch || !by_thread) return;
-        if (!knowledge.ordered(lane, agent, epoch) || knowledge.ordered_async(lane, agent, epoch))
-            return;
-        warp.fault(op, lane, FaultKind::kMissingProxyFence,
-                   "an asynchronous operation touches shared memory at byte " +
-                       std::to_string(index * (&layer == &words_ ? 4 : 1)) +
-                       ", which was written through the generic proxy; fence.proxy.async must "
-                       "stand between them",
-                   "the earlier access is " + warp.describe_op(layer.pcs[index]), offset);
-    };
-    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
-        if (!is_split(word)) {
-            check(words_, word);
-            continue;
-        }
-        for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) check(bytes_, byte);
-    }
-}
-
-void SharedMemory::need_free(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                             uint32_t size) {
-    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
-        if (held_[word].count == 0) continue;
-        warp.fault(op, lane, FaultKind::kInFlight,
-                   "writes shared memory at byte " + std::to_string(std::max(offset, word * 4)) +
-                       " while an asynchronous operation that was not waited for still reads it",
-                   "issued with " + warp.describe_op(held_[word].pc), offset);
-    }
-}
-
-void SharedMemory::hold(uint32_t offset, uint32_t size, uint32_t pc) {
-    if (held_.empty()) held_.resize((bytes.size() + 3) / 4);
-    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
-        ++held_[word].count;
-        held_[word].pc = pc;
-    }
-}
-
-void SharedMemory::unhold(uint32_t offset, uint32_t size) {
-    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) --held_[word].count;
-}
-
-void SharedMemory::note_read(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch,
-                             uint32_t pc) {
-    if (!words_.size) return;
-    const auto note = [&](ShadowLayer& layer, uint32_t index) {
-        layer.note_read(agent / 32, index, 1u << (agent % 32), epoch, pc);
-    };
-    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
-        if (!is_split(word)) {
-            note(words_, word);
-            continue;
-        }
-        for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) note(bytes_, byte);
-    }
-}
-
-void SharedMemory::read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                              uint32_t size) {
-    if (!words_.size) return;
-    read(warp, op, lane, offset, size, kPlain);
-    need_async(warp, op, lane, offset, size);
-}
-
-void SharedMemory::need_readable(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                                 uint32_t size) {
-    if (!words_.size) return;
-    const WarpKnowledge& knowledge = warp.knowledge;
-    const auto check = [&](const ShadowLayer& layer, uint32_t index) {
-        const uint32_t epoch = layer.epochs[index];
-        const uint32_t agent = layer.writers[index] & ~ShadowLayer::kStrongBit;
-        if (epoch <= knowledge.floor()) return;
-        const bool pending = epoch == kPendingEpoch;
-        if (pending || !knowledge.ordered(lane, agent, epoch))
-            race(warp, op, lane, layer, index, false, true, agent, layer.pcs[index], pending);
-    };
-    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
-        if (!is_split(word)) {
-            check(words_, word);
-            continue;
-        }
-        for (uint32_t byte = word * 4; byte < word * 4 + 4; ++byte) check(bytes_, byte);
-    }
-    need_async(warp, op, lane, offset, size);
-}
-
-void SharedMemory::owe_reduction(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                                 uint32_t size, bool async_proxy) {
-    if (!words_.size) return;
-    if (async_proxy) need_async(warp, op, lane, offset, size);
-    for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
-        if (words_.epochs[word] == kPendingEpoch &&
-            (words_.writers[word] & ShadowLayer::kStrongBit))
-            continue;
-        write(warp, op, lane, word * 4, 4, kStrong, nullptr);
-        words_.epochs[word] = kPendingEpoch;
-    }
-}
-
-void SharedMemory::owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
-                             uint32_t size) {
-    if (!words_.size) return;
-    need_async(warp, op, lane, offset, size);
-    owe(warp, op, lane, offset, size);
-}
-
-void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch,
-                          uint32_t pc) {
-    if (!words_.size) return;
-    const auto set = [=](ShadowLayer& layer, uint32_t cell) {
-        layer.epochs[cell] = epoch;
-        layer.writers[cell] = agent;
-        layer.pcs[cell] = pc;
-        layer.last_reads[cell] = 0;
-    };
-    uint32_t word = offset / 4;
-    for (; word % 4 == 0 && word * 4 >= offset && (word + 4) * 4 <= offset + size; word += 4) {
-        if (!words_.settle(word, agent, epoch, pc)) break;
-    }
-    for (; word * 4 < offset + size; ++word) {
-        if (!is_split(word)) {
-            set(words_, word);
-            continue;
-        }
-        for (uint32_t byte = std::max(offset, word * 4);
-             byte < std::min(offset + size, word * 4 + 4); ++byte)
-            set(bytes_, byte);
-    }
 }
 
 void SharedMemory::race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer,

@@ -50,13 +50,15 @@ class SharedMemory {
     // A bulk copy issued by this lane will read or write here: what was written before must be
     // ordered for the async proxy.
     void read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
-    // The same without a trace: who reads is noted when the read has ended.
-    void need_readable(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    // The same of chunks of 16 bytes without a trace: who reads is noted when the read has ended.
+    void need_readable(Warp& warp, const Op& op, uint32_t lane,
+                       const std::vector<uint32_t>& chunks);
     void owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     // Of either proxy's reduction, which does not mind other reductions.
     void owe_reduction(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
                        bool async_proxy);
-    // Nobody may write here from `hold` to `unhold`: an asynchronous operation reads. Whole words.
+    // Nobody may write here from `hold` to `unhold`: an asynchronous operation reads. Whole
+    // chunks of 16 bytes.
     void hold(uint32_t offset, uint32_t size, uint32_t pc);
     void unhold(uint32_t offset, uint32_t size);
     // `agent`, which need not be a thread, has read here in `epoch`.
@@ -79,13 +81,19 @@ class SharedMemory {
                     AccessFlags flags, bool same_value);
     bool is_split(uint32_t word) const { return words_.epochs[word] == ShadowLayer::kSplit; }
     void split(uint32_t word);
+    void owe_part(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
+    void need_readable_chunk(Warp& warp, const Op& op, uint32_t lane, uint32_t offset);
     void need_free(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     void need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     [[noreturn]] void race(Warp& warp, const Op& op, uint32_t lane, const ShadowLayer& layer,
                            uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent,
                            uint32_t pc, bool pending);
 
-    // Of a word, how many asynchronous operations read it until somebody has waited for them.
+    class PassedWrite;
+    class PassedAccesses;
+
+    // Of a chunk of 16 bytes, how many asynchronous operations read it until somebody has waited
+    // for them.
     struct Held {
         uint32_t count = 0;
         uint32_t pc = 0;
@@ -108,6 +116,8 @@ class SharedMemory {
     void keep_strong_write(const Warp& warp, uint32_t lane, ShadowLayer& layer, uint32_t cell);
 
     StrongWrites strong_writes_[2];  // of words and of bytes, by cell
+    uint32_t first_strong_ = ~0u;    // all words that have had some lie between these
+    uint32_t last_strong_ = 0;
     ShadowPool* pool_ = nullptr;
     ShadowLayer words_;
     ShadowLayer bytes_;

@@ -85,7 +85,8 @@ void ShadowPool::give(ShadowLayer&& layer) {
 }
 
 WordAccess::WordAccess(ShadowLayer& words, const Warp& warp, const Op& op)
-    : epochs_(words.epochs),
+    : layer_(words),
+      epochs_(words.epochs),
       writers_(words.writers),
       pcs_(words.pcs),
       last_reads_(words.last_reads),
@@ -99,16 +100,7 @@ bool WordAccess::read(uint32_t word, uint32_t count, uint32_t lane) const {
     const uint32_t bit = 1u << lane;
     if (count == 4) {
         if (any_of(cells_at<Four>(epochs_ + word) > floor_)) return false;
-        const Four mine = (cells_at<Four>(readers_.epochs + word) == epoch_) &
-                          (cells_at<Four>(readers_.pcs + word) < ShadowLayer::kStrongBit);
-        const Four lanes = (cells_at<Four>(readers_.lanes + word) & mine) | bit;
-        const Four pcs = choose(mine, cells_at<Four>(readers_.pcs + word), Four{} + pc_);
-        const Four reads = cells_at<Four>(last_reads_ + word), now = Four{} + epoch_;
-        const Four last = choose(Four(reads > now), reads, now);
-        set_cells(readers_.epochs + word, now);
-        set_cells(readers_.lanes + word, lanes);
-        set_cells(readers_.pcs + word, pcs);
-        set_cells(last_reads_ + word, last);
+        layer_.note_four_reads(readers_, word, bit, epoch_, pc_);
         return true;
     }
     for (uint32_t i = word; i < word + count; ++i) {
@@ -176,6 +168,13 @@ bool WordAccess::owe(uint32_t word, uint32_t count, uint32_t lane) const {
     return true;
 }
 
+void WordAccess::set_owed(uint32_t word, uint32_t lane) const {
+    set_cells(epochs_ + word, Four{} + kPendingEpoch);
+    set_cells(writers_ + word, Four{} + (first_agent_ + lane));
+    set_cells(pcs_ + word, Four{} + pc_);
+    set_cells(last_reads_ + word, Four{});
+}
+
 bool WordAccess::write_row(uint32_t word, uint32_t count) const {
     const uint32_t num_words = 32 * count;
     uint32_t most = 0;
@@ -188,6 +187,18 @@ bool WordAccess::write_row(uint32_t word, uint32_t count) const {
     for (uint32_t i = 0; i < num_words; ++i) pcs_[word + i] = pc_;
     for (uint32_t i = 0; i < num_words; ++i) last_reads_[word + i] = 0;
     return true;
+}
+
+void ShadowLayer::note_four_reads(const Readers& readers, uint32_t cell, uint32_t lanes,
+                                  uint32_t epoch, uint32_t pc) const {
+    const auto earlier_pcs = cells_at<FourCells>(readers.pcs + cell);
+    const FourCells mine =
+        (cells_at<FourCells>(readers.epochs + cell) == epoch) & (earlier_pcs < kStrongBit);
+    const FourCells reads = cells_at<FourCells>(last_reads + cell), now = FourCells{} + epoch;
+    set_cells(readers.epochs + cell, now);
+    set_cells(readers.lanes + cell, (cells_at<FourCells>(readers.lanes + cell) & mine) | lanes);
+    set_cells(readers.pcs + cell, choose(mine, earlier_pcs, FourCells{} + pc));
+    set_cells(last_reads + cell, choose(FourCells(reads > now), reads, now));
 }
 
 bool ShadowLayer::settle(uint32_t cell, uint32_t agent, uint32_t epoch, uint32_t pc) {

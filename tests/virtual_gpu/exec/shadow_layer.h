@@ -48,6 +48,10 @@ struct ShadowLayer {
     uint32_t num_readers() const { return static_cast<uint32_t>(readers_.size()); }
     Readers readers_of(uint32_t warp) {
         if (!has_readers(warp)) make_readers(warp);
+        return known_readers(warp);
+    }
+    // Of a warp that has some.
+    Readers known_readers(uint32_t warp) const {
         uint32_t* const first = readers_[warp].get();
         return {first, first + size, first + 2 * size_t{size}};
     }
@@ -61,6 +65,10 @@ struct ShadowLayer {
         readers.lanes[cell] |= lanes;
         last_reads[cell] = std::max(last_reads[cell], epoch);
     }
+
+    // Of four cells, by weak reads.
+    void note_four_reads(const Readers& readers, uint32_t cell, uint32_t lanes, uint32_t epoch,
+                         uint32_t pc) const;
 
     // Strong reads do not take the place of weak ones behind `floor`, with which more conflicts.
     void note_strong_read(uint32_t warp, uint32_t cell, uint32_t lanes, uint32_t epoch, uint32_t pc,
@@ -109,6 +117,8 @@ class WordAccess {
     bool write(uint32_t word, uint32_t count, uint32_t lane) const;
     // A write that an asynchronous operation owes.
     bool owe(uint32_t word, uint32_t count, uint32_t lane) const;
+    // Four words, which have been looked at.
+    void set_owed(uint32_t word, uint32_t lane) const;
     // The same where each of 32 lanes has `count` words behind those of the lane before.
     bool read_row(uint32_t word, uint32_t count) const;
     bool write_row(uint32_t word, uint32_t count) const;
@@ -116,6 +126,7 @@ class WordAccess {
   private:
     using Four = uint32_t __attribute__((vector_size(16)));
 
+    ShadowLayer& layer_;
     uint32_t* epochs_;
     uint32_t* writers_;
     uint32_t* pcs_;

@@ -22,7 +22,9 @@ struct WgmmaOperation {
     bool adds = false;             // scale-d
     std::array<bool, 4> issued{};  // by warp
     std::array<bool, 4> executed{};
-    std::vector<uint32_t> chunks;  // of 16 bytes of shared memory, held until the end
+    // Addresses of the 16 bytes of shared memory that it reads, held until the end; of A by warp.
+    std::array<std::vector<uint32_t>, 4> chunks_of_a;
+    std::vector<uint32_t> chunks_of_b;
 };
 
 struct Warpgroup {

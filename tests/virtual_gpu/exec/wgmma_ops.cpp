@@ -136,20 +136,21 @@ Step multiply_async(Warp& w, const Op& op, uint32_t mask) {
                 "descriptors and scale-d",
                 "another warp executed " + w.describe_op(operation.pc));
     }
-    // B is all warps': who comes first holds it.
-    const bool is_first = std::none_of(operation.issued.begin(), operation.issued.end(),
-                                       [](bool issued) { return issued; });
     operation.issued[own] = true;
-    const std::vector<uint32_t> a = chunks_of_a(form, made.a, own), b = chunks_of_b(form, made.b);
+    // B is all warps': who comes first holds it.
+    const bool is_first = operation.chunks_of_b.empty();
+    if (is_first) operation.chunks_of_b = chunks_of_b(form, made.b);
+    operation.chunks_of_a[own] = chunks_of_a(form, made.a, own);
+    const std::vector<uint32_t>&a = operation.chunks_of_a[own], &b = operation.chunks_of_b;
     need_in_shared(w, op, lane, a, "A");
     need_in_shared(w, op, lane, b, "B");
     if (races) {
         SharedMemory& shared = w.cta.shared;
-        for (const auto* list : {&a, &b}) {
-            for (const uint32_t chunk : *list) shared.need_readable(w, op, lane, chunk, 16);
-            if (list == &b && !is_first) continue;
-            for (const uint32_t chunk : *list) shared.hold(chunk, 16, made.pc);
-            operation.chunks.insert(operation.chunks.end(), list->begin(), list->end());
+        shared.need_readable(w, op, lane, a);
+        shared.need_readable(w, op, lane, b);
+        for (const uint32_t chunk : a) shared.hold(chunk, 16, made.pc);
+        for (const uint32_t chunk : b) {
+            if (is_first) shared.hold(chunk, 16, made.pc);
         }
     }
     w.grid.made_progress();
@@ -177,12 +178,18 @@ void end_first(Warp& w, Warpgroup& group) {
     const WgmmaOperation& operation = group.operations.front();
     for (uint32_t i = 0; i < kWarpsPerGroup; ++i)
         execute_until(*w.cta.warps[w.index / kWarpsPerGroup * kWarpsPerGroup + i], group.first + 1);
-    SharedMemory& shared = w.cta.shared;
-    if (group.agent == 0) group.agent = w.cta.cluster.num_agents++;
-    group.ended = w.cta.cluster.next_epoch();
-    for (const uint32_t chunk : operation.chunks) {
-        shared.unhold(chunk, 16);
-        shared.note_read(chunk, 16, group.agent, group.ended, operation.pc);
+    if (w.grid.options.checks.races) {
+        SharedMemory& shared = w.cta.shared;
+        if (group.agent == 0) group.agent = w.cta.cluster.num_agents++;
+        group.ended = w.cta.cluster.next_epoch();
+        const auto end = [&](const std::vector<uint32_t>& chunks) {
+            for (const uint32_t chunk : chunks) {
+                shared.unhold(chunk, 16);
+                shared.note_read(chunk, 16, group.agent, group.ended, operation.pc);
+            }
+        };
+        for (const std::vector<uint32_t>& chunks : operation.chunks_of_a) end(chunks);
+        end(operation.chunks_of_b);
     }
     group.operations.pop_front();
     ++group.first;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "exec/access.h"
 #include "exec/cta.h"
 #include "exec/fragments.h"
 #include "exec/grid.h"
@@ -23,6 +24,7 @@ std::vector<uint32_t> chunks_of(const WgmmaForm& form, uint64_t bits, bool trans
                                 uint32_t begin, uint32_t count) {
     const MatrixDescriptor matrix = MatrixDescriptor::unpack(bits);
     std::vector<uint32_t> made;
+    made.reserve(2 * size_t{count});
     if (transposed) {
         for (uint32_t chunk = begin / 8; chunk < (begin + count) / 8; ++chunk) {
             for (uint32_t k = 0; k < form.depth(); ++k) made.push_back(matrix.mn_major(chunk, k));
@@ -35,31 +37,64 @@ std::vector<uint32_t> chunks_of(const WgmmaForm& form, uint64_t bits, bool trans
     return made;
 }
 
-// put(row, k, value) for each element of 8 rows, whose 16 chunks begin at `chunks`; a bit for each
-// row that is defined in whole.
-template <Type type, class Put>
-uint32_t fetch_rows(const SharedMemory& shared, const uint32_t* chunks, bool transposed, Put put) {
-    constexpr uint32_t kPer = kElementsOf<type>;
-    uint32_t defined = 255;
+// A bit for each of 8 rows, whose 16 chunks begin at `chunks`, that is defined in whole.
+uint32_t defined_rows(const SharedMemory& shared, const uint32_t* chunks, bool transposed,
+                      uint32_t element_bytes) {
+    const uint8_t* const defined = shared.defined.data();
+    bool all = true;
+    for (uint32_t i = 0; i < 16; ++i) all &= whole_defined<16>(defined + chunks[i]);
+    if (all) return 255;
+    uint32_t rows = 255;
     for (uint32_t i = 0; i < 16; ++i) {
-        uint32_t words[4];
-        std::memcpy(words, shared.bytes.data() + chunks[i], 16);
-        const uint8_t* written = shared.defined.data() + chunks[i];
-        for (uint32_t e = 0; e < 4 * kPer; ++e) {
-            const uint32_t row = transposed ? e : i / 2;
-            const uint32_t k = transposed ? i : i % 2 * 4 * kPer + e;
-            put(row, k, element<type>(words[e / kPer], e % kPer));
-            for (uint32_t byte = 0; byte < 4 / kPer; ++byte) {
-                if (!written[e * 4 / kPer + byte]) defined &= ~(1u << row);
-            }
+        for (uint32_t byte = 0; byte < 16; ++byte) {
+            const uint32_t row = transposed ? byte / element_bytes : i / 2;
+            if (!defined[chunks[i] + byte]) rows &= ~(1u << row);
         }
     }
-    return defined;
+    return rows;
+}
+
+// The elements of a chunk.
+template <Type type>
+void fetch_chunk(const SharedMemory& shared, uint32_t chunk, float* to) {
+    uint32_t words[4];
+    std::memcpy(words, shared.bytes.data() + chunk, sizeof words);
+    row_of_register<type>(words, 0, to);
+}
+
+// 8 rows, whose 16 chunks begin at `chunks`: two of each row or, transposed, one of each k.
+template <Type type, uint32_t kDepth>
+void fetch_rows(const SharedMemory& shared, const uint32_t* chunks, bool transposed,
+                float (*to)[kDepth]) {
+    constexpr uint32_t kWide = 4 * kElementsOf<type>;
+    for (uint32_t i = 0; i < 16; ++i) {
+        if (!transposed) {
+            fetch_chunk<type>(shared, chunks[i], &to[i / 2][i % 2 * kWide]);
+            continue;
+        }
+        float values[kWide];
+        fetch_chunk<type>(shared, chunks[i], values);
+        for (uint32_t row = 0; row < 8; ++row) to[row][i] = values[row % kWide];
+    }
+}
+
+// 8 columns of B in the order of kColumnAt.
+template <Type type, uint32_t kDepth>
+void fetch_columns(const SharedMemory& shared, const uint32_t* chunks, bool transposed,
+                   float (*to)[kColumns]) {
+    alignas(64) float columns[kColumns][kDepth];
+    fetch_rows<type, kDepth>(shared, chunks, transposed, columns);
+    turn_columns<kDepth>(columns, to);
+}
+
+template <uint32_t kCount>
+void negate(float* values) {
+    for (uint32_t i = 0; i < kCount; ++i) values[i] = -values[i];
 }
 
 // Sets the elements of A and returns a bit for each row that is defined.
 template <Type type, uint32_t kDepth>
-uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, uint64_t descriptor,
+uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOperation& operation,
                  float (*to)[kDepth]) {
     uint32_t made = 0;
     if (form.a_in_registers) {
@@ -72,71 +107,38 @@ uint32_t fetch_a(Warp& w, const Op& op, const WgmmaForm& form, uint64_t descript
             made |= uint32_t{all} << row;
         }
     } else {
-        const std::vector<uint32_t> chunks =
-            chunks_of_a(form, descriptor, w.index % kWarpsPerGroup);
+        const std::vector<uint32_t>& chunks = operation.chunks_of_a[w.index % kWarpsPerGroup];
         for (uint32_t half = 0; half < 2; ++half) {
-            made |= fetch_rows<type>(w.cta.shared, chunks.data() + 16 * half, form.transposed_a,
-                                     [&](uint32_t row, uint32_t k, float value) {
-                                         to[8 * half + row][k] = value;
-                                     })
+            const uint32_t* const of_half = chunks.data() + 16 * half;
+            made |= defined_rows(w.cta.shared, of_half, form.transposed_a, form.size())
                     << (8 * half);
+            fetch_rows<type, kDepth>(w.cta.shared, of_half, form.transposed_a, to + 8 * half);
         }
     }
-    for (uint32_t row = 0; form.negated_a && row < kRows; ++row) {
-        for (uint32_t k = 0; k < kDepth; ++k) to[row][k] = -to[row][k];
-    }
+    if (form.negated_a) negate<kRows * kDepth>(&to[0][0]);
     return made;
 }
 
-// Which registers hold columns `column` to `column + 7` of D, and which of their lanes are defined.
-class Accumulators {
-  public:
-    Accumulators(Warp& w, const Op& op, const WgmmaForm& form, uint32_t column)
-        : w_(w), op_(op), half_(form.d == Type::kF16), first_(column / (half_ ? 4 : 2)) {}
-
-    // Row and column of lane's value i, 0 to 3.
-    static uint32_t row_of(uint32_t lane, uint32_t i) { return lane / 4 + 8 * (i >> 1); }
-    static uint32_t column_of(uint32_t lane, uint32_t i) { return 2 * (lane % 4) + (i & 1); }
-
-    template <class T>
-    T load(uint32_t lane, uint32_t i) const {
-        if (!half_) return w_.lanes<T>(op_.dst(first_ + i))[lane];
-        const uint32_t word = w_.lanes<uint32_t>(op_.dst(first_ + i / 2))[lane];
-        return static_cast<T>(f16_value(static_cast<uint16_t>(word >> (16 * (i & 1)))));
-    }
-    template <class T>
-    void store(uint32_t lane, uint32_t i, T value) const {
-        if (!half_) {
-            w_.lanes<T>(op_.dst(first_ + i))[lane] = value;
-            return;
+// An accumulator is defined where its row of A, its column of B and, where it adds, it itself are.
+// `registers` hold 8 columns.
+void define_accumulators(Warp& w, const Op& op, const Row* registers, bool half, uint32_t rows,
+                         uint32_t columns, bool adds) {
+    const bool all = rows == 0xffff && columns == 255;
+    for (uint32_t r = 0; r < (half ? 2u : 4u); ++r) {
+        const Row row = registers[r];
+        const uint32_t i = half ? 2 * r : r;
+        uint32_t made = all ? ~0u : 0;
+        for (uint32_t lane = 0; !all && lane < 32; ++lane) {
+            const uint32_t column = 2 * (lane % 4) + (i & 1);
+            const bool fine = (rows >> (lane / 4 + 8 * (i >> 1)) & 1) && (columns >> column & 1) &&
+                              (!half || (columns >> (column + 1) & 1));
+            made |= uint32_t{fine} << lane;
         }
-        uint32_t& word = w_.lanes<uint32_t>(op_.dst(first_ + i / 2))[lane];
-        const uint32_t shift = 16 * (i & 1);
-        word = (word & ~(0xffffu << shift)) | uint32_t{to_f16(static_cast<double>(value))} << shift;
+        if (adds) made &= w.defined(row);
+        w.set_defined(row, ~0u, made);
+        if (made != ~0u) w.set_origin(row, w.program.index_of(op) + 1);
     }
-    void define(uint32_t rows, uint32_t columns, bool adds) const {
-        for (uint32_t r = 0; r < (half_ ? 2u : 4u); ++r) {
-            const Row row = op_.dst(first_ + r);
-            uint32_t made = 0;
-            for (uint32_t lane = 0; lane < 32; ++lane) {
-                const uint32_t i = half_ ? 2 * r : r;
-                const uint32_t column = column_of(lane, i);
-                const bool fine = (rows >> row_of(lane, i) & 1) && (columns >> column & 1) &&
-                                  (!half_ || (columns >> (column + 1) & 1));
-                made |= uint32_t{fine} << lane;
-            }
-            if (adds) made &= w_.defined(row);
-            w_.set_defined(row, ~0u, made);
-            if (made != ~0u) w_.set_origin(row, w_.program.index_of(op_) + 1);
-        }
-    }
-
-  private:
-    Warp& w_;
-    const Op& op_;
-    bool half_;
-    uint32_t first_;
-};
+}
 
 template <Type a_type, Type b_type>
 void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOperation& operation) {
@@ -144,26 +146,20 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOper
     using Sum = std::conditional_t<kInteger, int32_t, float>;
     constexpr uint32_t kDepth = 8 * kElementsOf<a_type>;
     LeftFactors<kDepth> a;
-    const uint32_t a_defined = fetch_a<a_type, kDepth>(w, op, form, operation.a, a.values);
+    const uint32_t a_defined = fetch_a<a_type, kDepth>(w, op, form, operation, a.values);
     if constexpr (!kInteger) a.prepare();
-    const std::vector<uint32_t> chunks = chunks_of_b(form, operation.b);
     const DeviceModel& model = w.grid.launch.module->model();
     const Accumulation how = {std::max(1u, model.mma_step * 2 / form.size()), model.mma_extra_bits,
                               w.grid.options.mma_round_to_nearest};
+    const bool half = form.d == Type::kF16;
     for (uint32_t column = 0; column < form.columns; column += kColumns) {
+        const uint32_t* const of_columns = operation.chunks_of_b.data() + 2 * column;
         RightFactors<kDepth> b;
-        const uint32_t defined =
-            fetch_rows<b_type>(w.cta.shared, chunks.data() + 2 * column, form.transposed_b,
-                               [&](uint32_t n, uint32_t k, float value) {
-                                   b.values[k][n] = form.negated_b ? -value : value;
-                               });
-        const Accumulators registers(w, op, form, column);
+        fetch_columns<b_type, kDepth>(w.cta.shared, of_columns, form.transposed_b, b.values);
+        if (form.negated_b) negate<kDepth * kColumns>(&b.values[0][0]);
+        const Row* const registers = op.rows + column / (half ? 4 : 2);
         alignas(64) Sum c[kRows][kColumns] = {};
-        for (uint32_t lane = 0; operation.adds && lane < 32; ++lane) {
-            for (uint32_t i = 0; i < 4; ++i)
-                c[Accumulators::row_of(lane, i)][Accumulators::column_of(lane, i)] =
-                    registers.load<Sum>(lane, i);
-        }
+        if (operation.adds) load_accumulators(w, registers, half, c);
         if constexpr (kInteger) {
             for (uint32_t row = 0; row < kRows; ++row) {
                 for (uint32_t n = 0; n < kColumns; ++n) {
@@ -179,12 +175,10 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOper
             b.prepare();
             accumulate(c, a, b, how);
         }
-        for (uint32_t lane = 0; lane < 32; ++lane) {
-            for (uint32_t i = 0; i < 4; ++i)
-                registers.store<Sum>(
-                    lane, i, c[Accumulators::row_of(lane, i)][Accumulators::column_of(lane, i)]);
-        }
-        registers.define(a_defined, defined, operation.adds);
+        store_accumulators(w, registers, half, c);
+        define_accumulators(w, op, registers, half, a_defined,
+                            defined_rows(w.cta.shared, of_columns, form.transposed_b, form.size()),
+                            operation.adds);
     }
 }
 

@@ -1,11 +1,13 @@
 // Measures the interpreter: warp instructions a second of the small programs, checked and
-// unchecked. Run by hand: fattn_virtual_gpu_bench [RUNS].
+// unchecked. Run by hand: fattn_virtual_gpu_bench
+// [RUNS [NAME]]: programs whose names begin so.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 
 #include "gpu/launch.h"
 #include "gpu/tensor_map.h"
@@ -181,8 +183,10 @@ bool measure(const Measured& program, const char* checks, int runs) {
 
 int main(int count, char** arguments) {
     const int runs = std::max(1, count > 1 ? std::atoi(arguments[1]) : 10);
+    const std::string_view wanted = count > 2 ? arguments[2] : "";
     bool all = true;
     for (const Measured& program : kPrograms) {
+        if (!std::string_view(program.name).starts_with(wanted)) continue;
         for (const char* checks : {"all", "none"}) all &= measure(program, checks, runs);
     }
     return all ? 0 : 1;
