@@ -96,11 +96,22 @@ public sealed class S2KeyValueCache<T> : IDisposable
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
         long tokens = CountTokens(key.Length, value.Length);
-        if (tokens > 0)
+        if (tokens == 0)
+        {
+            return;
+        }
+
+        try
         {
             _memory.Append(key, value, tokens, TakeSlots(tokens));
-            Length += tokens;
         }
+        catch
+        {
+            Undo();
+            throw;
+        }
+
+        Length += tokens;
     }
 
     /// <summary>Queues adding tokens of device memory at the end of every batch entry.</summary>
@@ -112,7 +123,10 @@ public sealed class S2KeyValueCache<T> : IDisposable
     /// work.</exception>
     /// <exception cref="InvalidOperationException">The cache does not lie on a GPU.</exception>
     /// <exception cref="ObjectDisposedException">The cache, the stream or a tensor was disposed.</exception>
-    /// <remarks>Cannot be captured into a CUDA graph: where tokens go is decided on the host.</remarks>
+    /// <remarks>
+    /// After an exception the cache is as it was before; where the values alone were refused, new keys stand in its
+    /// pages by then, and it is empty. Cannot be captured into a CUDA graph: where tokens go is decided on the host.
+    /// </remarks>
     public void Append(DeviceTensor<T> key, DeviceTensor<T> value, CudaStream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);
@@ -126,11 +140,22 @@ public sealed class S2KeyValueCache<T> : IDisposable
         }
 
         long tokens = CountTokens(key.Length, value.Length);
-        if (tokens > 0)
+        if (tokens == 0)
+        {
+            return;
+        }
+
+        try
         {
             memory.Append(in key, in value, tokens, TakeSlots(tokens), stream);
-            Length += tokens;
         }
+        catch
+        {
+            Undo();
+            throw;
+        }
+
+        Length += tokens;
     }
 
     /// <summary>Attention of the last token appended to everything it sees.</summary>
@@ -243,6 +268,18 @@ public sealed class S2KeyValueCache<T> : IDisposable
         }
 
         return tokens;
+    }
+
+    private void Undo()
+    {
+        if (_memory.TakeKeysAlone())
+        {
+            Clear();
+        }
+        else
+        {
+            _pages.Restore(Length);
+        }
     }
 
     private ReadOnlySpan<int> TakeSlots(long tokens)

@@ -12,6 +12,7 @@ internal abstract unsafe class S2Memory<T> : IDisposable
     private readonly AttentionShape _shape;
     private readonly fattn_layout _keyPages;
     private readonly fattn_layout _valuePages;
+    private bool _hasKeysAlone;
 
     private protected S2Memory(AttentionShape shape, S2Pages pages, DenseAttentionPlan<T> plan, long blockSize)
     {
@@ -46,12 +47,24 @@ internal abstract unsafe class S2Memory<T> : IDisposable
 
     public virtual void Dispose() => Plan.Dispose();
 
+    /// <summary>
+    /// Whether an append ended between keys and values, so that pages hold new keys with old values; says so once.
+    /// </summary>
+    internal bool TakeKeysAlone()
+    {
+        bool result = _hasKeysAlone;
+        _hasKeysAlone = false;
+        return result;
+    }
+
     /// <summary>Both calls of an append; the stream is null on the CPU.</summary>
     private protected void Append(
         void* key, void* value, void* keyPages, void* valuePages, long tokens, int* slots, CudaStream? stream)
     {
         Append(_shape.HeadDim, _keyPages, key, keyPages, tokens, slots, stream);
+        _hasKeysAlone = true;
         Append(_shape.ValueHeadDim, _valuePages, value, valuePages, tokens, slots, stream);
+        _hasKeysAlone = false;
     }
 
     private void Append(

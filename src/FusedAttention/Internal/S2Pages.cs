@@ -225,6 +225,16 @@ internal sealed class S2Pages
         ++Version;
     }
 
+    /// <summary>Makes it as if only so many tokens had been appended: pages are given out in one order alone.</summary>
+    internal void Restore(long length)
+    {
+        Clear();
+        for (long block = 0; block * _blockSize < length; ++block)
+        {
+            Begin(block);
+        }
+    }
+
     /// <summary>Whether some query head of a key head of one batch entry sees a block from any distance.</summary>
     private bool KeepsAlways(long keyHead, long block)
     {

@@ -124,6 +124,58 @@ internal sealed class S2CacheOnGpuTests : GpuTest
         Assert.That(() => cache.Append([], []), Throws.TypeOf<ObjectDisposedException>());
     }
 
+    [Test]
+    public void A_refused_append_leaves_the_cache_as_it_was()
+    {
+        using CudaDevice foreign = OpenOther(1);
+        using CudaStream foreignStream = foreign.CreateStream();
+        using var cache = new S2KeyValueCache<Half>(Shape, Options, Device);
+        using var cpu = new S2KeyValueCache<Half>(Shape, Options);
+        using DeviceMemory memory = new(Device);
+        var random = new Random(8);
+        Half[] output = new Half[8 * ValueDim], expected = new Half[8 * ValueDim];
+        float[] lse = new float[8], expectedLse = new float[8];
+        foreach (int tokens in Appends)
+        {
+            Half[] key = Halves(random, tokens * 4 * KeyDim);
+            Half[] value = Halves(random, tokens * 4 * ValueDim);
+            Half[] query = Halves(random, 8 * KeyDim);
+            DeviceBuffer<Half> keys = memory.Copy(key), values = memory.Copy(value);
+            using DeviceBuffer<Half> there = foreign.Allocate<Half>(key.Length);
+            (long, long) before = (cache.Length, cache.KeptTokens);
+            Assert.That(() => cache.Append(there, values, memory.Stream), Throws.TypeOf<AttentionException>());
+            Assert.That(() => cache.Append(keys, values, foreignStream), Throws.TypeOf<AttentionException>());
+            Assert.That((cache.Length, cache.KeptTokens), Is.EqualTo(before));
+
+            cache.Append(keys, values, memory.Stream);
+            cpu.Append(key, value);
+            cache.Decode(query, output, lse);
+            cpu.Decode(query, expected, expectedLse);
+            ExpectEqual(output, expected, lse, expectedLse);
+        }
+    }
+
+    /// <summary>New keys may stand where those of a block stood that only this append made unseen.</summary>
+    [Test]
+    public void Values_refused_alone_leave_an_empty_cache()
+    {
+        using CudaDevice foreign = OpenOther(1);
+        using var cache = new S2KeyValueCache<Half>(Shape, Options, Device);
+        using DeviceMemory memory = new(Device);
+        using DeviceBuffer<Half> there = foreign.Allocate<Half>(4 * ValueDim);
+        Half[] key = Halves(new Random(9), 4 * KeyDim);
+        Half[] value = new Half[4 * ValueDim], output = new Half[8 * ValueDim];
+        value.AsSpan().Fill((Half)5);
+        cache.Append(key, value);
+        Assert.That(
+            () => cache.Append(memory.Copy(key), there, memory.Stream),
+            Throws.TypeOf<AttentionException>().With.Message.Contains("in another context"));
+        Assert.That((cache.Length, cache.KeptTokens), Is.EqualTo((0L, 0L)));
+        cache.Append(key, value);
+        cache.Decode(new Half[8 * KeyDim], output);
+        Assert.That(output, Is.All.EqualTo((Half)5));
+    }
+
     /// <summary>The memory of a cache and its tensors stay until the work that was queued is done.</summary>
     [Test]
     public void A_cache_may_go_while_work_is_in_flight()
