@@ -6,8 +6,8 @@
 #include <random>
 #include <sstream>
 
-#include "gpu/tensor_map.h"
 #include "test/device.h"
+#include "test/matrix_map.h"
 
 namespace fattn::vgpu::test {
 namespace {
@@ -106,24 +106,6 @@ TEST(Programs, GemmWithoutAWaitTouchesWhatIsInFlight) {
     }
 }
 
-TensorMapLayout map_of(uint64_t address, uint8_t type, uint32_t element_bytes, uint32_t columns,
-                       uint32_t rows, uint16_t box, uint8_t swizzle) {
-    TensorMapLayout made{};
-    made.magic = kTensorMapMagic;
-    made.data_type = type;
-    made.rank = 2;
-    made.swizzle = swizzle;
-    made.address = address;
-    made.dims[0] = columns;
-    made.dims[1] = rows;
-    made.strides[0] = uint64_t{columns} * element_bytes;
-    for (uint32_t i = 0; i < 2; ++i) {
-        made.box[i] = box;
-        made.element_strides[i] = 1;
-    }
-    return made;
-}
-
 // Two tiles, each four steps through a ring of three.
 GemmRun run_wgmma_gemm(const std::string& ptx, const LaunchOptions& options) {
     constexpr uint32_t kRows = 64, kColumns = 128, kDepth = 256;
@@ -146,15 +128,15 @@ GemmRun run_wgmma_gemm(const std::string& ptx, const LaunchOptions& options) {
     Memory memory;
     Kernel kernel(memory, ptx, kSm90a, "wgmma_gemm.ptx");
     const uint64_t c = memory.allocate(kRows * kColumns * 4);
-    made.result =
-        kernel.run(memory, {kColumns / 64, kRows / 64}, {256},
-                   Arguments()
-                       .add(map_of(memory.upload(a16), kBf16, 2, kDepth, kRows, 64, kSwizzle128))
-                       .add(map_of(memory.upload(b16), kBf16, 2, kDepth, kColumns, 64, kSwizzle128))
-                       .add(c)
-                       .add(int{kColumns})
-                       .add(int{kDepth}),
-                   3 * 2 * 8192, options);
+    made.result = kernel.run(
+        memory, {kColumns / 64, kRows / 64}, {256},
+        Arguments()
+            .add(map_of_matrix(memory.upload(a16), kBf16, 2, kDepth, kRows, 64, kSwizzle128))
+            .add(map_of_matrix(memory.upload(b16), kBf16, 2, kDepth, kColumns, 64, kSwizzle128))
+            .add(c)
+            .add(int{kColumns})
+            .add(int{kDepth}),
+        3 * 2 * 8192, options);
     made.c = memory.download<float>(c);
     return made;
 }
@@ -210,8 +192,8 @@ TEST(Programs, TransposeByTensorCopiesClipsWhatLiesOutside) {
         const LaunchResult result =
             kernel.run(memory, {2, 2}, {128},
                        Arguments()
-                           .add(map_of(memory.upload(from), kF32, 4, kColumns, kRows, 32, 0))
-                           .add(map_of(to, kF32, 4, kRows, kColumns, 32, 0)),
+                           .add(map_of_matrix(memory.upload(from), kF32, 4, kColumns, kRows, 32, 0))
+                           .add(map_of_matrix(to, kF32, 4, kRows, kColumns, 32, 0)),
                        0, options);
         made = memory.download<float>(to);
         return result.fault;

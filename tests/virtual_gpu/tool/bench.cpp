@@ -10,8 +10,8 @@
 #include <string_view>
 
 #include "gpu/launch.h"
-#include "gpu/tensor_map.h"
 #include "test/device.h"
+#include "test/matrix_map.h"
 
 namespace {
 
@@ -44,24 +44,6 @@ struct Measured {
     test::Arguments (*arguments)(test::Memory& memory);
 };
 
-TensorMapLayout map_of(uint64_t address, uint8_t type, uint32_t element_bytes, uint32_t columns,
-                       uint32_t rows, uint16_t box, uint8_t swizzle) {
-    TensorMapLayout made{};
-    made.magic = kTensorMapMagic;
-    made.data_type = type;
-    made.rank = 2;
-    made.swizzle = swizzle;
-    made.address = address;
-    made.dims[0] = columns;
-    made.dims[1] = rows;
-    made.strides[0] = uint64_t{columns} * element_bytes;
-    for (uint32_t i = 0; i < 2; ++i) {
-        made.box[i] = box;
-        made.element_strides[i] = 1;
-    }
-    return made;
-}
-
 constexpr int kDepth = 4096, kWords = 1 << 18;
 constexpr uint32_t kSide = 512, kHopperDepth = 1024;
 
@@ -90,10 +72,10 @@ const Measured kPrograms[] = {
      [](test::Memory& memory) {
          constexpr uint8_t kBf16 = 9, kSwizzle128 = 3;
          return test::Arguments()
-             .add(map_of(memory.upload(matrix(64 * kHopperDepth, 1)), kBf16, 2, kHopperDepth, 64,
-                         64, kSwizzle128))
-             .add(map_of(memory.upload(matrix(128 * kHopperDepth, 2)), kBf16, 2, kHopperDepth, 128,
-                         64, kSwizzle128))
+             .add(map_of_matrix(memory.upload(matrix(64 * kHopperDepth, 1)), kBf16, 2, kHopperDepth,
+                                64, 64, kSwizzle128))
+             .add(map_of_matrix(memory.upload(matrix(128 * kHopperDepth, 2)), kBf16, 2,
+                                kHopperDepth, 128, 64, kSwizzle128))
              .add(memory.allocate(64 * 128 * 4))
              .add(128)
              .add(int{kHopperDepth});
@@ -145,8 +127,8 @@ const Measured kPrograms[] = {
      [](test::Memory& memory) {
          constexpr uint8_t kF32 = 7;
          return test::Arguments()
-             .add(map_of(memory.upload(words(kSide * kSide)), kF32, 4, kSide, kSide, 32, 0))
-             .add(map_of(memory.allocate(kSide * kSide * 4), kF32, 4, kSide, kSide, 32, 0));
+             .add(map_of_matrix(memory.upload(words(kSide * kSide)), kF32, 4, kSide, kSide, 32, 0))
+             .add(map_of_matrix(memory.allocate(kSide * kSide * 4), kF32, 4, kSide, kSide, 32, 0));
      }},
 };
 
