@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures dense attention against PyTorch and ONNX Runtime in one run; started by hand, see native/README.md.
+"""Measures dense attention against PyTorch, ONNX Runtime, oneDNN and TorchSharp in one run; started by hand, see native/README.md.
 
 Every side is a process that keeps its tensors and waits for its turn, pinned to the same processors; the turns
 alternate. It installs nothing: a peer that is not on the machine is named and left out. A peer may be asked for the
@@ -57,23 +57,26 @@ class Side:
         self._process.wait()
 
 
-def worker_text(name):
-    """A worker that stands on memory.py; as text, so that it also runs where this folder cannot be seen."""
-    return (HERE / "memory.py").read_text() + (HERE / name).read_text()
+def worker_text(*names):
+    """A worker after what it stands on; as text, so that it also runs where this folder cannot be seen."""
+    return "".join((HERE / name).read_text() for name in names)
 
 
-def find_commands(options):
+def find_commands(options, names):
     """Commands of the peers that are here; names those that are not."""
     found = {}
-    torch, onednn, node = (shlex.split(o) for o in (options.torch_python, options.onednn_python, options.node))
+    torch, onednn, node, torchsharp = (shlex.split(o) for o in (
+        options.torch_python, options.onednn_python, options.node, options.torchsharp))
     wanted = {
-        "PyTorch": (torch + ["-c", "import torch"], torch + ["-c", (HERE / "torch_worker.py").read_text()]),
+        "PyTorch": (torch + ["-c", "import torch"], torch + ["-c", worker_text("patterns.py", "torch_families.py", "torch_worker.py")]),
         "ONNX Runtime": (node + ["-e", "require('onnxruntime-node')"],
                          node + ["-e", (HERE / "onnxruntime_worker.js").read_text()]),
         "oneDNN": (onednn + ["-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", options.onednn_library],
-                   onednn + ["-c", worker_text("onednn_worker.py"), options.onednn_library]),
+                   onednn + ["-c", worker_text("memory.py", "onednn_worker.py"), options.onednn_library]),
+        "TorchSharp": (torchsharp + ["--version"], torchsharp),
     }
-    for name, (probe, command) in wanted.items():
+    for name in names:
+        probe, command = wanted[name]
         try:
             probed = subprocess.run(probe, capture_output=True, text=True, check=False,
                                     env={**os.environ, "NODE_PATH": options.node_path})
@@ -94,7 +97,7 @@ def start_sides(options, commands, processors, values):
                    **KEEP_MEMORY}
     if options.openblas_core:
         environment["OPENBLAS_CORETYPE"] = options.openblas_core
-    ours = [sys.executable, "-c", worker_text("our_worker.py"), options.library]
+    ours = [sys.executable, "-c", worker_text("memory.py", "patterns.py", "our_worker.py"), options.library]
     return [Side(name, command, processors, environment, values)
             for name, command in {"ours": ours, **commands}.items()]
 
@@ -105,8 +108,10 @@ def variants_of(side, shape, skip):
         return {"ours": {}}
     if side.name == "oneDNN":
         requests = {"graph": {}}
+    elif side.name == "TorchSharp":
+        requests = {"sdpa": {}, "operations": {}}
     elif side.name == "PyTorch":
-        requests = {variant: {} for variant in TORCH_VARIANTS}
+        requests = {variant: {} for variant in getattr(shape, "torch_ways", TORCH_VARIANTS)}
     else:
         requests = {variant: {"layout": layout, "model": base64.b64encode(model).decode()}
                     for variant, (layout, model) in onnx_model.models(shape).items()}
@@ -211,6 +216,8 @@ def parse_arguments():
     parser.add_argument("--onednn-library", default="libdnnl.so.3", help="its shared library, version 3")
     parser.add_argument("--node", default="node", help="command of Node.js")
     parser.add_argument("--node-path", default="", help="node_modules folder with onnxruntime-node")
+    parser.add_argument("--torchsharp", default="dotnet .build/dotnet/bin/TorchSharpWorker/release/TorchSharpWorker.dll",
+                        help="command of TorchSharpWorker, which is built by hand (600 MB of packages)")
     parser.add_argument("--openblas-core", default="", help="OPENBLAS_CORETYPE for a PyTorch that uses OpenBLAS")
     parser.add_argument("--only", default="", help="regular expression on the names of cases")
     parser.add_argument("--skip", default="", help="regular expression on 'PEER VARIANT DTYPE', of ways not to try")
@@ -223,14 +230,14 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def main():
+def main(shapes, names):
+    """Measures these shapes on our side and on the peers of these names."""
     options = parse_arguments()
     options.library = str(pathlib.Path(options.library).resolve())
-    commands = find_commands(options)
+    commands = find_commands(options, names)
     processors = [int(p) for p in options.processors.split(",") if p] or sorted(os.sched_getaffinity(0))
     values = base64.b64encode(shape_list.values().tobytes()).decode()
-    chosen = [s for s in shape_list.all_shapes() if re.search(options.only, s.title())]
-    names = ("PyTorch", "ONNX Runtime", "oneDNN")
+    chosen = [s for s in shapes if re.search(options.only, s.title())]
     rows, versions = [], {}
     header = ["case", "ours", "of peak", *(title for name in names for title in (name, "ours / it"))]
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
@@ -253,4 +260,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(shape_list.all_shapes(), ("PyTorch", "ONNX Runtime", "oneDNN", "TorchSharp"))

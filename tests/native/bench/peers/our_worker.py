@@ -1,53 +1,37 @@
 """Runs this project's library through its C interface for compare.py, which speaks JSON lines to it.
 
-Started with the text of memory.py before it and one argument, the library.
+Started with the text of memory.py and patterns.py before it and one argument, the library. Structs are laid out as the library itself
+describes them.
 """
 
-U32, I32, I64, U64, F32, PTR = c.c_uint32, c.c_int32, c.c_int64, c.c_uint64, c.c_float, c.c_void_p
-CAUSAL, WINDOW, BACKWARD = 1, 4, 4096
+import struct
+
+PTR = c.c_void_p
 DTYPES = {"f32": 1, "bf16": 3}
 PEAKS = {"f32": 0, "bf16": 1, "read": 2}
-
-
-class Layout(c.Structure):
-    _fields_ = [("shape", I64 * 4), ("strides", I64 * 4), ("dtype", U32), ("rank", U32)]
-
-
-def growing(name, **fields):
-    """A struct of the header that begins with its size and a second u32, the flags of most."""
-    return type(name, (c.Structure,), {"_fields_": [("struct_size", U32), ("flags", U32), *fields.items()]})
-
-
-Run = growing("fattn_run", max_threads=I32, reserved=U32, stream=PTR, workspace=PTR, workspace_bytes=U64, cancel=PTR)
-Problem = growing(
-    "fattn_dense_problem", **{n: Layout for n in "q k v o bias mask d_o d_q d_k d_v d_bias".split()},
-    **{n: F32 for n in "scale softcap sigmoid_bias dropout_p".split()},
-    **{n: I64 for n in "window_left window_right attention_chunk".split()},
-    **{n: U32 for n in "causal_alignment weights pointer_alignment reserved".split()},
-    **{n: I64 for n in "num_seqs max_q_len max_kv_len max_pages_per_seq".split()},
-    k_scale=Layout, v_scale=Layout, score_program=PTR, mask_program=PTR)
-TAIL = dict(dropout_seed=U64, dropout_offset=U64, q_position_offset=I64, k_position_offset=I64,
-            program_parameters=PTR, program_parameter_bytes=U64)
-Forward = growing(
-    "fattn_dense_forward_args",
-    **{n: PTR for n in ("q k v o lse bias mask alibi_slopes sink_logits cu_seqlens_q cu_seqlens_k kv_len block_table "
-                        "k_scale v_scale").split()}, **TAIL)
-Backward = growing(
-    "fattn_dense_backward_args",
-    **{n: PTR for n in ("q k v o lse d_o d_lse bias mask alibi_slopes sink_logits cu_seqlens_q cu_seqlens_k kv_len "
-                        "d_q d_k d_v d_bias d_sink_logits").split()}, **TAIL)
+FLAGS = {  # of each family's problem
+    "dense": {"causal": 1, "window": 4, "backward": 4096},
+    "neighborhood": {"backward": 4},
+    "lightning": {"scale": 1, "backward": 4},
+    "permuted_block": {"backward": 8},
+    "s2": {"per_query_head": 4, "backward": 16},
+}
 
 
 class AbiEntry(c.Structure):
-    _fields_ = [("structure", c.c_char_p), ("field", c.c_char_p), ("offset", U32), ("size", U32)]
+    _fields_ = [("structure", c.c_char_p), ("field", c.c_char_p), ("offset", c.c_uint32), ("size", c.c_uint32)]
 
 
-Abi = growing("fattn_abi_description", library_version=c.c_char_p, entries=c.POINTER(AbiEntry), num_entries=U64)
+class Abi(c.Structure):
+    _fields_ = [("struct_size", c.c_uint32), ("abi_version", c.c_uint32), ("library_version", c.c_char_p),
+                ("entries", c.POINTER(AbiEntry)), ("num_entries", c.c_uint64)]
+
 
 library = c.CDLL(sys.argv[1])
 library.fattn_last_error.restype = c.c_char_p
-library.fattn_device_measure.argtypes = [PTR, U32, I32, c.c_double, PTR]
+library.fattn_device_measure.argtypes = [PTR, c.c_uint32, c.c_int32, c.c_double, PTR]
 device = PTR()
+places = {}
 opened = {}
 
 
@@ -56,20 +40,45 @@ def check(status):
         raise ValueError(library.fattn_last_error().decode())
 
 
-def check_layouts():
-    """Refuses a library whose structs differ from those above; returns its version."""
+def read_places():
+    """Keeps where the library has each field; returns the library's version."""
     abi = Abi(struct_size=c.sizeof(Abi))
     check(library.fattn_abi_describe(c.byref(abi)))
-    theirs = {(e.structure.decode(), (e.field or b"").decode()): (e.offset, e.size)
-              for e in abi.entries[:abi.num_entries]}
-    for kind in (Run, Problem, Forward, Backward):
-        for name in ["", *(f[0] for f in kind._fields_)]:
-            place = getattr(kind, name) if name else None
-            ours = (place.offset, place.size) if name else (0, c.sizeof(kind))
-            found = theirs.get((kind.__name__, name))
-            if found != ours:
-                raise ValueError(f"{kind.__name__}.{name} is at {found} in the library, at {ours} in this script")
+    for entry in abi.entries[:abi.num_entries]:
+        places[entry.structure.decode(), (entry.field or b"").decode()] = (entry.offset, entry.size)
     return abi.library_version.decode()
+
+
+def packed(value, size):
+    """The bytes of a field: a number, an array of numbers, or bytes as they are."""
+    if isinstance(value, bytes):
+        content = value
+    elif isinstance(value, float):
+        content = struct.pack("<f" if size == 4 else "<d", value)
+    elif isinstance(value, int):
+        content = value.to_bytes(size, "little", signed=value < 0)
+    else:
+        content = b"".join(packed(item, size // len(value)) for item in value)
+    if len(content) != size:
+        raise ValueError(f"{len(content)} bytes for a field of {size}")
+    return content
+
+
+def structure(name, **fields):
+    """A struct of the header, all else zero but its size."""
+    total = places[name, ""][1]
+    block = bytearray(total)
+    if (name, "struct_size") in places:
+        fields["struct_size"] = total
+    for field, value in fields.items():
+        offset, size = places[name, field]
+        block[offset:offset + size] = packed(value, size)
+    return c.create_string_buffer(bytes(block), total)
+
+
+def layout(heads, length, depth, dtype):
+    return structure("fattn_layout", shape=(1, heads, length, depth),
+                     strides=(heads * length * depth, length * depth, depth, 1), dtype=DTYPES[dtype], rank=4).raw
 
 
 class Case:
@@ -77,42 +86,62 @@ class Case:
 
     def __init__(self, shape, starts):
         hq, hk, lq, lk, d = (shape[n] for n in ("q_heads", "kv_heads", "q_len", "kv_len", "head_dim"))
-        dtype, self.backward = shape["dtype"], shape["backward"]
-        problem = Problem(struct_size=c.sizeof(Problem))
-        problem.flags = (CAUSAL if shape["causal"] else 0) | (BACKWARD if self.backward else 0)
-        if shape["window"]:
-            problem.flags |= WINDOW
-            problem.window_left, problem.window_right = shape["window"] - 1, 0
-        for name, heads, length in (("q", hq, lq), ("k", hk, lk), ("v", hk, lk)):
-            setattr(problem, name, Layout((1, heads, length, d), (heads * length * d, length * d, d, 1),
-                                          DTYPES[dtype], 4))
+        self.dtype, self.backward, self.family = shape["dtype"], shape["backward"], shape.get("family", "dense")
+        flags, fields, self.extra = self.pattern(shape)
+        flags |= FLAGS[self.family]["backward"] if self.backward else 0
+        problem = structure(f"fattn_{self.family}_problem", flags=flags, q=layout(hq, lq, d, self.dtype),
+                            k=layout(hk, lk, d, self.dtype), v=layout(hk, lk, d, self.dtype), **fields)
         self.plan = PTR()
-        check(library.fattn_dense_plan(device, c.byref(problem), c.byref(self.plan)))
+        check(getattr(library, f"fattn_{self.family}_plan")(device, problem, c.byref(self.plan)))
         counts = {"q": hq * lq * d, "k": hk * lk * d, "v": hk * lk * d}
-        self.memory = {name: filled(starts[name], count, dtype) for name, count in counts.items()}
+        self.memory = {name: filled(starts[name], count, self.dtype) for name, count in counts.items()}
         self.memory["o"] = Memory(bytes(self.memory["q"].size))
         self.memory["lse"] = Memory(bytes(4 * hq * lq))
-        self.forward_args = self.arguments(Forward)
-        self.run = Run(struct_size=c.sizeof(Run), max_threads=shape["threads"])
-        check(library.fattn_dense_forward(self.plan, c.byref(self.forward_args), c.byref(self.run)))
+        self.run = structure("fattn_run", max_threads=shape["threads"])
+        self.forward_args = self.arguments("forward")
+        self.call("forward", self.forward_args)
         if self.backward:
-            self.memory["d_o"] = filled(starts["d_o"], counts["q"], dtype)
+            self.memory["d_o"] = filled(starts["d_o"], counts["q"], self.dtype)
             self.memory.update({f"d_{n}": Memory(bytes(self.memory[n].size)) for n in "qkv"})
-            self.backward_args = self.arguments(Backward)
+            self.backward_args = self.arguments("backward")
             self.step()
 
-    def arguments(self, kind):
-        return kind(struct_size=c.sizeof(kind), **{name: m.at for name, m in self.memory.items()})
+    def pattern(self, shape):
+        """Flags, further fields of the problem and further memory of a run."""
+        flags, family = FLAGS[self.family], self.family
+        if family == "dense":
+            window = shape.get("window", 0)
+            bits = (flags["causal"] if shape["causal"] else 0) | (flags["window"] if window else 0)
+            return bits, {"window_left": window - 1, "window_right": 0} if window else {}, {}
+        if family == "neighborhood":
+            grid, kernel = shape["grid"], shape["kernel"]
+            rest = [0] * (3 - len(grid))
+            return 0, {"grid": grid + rest, "kernel_size": kernel + rest, "num_axes": len(grid)}, {}
+        if family == "lightning":
+            slopes = array.array("f", lightning_slopes(shape["q_heads"])).tobytes()
+            return flags["scale"], {"scale": lightning_scale(shape)}, {"slopes": Memory(slopes)}
+        if family == "s2":
+            return flags["per_query_head"], {"block_size": shape["block"], "local_blocks": shape["local"],
+                                             "vertical_stride": shape["stride"], "head_offset": 1}, {}
+        mask = bytes(kept for head in block_mask(shape) for row in head for kept in row)
+        return 0, {"block_size": shape["block"], "segment_size": 2 * shape["block"]}, {"block_mask": Memory(mask)}
+
+    def arguments(self, direction):
+        name = f"fattn_{self.family}_{direction}_args"
+        memory = {**self.memory, **self.extra}
+        return structure(name, **{field: memory[field].at for field in memory if (name, field) in places})
+
+    def call(self, direction, arguments):
+        check(getattr(library, f"fattn_{self.family}_{direction}")(self.plan, arguments, self.run))
 
     def step(self):
         if self.backward:
-            check(library.fattn_dense_backward(self.plan, c.byref(self.backward_args), c.byref(self.run)))
+            self.call("backward", self.backward_args)
         else:
-            check(library.fattn_dense_forward(self.plan, c.byref(self.forward_args), c.byref(self.run)))
+            self.call("forward", self.forward_args)
 
-    def sample(self, dtype, num):
-        result = self.memory["d_q" if self.backward else "o"]
-        return result.sample(dtype, num)
+    def sample(self, num):
+        return self.memory["d_q" if self.backward else "o"].sample(self.dtype, num)
 
 
 def measure_peak(kind, threads):
@@ -127,13 +156,13 @@ def measure_peak(kind, threads):
 def answer(m):
     if m["do"] == "start":
         read_table(m["values"])
-        version = check_layouts()
+        version = read_places()
         check(library.fattn_device_cpu(c.byref(device)))
         return {"version": version}
     if m["do"] == "open":
         case = Case(m["shape"], m["starts"])
         opened[m["variant"]] = case
-        return {"sample": case.sample(m["shape"]["dtype"], m["samples"])}
+        return {"sample": case.sample(m["samples"])}
     if m["do"] == "run":
         return timed(opened[m["variant"]].step, m["times"])
     if m["do"] == "peak":

@@ -1,4 +1,7 @@
-"""Runs attention in PyTorch for compare.py, which starts it with its Python and speaks JSON lines to it."""
+"""Runs attention in PyTorch for compare.py, which starts it with its Python and speaks JSON lines to it.
+
+Started with the text of patterns.py and torch_families.py before it.
+"""
 
 import base64
 import json
@@ -97,6 +100,8 @@ def windowed(variant, q, k, v, scale, window):
 
 def forward_of(variant, shape, q, k, v):
     """A function that runs the variant forward on q, k and v; None where the variant does not exist."""
+    if "family" in shape:
+        return family_forward(variant, shape, q, k, v)
     scale = shape["head_dim"] ** -0.5
     grouped = shape["q_heads"] != shape["kv_heads"]
     if shape["window"]:
