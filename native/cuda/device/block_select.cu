@@ -1,7 +1,8 @@
-// The kernels that select blocks, and the one that inverts permutations for gradients, for tensors
-// of every type.
+// The kernels that select blocks, and those that invert permutations and order rows for attention
+// over a selection, for tensors of every type.
 #include "cuda/device/block_choose.h"
 #include "cuda/device/block_select.h"
+#include "cuda/device/row_order.h"
 
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
     block_select_ones(const __grid_constant__ fattn::cuda::OnesParams params) {
@@ -31,4 +32,14 @@ extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
 extern "C" __global__ void __launch_bounds__(fattn::cuda::kSelectThreads)
     block_select_invert(const __grid_constant__ fattn::cuda::InvertParams params) {
     fattn::cuda::invert_permutation(params);
+}
+
+extern "C" __global__ void __launch_bounds__(fattn::cuda::kRowOrderThreads)
+    block_select_count(const __grid_constant__ fattn::cuda::RowOrderParams params) {
+    fattn::cuda::RowCounter(params).run();
+}
+
+extern "C" __global__ void __launch_bounds__(fattn::cuda::kRowOrderThreads)
+    block_select_order(const __grid_constant__ fattn::cuda::RowOrderParams params) {
+    fattn::cuda::order_rows(params);
 }

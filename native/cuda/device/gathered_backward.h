@@ -13,6 +13,7 @@
 #include "cuda/device/finite_tile.h"
 #include "cuda/device/gathered_params.h"
 #include "cuda/device/gathered_pattern.h"
+#include "cuda/device/gathered_place.h"
 #include "cuda/device/gathered_rows.h"
 #include "cuda/device/lane_place.h"
 #include "cuda/device/prim/lanes.h"
@@ -52,9 +53,12 @@ class GatheredBackwardBlock {
                 for (int e = 0; e < 4; ++e) r_sum_[k][0][d][e] = 0.0F;
             }
         }
-        const Place place = find_place();
+        // A place that was read from an order is not uniform, and takes registers: it is found
+        // again for every head rather than kept.
+        Place place = find_place();
         for (int32 head = place.first_q_head; head < place.end_q_head; ++head) {
             add_head(place, head);
+            place = find_place();
         }
         prim::wait_copies<0>();
         prim::sync_block();
@@ -77,6 +81,8 @@ class GatheredBackwardBlock {
     static constexpr int64 kBytes = sizeof(Element);
     static constexpr int32 kNoTile = -1;
     static constexpr int32 kRowsOwnHead = -1;
+    static constexpr int32 kWantsK = 1;
+    static constexpr int32 kWantsV = 2;
     static constexpr int kFirstSum = 0;
     static constexpr int kSecondSum = kTile.num_sums - 1;
 
@@ -89,39 +95,30 @@ class GatheredBackwardBlock {
         int32 end_q_head;
         bool wants_k;
         bool wants_v;
+
+        /// As the block's note, which no register has to keep.
+        __device__ int32 wants() const { return (wants_k ? kWantsK : 0) + (wants_v ? kWantsV : 0); }
     };
 
     // --- Places ----------------------------------------------------------------------------------
 
     __device__ Place find_place() const {
         const RowNumbers& rows = params_.rows;
-        uint32 idx = prim::block_idx();
-        const auto num_tiles = narrow<uint32>(rows.num_tiles);
-        const auto num_groups = narrow<uint32>(rows.num_groups);
-        auto tile = narrow<int32>(idx % num_tiles);
-        if (params_.last_tile_first) tile = rows.num_tiles - 1 - tile;
-        idx /= num_tiles;
-        const auto group = narrow<int32>(idx % num_groups);
-        const auto entry = narrow<int32>(idx / num_groups);
-        const auto num_q_heads = narrow<int32>(problem_.num_q_heads);
+        const LaunchPlace at =
+            launch_place(rows, params_.last_tile_first, ordered_block(params_.row_order));
         if constexpr (!kKeys) {
-            const int32 head = group * rows.heads;
-            return {{tile, head, min_of(rows.heads, num_q_heads - head), entry},
+            const int32 head = at.group * rows.heads;
+            const auto num_q_heads = narrow<int32>(problem_.num_q_heads);
+            return {{at.tile, head, min_of(rows.heads, num_q_heads - head), at.entry},
                     head,
                     head,
                     head + 1,
                     false,
                     false};
         } else {
-            const bool of_k = params_.both_sums || group < params_.num_k_blocks;
-            const int32 head = of_k ? group : group - params_.num_k_blocks;
-            const auto heads = narrow<int32>(of_k ? problem_.num_k_heads : problem_.num_v_heads);
-            return {{tile, 0, 1, entry},
-                    head,
-                    ceil_div(head * num_q_heads, heads),
-                    ceil_div((head + 1) * num_q_heads, heads),
-                    of_k,
-                    !of_k || params_.both_sums};
+            const KeyHeads heads = key_heads(problem_, params_.groups, at.group);
+            return {{at.tile, 0, 1, at.entry}, heads.head, heads.first_q_head,
+                    heads.end_q_head,          heads.of_k, !heads.of_k || params_.groups.both_sums};
         }
     }
 
@@ -143,8 +140,9 @@ class GatheredBackwardBlock {
         RowTileAt rows = place.rows;
         rows.first_head = head;
         tiles_.begin(rows, params_.rows.positions);
+        if (prim::thread_idx() == 0) tiles_.set_note(place.wants());
         prim::sync_block();
-        load_own_rows(place, head);
+        load_own_rows(head);
         // The round before the first tile finds it and loads both of its tensors.
         int32 tile = kNoTile;
         bool full = false;
@@ -172,22 +170,22 @@ class GatheredBackwardBlock {
                 takes_first = sync_tile(s_first_, full);
                 if constexpr (kKeys) {
                     find_weights(tile, full, buffer);
-                    if (place.wants_v) {
+                    if ((tiles_.note() & kWantsV) != 0) {
                         add_product(kSecondSum, second(), r_s_, s_second_, takes_second);
                     }
                 }
             }
             prim::sync_block();
-            if (next != kNoTile) load_second(place, head, next, next_full, buffer ^ 1);
+            if (next != kNoTile) load_second(head, next, next_full, buffer ^ 1);
             prim::commit_copies();
             if (tile != kNoTile) {
                 if constexpr (!kKeys) find_weights(tile, full, buffer);
-                if (!kKeys || place.wants_k) {
+                if (!kKeys || (tiles_.note() & kWantsK) != 0) {
                     add_product(kFirstSum, first(), r_g_, s_first_, takes_first);
                 }
                 prim::sync_block();
             }
-            if (next != kNoTile) load_first(place, head, next, next_full, buffer ^ 1);
+            if (next != kNoTile) load_first(head, next, next_full, buffer ^ 1);
             prim::commit_copies();
             if (next == kNoTile) break;
             tile = next;
@@ -278,8 +276,8 @@ class GatheredBackwardBlock {
     __device__ int32 num_tokens() const { return params_.pattern.boxes.num_tokens; }
     __device__ bool wide_k() const { return params_.wide.k; }
 
-    __device__ void load_own_rows(const Place& place, int32 head) const {
-        const int32 entry = place.rows.entry;
+    __device__ void load_own_rows(int32 head) const {
+        const int32 entry = tiles_.entry();
         if constexpr (kKeys) {
             load_own(s_first_rows_, problem_.head_dim, params_.wide.k, k_rows(entry, head));
             load_own(s_second_rows_, problem_.head_dim_v, params_.wide.v, v_rows(entry, head));
@@ -311,9 +309,8 @@ class GatheredBackwardBlock {
     }
 
     /// A tile of the columns' first tensor; where they are queries, their terms come along.
-    __device__ void load_first(const Place& place, int32 head, int32 tile, bool full,
-                               uint32 buffer) const {
-        const int32 entry = place.rows.entry;
+    __device__ void load_first(int32 head, int32 tile, bool full, uint32 buffer) const {
+        const int32 entry = tiles_.entry();
         if constexpr (kKeys) {
             load_columns(s_first_, problem_.head_dim, params_.wide.q, tile, full, buffer,
                          head_of(params_.args.q, problem_.q, entry, head));
@@ -325,9 +322,8 @@ class GatheredBackwardBlock {
                          k_rows(entry, head));
         }
     }
-    __device__ void load_second(const Place& place, int32 head, int32 tile, bool full,
-                                uint32 buffer) const {
-        const int32 entry = place.rows.entry;
+    __device__ void load_second(int32 head, int32 tile, bool full, uint32 buffer) const {
+        const int32 entry = tiles_.entry();
         if constexpr (kKeys) {
             load_columns(s_second_, problem_.head_dim_v, params_.wide.d_o, tile, full, buffer,
                          head_of(params_.args.d_o, problem_.d_o, entry, head));

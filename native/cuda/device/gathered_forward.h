@@ -15,6 +15,7 @@
 #include "cuda/device/finite_tile.h"
 #include "cuda/device/gathered_params.h"
 #include "cuda/device/gathered_pattern.h"
+#include "cuda/device/gathered_place.h"
 #include "cuda/device/gathered_rows.h"
 #include "cuda/device/lane_place.h"
 #include "cuda/device/prim/lanes.h"
@@ -128,21 +129,15 @@ class GatheredForwardBlock {
         return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
     }
 
-    /// Blocks are numbered tile first, then heads, then entries.
     __device__ Place find_place() const {
         const RowNumbers& rows = params_.rows;
-        uint32 idx = prim::block_idx();
-        const auto num_tiles = narrow<uint32>(rows.num_tiles);
-        const auto num_groups = narrow<uint32>(rows.num_groups);
-        const auto tile = narrow<int32>(idx % num_tiles);
-        idx /= num_tiles;
-        const auto head = narrow<int32>(idx % num_groups) * rows.heads;
-        idx /= num_groups;
-        return {
-            {params_.last_tile_first ? rows.num_tiles - 1 - tile : tile, head,
-             min_of(rows.heads, narrow<int32>(problem_.num_q_heads) - head), narrow<int32>(idx)},
-            narrow<int32>(problem_.k_head(head)),
-            narrow<int32>(problem_.v_head(head))};
+        const LaunchPlace at =
+            launch_place(rows, params_.last_tile_first, ordered_block(params_.row_order));
+        const int32 head = at.group * rows.heads;
+        return {{at.tile, head, min_of(rows.heads, narrow<int32>(problem_.num_q_heads) - head),
+                 at.entry},
+                narrow<int32>(problem_.k_head(head)),
+                narrow<int32>(problem_.v_head(head))};
     }
 
     __device__ void begin(const Place& place) {

@@ -52,6 +52,11 @@ class GatheredMemory {
     }
     /// Tokens from one column of a run (gathered_pattern.h) to the next.
     __device__ int32 run_step() const { return info(kStep + 2); }
+    /// Of the batch, the block's.
+    __device__ int32 entry() const { return info(kEntry); }
+    /// What the block writes down; one thread, and a barrier has to follow.
+    __device__ void set_note(int32 x) const { set_info(kNote, x); }
+    __device__ int32 note() const { return info(kNote); }
     /// Query head of a row that is a query.
     __device__ int32 row_head(int32 row) const {
         return narrow<int32>(prim::load_shared(at_row(row) + 4));
@@ -81,7 +86,8 @@ class GatheredMemory {
         kCommonSize = 19,   // three: how many follow each other
         kPartEnd = 22,      // four: last columns of the box's parts
         kFarColumns = 26,   // of blocks that all rows see beyond the band
-        kNearToken = 27     // of the first column behind them
+        kNearToken = 27,    // of the first column behind them
+        kNote = 28          // the block's own
     };
 
     __device__ uint32 at_row(int32 row) const {

@@ -78,7 +78,8 @@ struct GatheredForwardParams {
     RowNumbers rows;
     TokenBytes token_bytes;
     WideRows wide;
-    bool last_tile_first;  // later queries see more keys, and the longest work starts first
+    bool last_tile_first;     // later queries see more keys, and the longest work starts first
+    const uint32* row_order;  // [blocks] which block of the numbering a block is; null: itself
 };
 
 /// The permutation [rows, length] whose inverse a small kernel writes.
@@ -89,6 +90,12 @@ struct InvertParams {
     int64 length;
 };
 
+/// Whose gradients blocks of keys compute, as in SoftmaxBackwardParams.
+struct KeyGroups {
+    int32 num_k_blocks;
+    bool both_sums;
+};
+
 struct GatheredBackwardParams {
     DenseProblem problem;
     DenseBackwardArgs args;
@@ -97,8 +104,8 @@ struct GatheredBackwardParams {
     const RowTerms* terms;  // [B, Hq, Lq]
     WideGradients wide;
     bool last_tile_first;
-    int32 num_k_blocks;  // as in SoftmaxBackwardParams
-    bool both_sums;
+    KeyGroups groups;
+    const uint32* row_order;  // as in GatheredForwardParams
 };
 
 /// Bytes of shared memory behind a kernel's tiles: the rows' places and what they see, the columns'

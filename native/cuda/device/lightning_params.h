@@ -21,10 +21,13 @@ FATTN_HD constexpr int32 lightning_chunk(int32 element_bytes, int32 head_dim) {
     return head_dim > 128 ? 32 : 64;
 }
 FATTN_HD constexpr int32 lightning_threads(int32 chunk) { return chunk * 2; }
-/// Left and right rows, the state as it is read, values, and powers of the decay.
+constexpr int32 kLightningPlaceBytes = 32;
+/// Left and right rows, the state as it is read, values, the block's place, and powers of the
+/// decay.
 FATTN_HD constexpr int32 lightning_bytes(int32 element_bytes, int32 head_dim) {
     const int32 chunk = lightning_chunk(element_bytes, head_dim);
-    return (3 * chunk * head_dim + chunk * chunk) * element_bytes + (chunk + 1) * 4;
+    return (3 * chunk * head_dim + chunk * chunk) * element_bytes + kLightningPlaceBytes +
+           (chunk + 1) * 4;
 }
 
 /// Rows [B, heads, L, extent] of an operand.

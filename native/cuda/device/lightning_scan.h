@@ -36,13 +36,14 @@ class LightningBlock {
           s_right_(s_left_ + kRowsBytes),
           s_state_(s_right_ + kRowsBytes),
           s_values_(s_state_ + kRowsBytes),
-          s_decay_(s_values_ + kChunk * kChunk * kBytes) {}
+          s_place_(s_values_ + kChunk * kChunk * kBytes),
+          s_decay_(s_place_ + kLightningPlaceBytes) {}
 
     __device__ void run() {
-        const Place place = find_place();
-        for (int32 head = place.first_q_head; head < place.end_q_head; ++head) {
-            scan(place, head);
-        }
+        if (prim::thread_idx() == 0) write_place(find_place());
+        prim::sync_block();
+        int32 head = place_of_block().first_q_head;
+        for (; head < place_of_block().end_q_head; ++head) scan(head);
     }
 
   private:
@@ -82,36 +83,50 @@ class LightningBlock {
                 narrow<int32>(idx / batch)};
     }
 
+    /// The place is looked up rather than kept: a state leaves no registers for it.
+    __device__ void write_place(const Place& p) const {
+        prim::store_shared_16(s_place_, {narrow<uint32>(p.first_column), narrow<uint32>(p.head),
+                                         narrow<uint32>(p.entry), narrow<uint32>(p.segment)});
+        prim::store_shared_8(s_place_ + 16, narrow<uint32>(p.first_q_head),
+                             narrow<uint32>(p.end_q_head));
+    }
+    __device__ Place place_of_block() const {
+        const prim::Words a = prim::load_shared_16(s_place_);
+        const prim::WordPair b = prim::load_shared_8(s_place_ + 16);
+        return {narrow<int32>(a.x), narrow<int32>(a.y), narrow<int32>(a.z),
+                narrow<int32>(b.x), narrow<int32>(b.y), narrow<int32>(a.w)};
+    }
+
     /// One after the last position of a segment.
     __device__ int32 end_of(int32 segment) const {
         return min_of(params_.len, (segment + 1) * params_.segment_tokens);
     }
 
     /// All chunks of a query head.
-    __device__ void scan(const Place& place, int32 head) {
+    __device__ void scan(int32 head) {
         // Nobody needs the powers of the last head any more.
         prim::sync_block();
         for (uint32 n = prim::thread_idx(); n <= kChunk; n += kThreads) {
             prim::store_shared(s_decay_ + n * 4, bits_of_float(decay(params_.slopes[head], n)));
         }
-        move_state(place, head, false);
-        const int32 end = end_of(place.segment);
-        for (int32 first = place.segment * params_.segment_tokens; first < end; first += kChunk) {
-            load_chunk(place, head, first);
+        move_state(place_of_block(), head, false);
+        int32 first = place_of_block().segment * params_.segment_tokens;
+        for (; first < end_of(place_of_block().segment); first += kChunk) {
+            load_chunk(place_of_block(), head, first);
             store_state_tile();
             prim::commit_copies();
             prim::wait_copies<0>();
             // Everything of the chunk is there; the values are looked through on the way.
             const bool non_finite = sync_non_finite<Element, Columns, kChunk, kThreads>(s_values_);
             // Before infinities are taken out: they stay in the state.
-            add_to_state(min_of(kChunk, end - first));
+            add_to_state(min_of(kChunk, end_of(place_of_block().segment) - first));
             if (params_.out != nullptr) {
                 find_results(non_finite);
-                store_results(place, head, first);
+                store_results(place_of_block(), head, first);
             }
             prim::sync_block();
         }
-        move_state(place, head, true);
+        move_state(place_of_block(), head, true);
     }
 
     // --- Chunks ----------------------------------------------------------------------------------
@@ -323,6 +338,7 @@ class LightningBlock {
     const uint32 s_right_;
     const uint32 s_state_;  // a row for each of the block's columns
     const uint32 s_values_;
+    const uint32 s_place_;
     const uint32 s_decay_;  // e^(-slope n), n from 0 to the chunk's length
     float r_s_[1][kChunkBlocks][4];
     float r_o_[1][kChunkBlocks][4];

@@ -101,9 +101,13 @@ class BackwardBlock {
         int32 count;      // of such heads
     };
 
+    __device__ BlockPlace place_of_block() const {
+        return block_place(params_, narrow<uint32>(params_.num_heads));
+    }
+
     __device__ QueryWork query_work(int32 n) const {
         if (!params_.bias_gradient) {
-            const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
+            const BlockPlace place = place_of_block();
             return {place.sequence, place.head, place.tile, kEveryTile, 1};
         }
         const BiasTile at = bias_tile();
@@ -126,7 +130,7 @@ class BackwardBlock {
             store_bias();
             return;
         }
-        const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
+        const BlockPlace place = place_of_block();
         const Sequence& s = place.sequence;
         store(kFirstSum, problem_.scale, params_.args.d_q, problem_.d_q,
               problem_.d_q.row(s.batch_idx, place.head, s.q_begin + place.first_row(kTile.rows)),
@@ -146,15 +150,18 @@ class BackwardBlock {
                 .wants_v = !of_k || params_.both_sums};
     }
 
+    /// The block's place is found again rather than kept: registers are full while a head is added.
     __device__ void run_keys() {
-        const BlockPlace place = block_place(params_, narrow<uint32>(params_.num_heads));
-        const int64 left = place.sequence.kv_len - place.first_row(kTile.rows);
-        if (left <= 0) return;
-        const int32 end = key_work(place.head).end_q_head;
-        for (int32 head = key_work(place.head).first_q_head; head < end; ++head) {
+        const BlockPlace first = place_of_block();
+        if (first.first_row(kTile.rows) >= first.sequence.kv_len) return;
+        int32 head = key_work(first.head).first_q_head;
+        for (; head < key_work(place_of_block().head).end_q_head; ++head) {
+            const BlockPlace place = place_of_block();
             add_head(place.sequence, head, place.tile, kEveryTile);
         }
         finish_copies();
+        const BlockPlace place = place_of_block();
+        const int64 left = place.sequence.kv_len - place.first_row(kTile.rows);
         const KeyWork work = key_work(place.head);
         const Sequence& s = place.sequence;
         const int64 token = s.k_begin + place.first_row(kTile.rows);
@@ -379,8 +386,7 @@ class BackwardBlock {
             const auto terms = reinterpret_cast<uint64>(Tensors(params_).terms(sequence, head));
             prim::store_shared_8(s_head_, narrow<uint32>(terms), narrow<uint32>(terms >> 32));
             if constexpr (kKeys) {
-                const KeyWork work =
-                    key_work(block_place(params_, narrow<uint32>(params_.num_heads)).head);
+                const KeyWork work = key_work(place_of_block().head);
                 prim::store_shared_8(s_head_ + 8, work.wants_k ? 1 : 0, work.wants_v ? 1 : 0);
             }
         }

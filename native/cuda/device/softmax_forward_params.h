@@ -80,18 +80,7 @@ struct SoftmaxForwardParams {
     int32 num_splits;             // 1: not split
     uint32 blocks_of_split;       // blocks of one part
     int64 split_rows;             // rows of one part
-    SoftmaxState<float>* states;  // of parts; null: not split
-};
-
-/// What dense_forward_merge takes: outputs and states of each row's parts, [num_splits, rows,
-/// head_dim_v] and [num_splits, rows]. States and not LSEs, whose rounding all digits of f32 feel.
-struct MergeSplitsParams {
-    const float* o_parts;
-    const SoftmaxState<float>* states;
-    TensorLayout o;  // [B, Hq, Lq, Dv]
-    void* out;
-    float* lse;  // may be null
-    int32 num_splits;
+    SoftmaxState<float>* states;  // of parts; null: not split, or sigmoid weights
 };
 
 }  // namespace fattn::cuda

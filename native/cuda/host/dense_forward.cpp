@@ -87,6 +87,11 @@ ForwardLaunch launch_of(const DenseProblem& problem, const DenseForwardArgs& arg
 
 int64 num_rows(const DenseProblem& p) { return p.q.shape[0] * p.num_q_heads * p.q.shape[2]; }
 
+/// What the states of a part's rows take. Sigmoid weights have none: their parts are sums.
+int64 bytes_of_states(const DenseProblem& p) {
+    return p.weights == Weights::kSoftmax ? num_rows(p) * int64{sizeof(SoftmaxState<float>)} : 0;
+}
+
 }  // namespace
 
 ForwardTile ForwardKey::tile() const {
@@ -123,7 +128,6 @@ int32 forward_splits(const DenseProblem& problem, int32 num_multiprocessors) {
     constexpr int64 kBlocksOfMultiprocessor = 4;
     constexpr int64 kFewestTiles = 4;  // of keys a part, or joining them costs more than it wins
     constexpr int64 kMostSplits = 128;
-    if (problem.weights != Weights::kSoftmax || problem.varlen) return 1;
     const DenseProblem packed = packed_heads(problem, DenseForwardArgs{});
     const ForwardTile tile = general_key(packed).tile();
     const int64 blocks = packed.num_q_heads * packed.batch;
@@ -135,18 +139,19 @@ int32 forward_splits(const DenseProblem& problem, int32 num_multiprocessors) {
 
 uint64 dense_forward_workspace(const DenseProblem& problem, int32 num_splits) {
     if (num_splits == 1) return 0;
-    const int64 bytes_of_row =
-        problem.head_dim_v * int64{sizeof(float)} + int64{sizeof(SoftmaxState<float>)};
-    return static_cast<uint64>(num_splits * num_rows(problem) * bytes_of_row);
+    const int64 bytes_of_outputs = num_rows(problem) * problem.head_dim_v * int64{sizeof(float)};
+    return static_cast<uint64>(num_splits * (bytes_of_states(problem) + bytes_of_outputs));
 }
 
 SplitLaunch dense_split_launch(const DenseProblem& problem, const DenseForwardArgs& args,
                                int32 num_splits, void* workspace) {
     const int64 rows = num_rows(problem);
-    auto* states = static_cast<SoftmaxState<float>*>(workspace);
-    auto* o_parts = reinterpret_cast<float*>(states + num_splits * rows);
+    SoftmaxState<float>* states = nullptr;
+    if (problem.weights == Weights::kSoftmax) states = static_cast<SoftmaxState<float>*>(workspace);
+    auto* o_parts = reinterpret_cast<float*>(static_cast<char*>(workspace) +
+                                             num_splits * bytes_of_states(problem));
     SplitLaunch launch{};
-    launch.merge = {o_parts, states, problem.o, args.o, args.lse, num_splits};
+    launch.merge = {problem, args, o_parts, states, num_splits};
     launch.num_merge_blocks = narrow<uint32>(ceil_div<int64>(rows, kMergedRowsOfBlock));
 
     DenseProblem in_parts = problem;

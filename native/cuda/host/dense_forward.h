@@ -6,6 +6,7 @@
 
 #include "backend/status.h"
 #include "core/problem.h"
+#include "cuda/device/merge_splits_params.h"
 #include "cuda/device/softmax_forward_params.h"
 
 namespace fattn::cuda {

@@ -21,6 +21,7 @@ Status GatheredKernel::load(KernelStore* store) {
     FATTN_CUDA_RETURN_IF_ERROR(load_with_shared(keys_.forward_unit(), keys_.forward_name(),
                                                 gathered_forward_bytes(keys_.forward_tile()), store,
                                                 &forward_));
+    FATTN_CUDA_RETURN_IF_ERROR(row_order_.load(store));
     if (!problem_.dense.backward) return {};
     FATTN_CUDA_RETURN_IF_ERROR(store->function(kBlockSelectUnit, kInvertKernel, &invert_));
     for (const Side side : {Side::kQueries, Side::kKeys}) {
@@ -39,10 +40,11 @@ const char* GatheredKernel::name(Pass pass) const {
 }
 
 Status GatheredKernel::forward(const GatheredPattern& pattern, const DenseForwardArgs& args,
-                               const RunOptions& run) const {
+                               void* workspace, const RunOptions& run) const {
     Stream stream;
     FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
     GatheredForwardLaunch forward = gathered_forward_launch(problem_, pattern, args);
+    FATTN_CUDA_RETURN_IF_ERROR(row_order_.order(&forward, workspace, stream));
     const ForwardTile tile = keys_.forward_tile();
     return launch_blocks(forward_,
                          {forward.num_blocks, tile.num_threads(), gathered_forward_bytes(tile)},
@@ -53,15 +55,20 @@ uint64 GatheredKernel::terms_bytes() const {
     return round_up<uint64>(cuda::terms_bytes(problem_.dense), 64);
 }
 
-uint64 GatheredKernel::backward_bytes() const {
+uint64 GatheredKernel::bytes_before_order() const {
     const DenseProblem& p = problem_.dense;
-    if (!p.backward) return 0;
     if (!has_wide_backward(p)) return cuda::terms_bytes(p);
     WideCopies copies(nullptr);
     static_cast<void>(copies.args(p, {}));
     GridBoxes boxes = problem_.pattern.boxes;
     copies.widen(&boxes);
     return terms_bytes() + copies.bytes();
+}
+
+uint64 GatheredKernel::backward_bytes() const {
+    if (!problem_.dense.backward) return 0;
+    const uint64 order = row_order_.bytes(Pass::kBackward);
+    return order == 0 ? bytes_before_order() : order_at() + order;
 }
 
 Status GatheredKernel::backward(GatheredPattern pattern, GatheredPattern of_keys,
@@ -81,7 +88,10 @@ Status GatheredKernel::backward(GatheredPattern pattern, GatheredPattern of_keys
     GatheredBackwardRun run =
         gathered_backward_run(backward_, pattern, of_keys, args, static_cast<RowTerms*>(workspace));
     FATTN_CUDA_RETURN_IF_ERROR(launch_helper(row_terms_, run.num_term_blocks, stream, &run.rows));
+    // Both sides use one place, one after the other.
+    void* const order = static_cast<char*>(workspace) + order_at();
     const auto gradient = [&](const Function& function, Side side, GatheredBackwardLaunch* launch) {
+        FATTN_CUDA_RETURN_IF_ERROR(row_order_.order(launch, side, order, stream));
         const BackwardTile tile = backward_keys_.backward_tile(side);
         return launch_blocks(
             function, {launch->num_blocks, tile.num_threads(), gathered_backward_bytes(tile)},

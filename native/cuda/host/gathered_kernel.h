@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "cuda/host/gathered_runs.h"
+#include "cuda/host/row_order.h"
 #include "cuda/runtime/kernel_store.h"
 #include "cuda/runtime/stream.h"
 
@@ -21,7 +22,8 @@ class GatheredKernel {
           backward_(of_backward),
           keys_(gathered_keys(problem.dense)),
           backward_keys_(gathered_keys(of_backward.dense)),
-          device_(std::move(device)) {}
+          device_(std::move(device)),
+          row_order_(problem, device_) {}
 
     const GatheredProblem& problem() const { return problem_; }
     const std::shared_ptr<const Device>& device() const { return device_; }
@@ -30,9 +32,12 @@ class GatheredKernel {
 
     const char* name(Pass pass) const;
 
-    /// pattern: that of the problem with the pointers of a run.
-    Status forward(const GatheredPattern& pattern, const DenseForwardArgs& args,
+    /// pattern: that of the problem with the pointers of a run. workspace: forward_bytes() of
+    /// device memory, 64-byte aligned, or null: rows start in the order of their positions.
+    Status forward(const GatheredPattern& pattern, const DenseForwardArgs& args, void* workspace,
                    const RunOptions& run) const;
+    /// 0 for patterns without masks, and where all rows start at once.
+    uint64 forward_bytes() const { return row_order_.bytes(Pass::kForward); }
     /// Row terms and gradients; workspace: backward_bytes() of device memory, 64-byte aligned.
     Status backward(GatheredPattern pattern, GatheredPattern of_keys, const DenseBackwardArgs& args,
                     void* workspace, const Stream& stream) const;
@@ -46,12 +51,17 @@ class GatheredKernel {
   private:
     /// Of the terms of rows, where a run's copies begin.
     uint64 terms_bytes() const;
+    /// Of terms and copies.
+    uint64 bytes_before_order() const;
+    /// Where the order of rows lies in the workspace of the backward.
+    uint64 order_at() const { return round_up<uint64>(bytes_before_order(), 64); }
 
     const GatheredProblem problem_;
     const GatheredProblem backward_;
     const GatheredKeys keys_;
     const GatheredKeys backward_keys_;
     const std::shared_ptr<const Device> device_;
+    RowOrder row_order_;
     Function forward_;
     Function invert_;
     Function queries_;

@@ -197,11 +197,11 @@ GatheredBackwardRun gathered_backward_run(const GatheredProblem& problem,
     keys.last_tile_first = false;
     const bool wants_k = args.d_k != nullptr || (more && boxes.d_k != nullptr);
     const bool wants_v = args.d_v != nullptr || (more && boxes.d_v != nullptr);
-    keys.both_sums = p.num_k_heads == p.num_v_heads && wants_k && wants_v &&
-                     gathered_keys(p).backward_tile(Side::kKeys).num_sums == 2;
-    keys.num_k_blocks = wants_k ? narrow<int32>(p.num_k_heads) : 0;
-    keys.rows.num_groups = keys.num_k_blocks;
-    if (!keys.both_sums && wants_v) keys.rows.num_groups += narrow<int32>(p.num_v_heads);
+    keys.groups.both_sums = p.num_k_heads == p.num_v_heads && wants_k && wants_v &&
+                            gathered_keys(p).backward_tile(Side::kKeys).num_sums == 2;
+    keys.groups.num_k_blocks = wants_k ? narrow<int32>(p.num_k_heads) : 0;
+    keys.rows.num_groups = keys.groups.num_k_blocks;
+    if (!keys.groups.both_sums && wants_v) keys.rows.num_groups += narrow<int32>(p.num_v_heads);
     run.d_k_d_v.num_blocks = num_blocks(keys.rows, p.batch);
     return run;
 }

@@ -49,7 +49,7 @@ class CudaNeighborhoodKernel final : public NeighborhoodKernel {
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*gathered_.device(), dense(), args.dense));
         FATTN_CUDA_RETURN_IF_ERROR(check_additional(args));
         return gathered_.forward(with_additional(gathered_.problem().pattern, args), args.dense,
-                                 run);
+                                 nullptr, run);
     }
 
     Status backward(const NeighborhoodBackwardArgs& args, const RunOptions& run) const override {

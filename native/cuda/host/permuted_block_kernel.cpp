@@ -55,8 +55,9 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
     }
 
     WorkspaceSize workspace(Pass pass, int) const override {
-        // A forward run by itself needs none.
-        if (pass == Pass::kForward) return {0, selection_.workspace()};
+        if (pass == Pass::kForward) {
+            return {0, max_of(selection_.workspace(), gathered_.forward_bytes())};
+        }
         return {0, problem_.backward ? inverse_at() + inverse_bytes() : 0};
     }
     Status prepare(Pass pass, void* stream) const override {
@@ -80,7 +81,14 @@ class CudaPermutedBlockKernel final : public PermutedBlockKernel {
         dense.lse = args.lse;
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*gathered_.device(), problem_, dense));
         FATTN_CUDA_RETURN_IF_ERROR(check_selection_arrays(args.permutation, args.block_mask));
-        return gathered_.forward(pattern_of(args), dense, run);
+        Stream stream;
+        FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(gathered_.device(), run.stream, &stream));
+        void* workspace = nullptr;
+        const Status found =
+            find_workspace(stream, *pool_, run, gathered_.forward_bytes(), &workspace);
+        // No bit depends on the order of rows: a run that finds no memory for it goes without.
+        if (run.workspace != nullptr && !found.ok()) return found;
+        return gathered_.forward(pattern_of(args), dense, workspace, run);
     }
 
     Status backward(const PermutedBlockBackwardArgs& args, const RunOptions& run) const override {

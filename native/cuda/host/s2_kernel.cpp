@@ -52,7 +52,7 @@ class CudaS2Kernel final : public DenseKernel {
         FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*gathered_.device(), dense(), args));
         GatheredPattern pattern;
         FATTN_CUDA_RETURN_IF_ERROR(move(args, &pattern));
-        return gathered_.forward(pattern, args, run);
+        return gathered_.forward(pattern, args, nullptr, run);
     }
 
     Status backward(const DenseBackwardArgs& args, const RunOptions& run) const override {

@@ -173,8 +173,11 @@ TEST(DenseForward, KeysAreSplitUntilThereAreBlocksForEveryMultiprocessor) {
     EXPECT_EQ(forward_splits(decode_problem(65), 100), 1) << "more than a tile of queries";
     DenseProblem sigmoid = decode_problem();
     sigmoid.weights = Weights::kSigmoid;
-    EXPECT_EQ(forward_splits(sigmoid, 100), 1);
+    EXPECT_EQ(forward_splits(sigmoid, 20), 80 / 4);
     EXPECT_EQ(dense_forward_workspace(sigmoid, 1), 0U);
+    DenseProblem sequences = decode_problem();
+    sequences.varlen = true;
+    EXPECT_EQ(forward_splits(sequences, 20), ceil_div(80, 16)) << "heads are not packed";
 }
 
 TEST(DenseForward, PartsHaveRowsOfTheirOwn) {
@@ -197,9 +200,22 @@ TEST(DenseForward, PartsHaveRowsOfTheirOwn) {
     EXPECT_EQ(launch.parts.params.problem.o.row(1, 1, 3), 15 * 64);
     EXPECT_EQ(launch.merge.o_parts, o_parts);
     EXPECT_EQ(launch.merge.states, states);
-    EXPECT_EQ(launch.merge.out, args.o);
-    EXPECT_EQ(launch.merge.lse, args.lse);
+    EXPECT_EQ(launch.merge.args.o, args.o);
+    EXPECT_EQ(launch.merge.args.lse, args.lse);
     EXPECT_EQ(launch.num_merge_blocks, 4U);
+}
+
+TEST(DenseForward, PartsOfSigmoidWeightsAreSumsWithoutStates) {
+    DenseProblem p = decode_problem();
+    p.weights = Weights::kSigmoid;
+    const int64 rows = 2 * 8;
+    EXPECT_EQ(dense_forward_workspace(p, 5), 5U * rows * 64 * sizeof(float));
+    auto* workspace = reinterpret_cast<float*>(0x100000);
+    const SplitLaunch launch = dense_split_launch(p, aligned_args(), 5, workspace);
+    EXPECT_EQ(launch.parts.params.states, nullptr);
+    EXPECT_EQ(launch.parts.params.args.o, workspace);
+    EXPECT_EQ(launch.merge.states, nullptr);
+    EXPECT_EQ(launch.merge.o_parts, workspace);
 }
 
 TEST(DenseForward, CausalRunsStartWithTheLongestTiles) {

@@ -135,21 +135,64 @@ TEST_F(DensePlanOnCuda, KeysOfFewQueriesAreSplitWhereThereIsAWorkspace) {
     pages.num_q_heads = 4;
     pages.page_size = 16;
     pages.kv_len_of_run = {555};
-    for (const DenseSpec& spec : {packed, many_features, empty_parts, pages}) {
+    DenseSpec sums = dense_spec_of(DType::kBF16, 5, 700, 64);
+    sums.sigmoid = true;
+    sums.sigmoid_bias = -5;
+    sums.num_q_heads = 2;
+    sums.causal = true;
+    DenseSpec packed_sums = dense_spec_of(DType::kF32, 1, 640, 20);
+    packed_sums.sigmoid = packed_sums.alibi = true;
+    packed_sums.num_q_heads = 2;
+    DenseSpec sequences = dense_spec_of(DType::kBF16, 1, 1, 64);
+    sequences.batch = 3;
+    sequences.q_lens = {3, 0, 5};
+    sequences.kv_lens = {700, 90, 150};
+    sequences.num_q_heads = 2;
+    sequences.causal = sequences.sink = true;
+    DenseSpec sums_of_sequences = sequences;
+    sums_of_sequences.dtype = DType::kF32;
+    sums_of_sequences.sink = false;
+    sums_of_sequences.sigmoid = true;
+    for (const DenseSpec& spec : {packed, many_features, empty_parts, pages, sums, packed_sums,
+                                  sequences, sums_of_sequences}) {
         DenseCase c(spec);
         const PlanHandle plan = plan_of(c);
         ASSERT_NE(plan, nullptr);
         std::uint64_t bytes = 0;
         ASSERT_TRUE(ok(fattn_plan_workspace(plan.get(), FATTN_PASS_FORWARD, 0, nullptr, &bytes)));
-        EXPECT_GE(bytes, 2 * sizeof(float) *
-                             static_cast<std::size_t>(spec.batch * spec.num_q_heads * spec.q_len *
-                                                      spec.head_dim_v))
+        EXPECT_GE(bytes, 2 * sizeof(float) * static_cast<std::size_t>(c.o.size()))
             << describe(spec);
         const test::DenseTruth truth = dense_truth(c);
         for (const bool with_workspace : {true, false}) {
             run_forward(device, plan.get(), c, with_workspace);
             EXPECT_TRUE(forward_is_near(truth, c)) << "workspace: " << with_workspace;
         }
+        DenseCase again(spec), once_more(spec);
+        run_forward(device, plan.get(), again);
+        run_forward(device, plan.get(), once_more);
+        EXPECT_TRUE(again.o.same_bytes(once_more.o)) << "parts are joined in their order";
+        EXPECT_TRUE(again.lse.same_bytes(once_more.lse));
+    }
+}
+
+TEST_F(DensePlanOnCuda, SplitRunsLeaveRowsOfNoSequenceAsTheyAre) {
+    DenseSpec spec = dense_spec_of(DType::kBF16, 1, 1, 32);
+    spec.batch = 2;
+    spec.q_lens = {4, 6};
+    spec.kv_lens = {700, 600};
+    DenseCase c(spec);
+    const PlanHandle plan = plan_of(c);
+    ASSERT_NE(plan, nullptr);
+    DenseCase whole(spec);
+    c.cu_seqlens_q = whole.cu_seqlens_q = {0, 3, 8};
+    run_forward(device, plan.get(), c);
+    run_forward(device, plan.get(), whole, false);
+    for (int64 token = 0; token < 10; ++token) {
+        const bool written = token < 8;
+        EXPECT_NE(std::isnan(c.o.at(0, 0, token, 0)), written) << token;
+        EXPECT_NE(std::isnan(c.lse.at(0, 0, token, 0)), written) << token;
+        if (!written) continue;
+        EXPECT_NEAR(c.lse.at(0, 0, token, 0), whole.lse.at(0, 0, token, 0), 1e-5);
     }
 }
 
