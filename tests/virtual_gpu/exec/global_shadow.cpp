@@ -22,6 +22,12 @@ std::vector<std::unique_ptr<GlobalChunk>>& spare_chunks() {
     return chunks;
 }
 
+// The list of a grid that has ended, whose pages are there.
+std::vector<EarlierAccess>& spare_list() {
+    thread_local std::vector<EarlierAccess> list;
+    return list;
+}
+
 std::unique_ptr<GlobalChunk> new_chunk() {
     auto& spare = spare_chunks();
     if (spare.empty()) return std::make_unique<GlobalChunk>();
@@ -41,7 +47,10 @@ constexpr uint8_t kByPart = GlobalCell::kByWordBit | GlobalCell::kByPairBit;
 
 }  // namespace
 
+GlobalShadow::GlobalShadow() : earlier_(std::move(spare_list())) { earlier_.assign(1, {}); }
+
 GlobalShadow::~GlobalShadow() {
+    if (earlier_.capacity() > spare_list().capacity()) spare_list() = std::move(earlier_);
     auto& spare = spare_chunks();
     for (auto& [block, directory] : blocks_) {
         for (auto& chunk : directory) {
@@ -91,8 +100,10 @@ template <class F>
 void GlobalShadow::each_unit(const MemoryBlock& block, uint64_t address, uint32_t bytes, F f) {
     constexpr uint32_t kGranule = GlobalChunk::kGranuleBytes;
     const uint64_t begin = address - block.base, end = begin + bytes;
+    GlobalChunk* of_granules = nullptr;
     for (uint64_t at = begin / kGranule * kGranule; at < end; at += kGranule) {
-        GlobalChunk& chunk = chunk_of(block, at);
+        if (!of_granules || at % GlobalChunk::kBytes == 0) of_granules = &chunk_of(block, at);
+        GlobalChunk& chunk = *of_granules;
         const auto index = static_cast<uint32_t>(at % GlobalChunk::kBytes / kGranule);
         GlobalWord& granule = chunk.granules[index];
         const bool alike = (granule.write.how & (GlobalCell::kSplitBit | kByPart)) == 0 &&

@@ -58,7 +58,7 @@ struct Span;
 
 class GlobalShadow {
   public:
-    GlobalShadow() = default;
+    GlobalShadow();
     GlobalShadow(GlobalShadow&&) = default;
     ~GlobalShadow();
     void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
@@ -116,7 +116,7 @@ class GlobalShadow {
     std::unordered_map<uint64_t, Directory> blocks_;  // by address
     const MemoryBlock* last_block_ = nullptr;
     Directory* last_directory_ = nullptr;
-    std::vector<EarlierAccess> earlier_ = std::vector<EarlierAccess>(1);
+    std::vector<EarlierAccess> earlier_;  // the first stands for nothing
     uint32_t free_earlier_ = 0;
 };
 

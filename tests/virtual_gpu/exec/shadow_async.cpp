@@ -1,6 +1,7 @@
 // The race rules of shared memory for asynchronous operations: bulk copies, cp.async and wgmma,
 // which touch whole chunks of 16 bytes. Most chunks of one operation have been accessed alike.
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "exec/cta.h"
@@ -41,16 +42,16 @@ void each_chunk(uint32_t offset, uint32_t size, Whole whole, Part part) {
 
 }  // namespace
 
-// The last write of a word that one lane was found to be ordered behind: words with the same need
-// no second look by that lane and instruction.
+// The last write of a word that one lane was found to be ordered behind: words that the same agent
+// wrote no later need no second look by that lane and instruction.
 class SharedMemory::PassedWrite {
   public:
     bool stands_for(const ShadowLayer& words, uint32_t word) const {
         if (!known_) return false;
-        return !any((four(words.epochs + word) ^ epoch_) | (four(words.writers + word) ^ writer_));
+        return !any((four(words.epochs + word) > epoch_) | (four(words.writers + word) ^ writer_));
     }
     void pass(uint32_t epoch, uint32_t writer) {
-        known_ = epoch != ShadowLayer::kSplit;
+        known_ = epoch < ShadowLayer::kSplit;
         epoch_ = epoch;
         writer_ = writer;
     }
@@ -70,13 +71,13 @@ class SharedMemory::PassedAccesses {
         if (!write_.stands_for(words, word)) return false;
         if (word + 3 >= memory.first_strong_ && word <= memory.last_strong_) return false;
         if (!any(four(words.last_reads + word) > floor_)) return true;
-        if (!reads_known_) return false;
+        if (reads_.size() < words.num_readers()) return false;
         for (uint32_t warp = 0; warp < words.num_readers(); ++warp) {
             if (!words.has_readers(warp)) continue;
             const ShadowLayer::Readers readers = words.known_readers(warp);
             const Four epochs = four(readers.epochs + word);
-            const Four others =
-                (epochs ^ reads_[warp].epoch) | (four(readers.lanes + word) ^ reads_[warp].lanes);
+            const auto late = std::bit_cast<Four>(epochs > reads_[warp].epoch);
+            const Four others = late | (four(readers.lanes + word) & ~reads_[warp].lanes);
             if (any((epochs > floor_) & (others != 0))) return false;
         }
         return true;
@@ -85,23 +86,26 @@ class SharedMemory::PassedAccesses {
     void take(const SharedMemory& memory, uint32_t word) {
         const ShadowLayer& words = memory.words_;
         write_.pass(words.epochs[word], words.writers[word]);
-        reads_known_ = words.last_reads[word] > floor_;
-        reads_.assign(words.num_readers(), {});
-        for (uint32_t warp = 0; reads_known_ && warp < words.num_readers(); ++warp) {
+        if (words.last_reads[word] <= floor_) return;
+        reads_.resize(words.num_readers());
+        for (uint32_t warp = 0; warp < words.num_readers(); ++warp) {
             if (!words.has_readers(warp)) continue;
             const ShadowLayer::Readers readers = words.known_readers(warp);
-            reads_[warp] = {readers.epochs[word], readers.lanes[word]};
+            const Read made{readers.epochs[word], readers.lanes[word]};
+            Read& known = reads_[warp];
+            const bool in_known = made.epoch <= known.epoch && (made.lanes & ~known.lanes) == 0;
+            if (made.epoch > floor_ && !in_known) known = made;
         }
     }
 
   private:
+    // Of a warp these lanes, up to this epoch.
     struct Read {
         uint32_t epoch = 0, lanes = 0;
     };
 
     uint32_t floor_;
     PassedWrite write_;
-    bool reads_known_ = false;
     std::vector<Read> reads_;  // by warp
 };
 
