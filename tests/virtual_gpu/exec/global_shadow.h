@@ -97,6 +97,9 @@ class GlobalShadow {
     bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
     void need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                     uint64_t address, uint32_t bytes);
+    // A read of a whole granule, whose `how` says which parts of it are whose. False where there is
+    // a write to compare with, or a read to keep.
+    bool note_read(GlobalWord& at, const Warp& warp, GlobalCell made);
     void split_granule(GlobalChunk& chunk, uint32_t index);
     // Accesses beside the latest.
     uint32_t new_earlier(const EarlierAccess& made);

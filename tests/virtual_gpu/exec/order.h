@@ -191,6 +191,18 @@ class WarpKnowledge {
         }
     }
 
+    // The same of one agent's accesses up to `epoch`, by either proxy.
+    void learn(uint32_t mask, bool whole, uint32_t agent, uint32_t epoch) {
+        const auto teach = [&](Knowledge& knowledge) {
+            knowledge.generic.learn(agent, epoch);
+            knowledge.async.learn(agent, epoch);
+        };
+        if (whole) teach(base_);
+        for (uint32_t lane = 0; lane < 32; ++lane) {
+            if (whole ? own_[lane] != nullptr : (mask >> lane & 1) != 0) teach(private_of(lane));
+        }
+    }
+
     // The lanes of `mask` synchronise with each other.
     void sync(uint32_t mask, bool whole, uint32_t next_epoch) {
         if (whole) {
