@@ -126,6 +126,17 @@ class WarpKnowledge {
         return of(lane).generic.of(agent) >= epoch;
     }
 
+    // The same of 32 agents from `first` on, which are those of a warp: a bit for each.
+    uint32_t ordered_lanes(uint32_t lane, uint32_t first, uint32_t epoch) const {
+        const Clock& clock = of(lane).generic;
+        const bool own = first == first_agent_;
+        if (epoch <= clock.floor || (own && epoch <= own_floor_)) return ~0u;
+        uint32_t made = own ? 1u << lane : 0;
+        const size_t end = std::min(clock.at.size(), size_t{first} + 32);
+        for (size_t i = first; i < end; ++i) made |= uint32_t{clock.at[i] >= epoch} << (i - first);
+        return made;
+    }
+
     bool ordered_async(uint32_t lane, uint32_t agent, uint32_t epoch) const {
         return of(lane).async.of(agent) >= epoch;
     }

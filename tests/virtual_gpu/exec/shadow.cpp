@@ -121,11 +121,11 @@ void SharedMemory::need_strong_ordered(Warp& warp, const Op& op, uint32_t lane, 
     const auto found = kept.find(cell);
     if (found == kept.end()) return;
     for (const StrongWrite& one : found->second) {
-        each_lane(one.lanes, [&](uint32_t writer) {
-            const uint32_t agent = one.first_agent + writer;
-            if (!warp.knowledge.ordered(lane, agent, one.epoch))
-                race(warp, op, lane, layer, cell, writes, true, agent, one.pc, false);
-        });
+        const uint32_t left =
+            one.lanes & ~warp.knowledge.ordered_lanes(lane, one.first_agent, one.epoch);
+        if (left == 0) continue;
+        const auto writer = static_cast<uint32_t>(std::countr_zero(left));
+        race(warp, op, lane, layer, cell, writes, true, one.first_agent + writer, one.pc, false);
     }
 }
 
@@ -141,16 +141,12 @@ void SharedMemory::keep_strong_write(const Warp& warp, uint32_t mask, ShadowLaye
 
 void SharedMemory::keep_strong_write(const Warp& warp, uint32_t mask, ShadowLayer& layer,
                                      uint32_t cell, const StrongWrite& made) {
-    // Who is ordered behind all of these is behind what one of them is behind.
+    // Who is ordered behind all of these writes is behind what one of their threads is behind.
+    const WarpKnowledge& knowledge = warp.knowledge;
+    const auto some = static_cast<uint32_t>(std::countr_zero(mask));
     const auto stood_for = [&](StrongWrite& one) {
-        each_lane(one.lanes, [&](uint32_t writer) {
-            const uint32_t agent = one.first_agent + writer;
-            bool ordered = false;
-            each_lane(mask, [&](uint32_t lane) {
-                ordered = ordered || warp.knowledge.ordered(lane, agent, one.epoch);
-            });
-            if (ordered) one.lanes &= ~(1u << writer);
-        });
+        if (one.first_agent == knowledge.first_agent()) one.lanes &= ~mask;
+        one.lanes &= ~knowledge.ordered_lanes(some, one.first_agent, one.epoch);
         return one.lanes == 0;
     };
     StrongWrite left = made;
