@@ -7,6 +7,7 @@
 
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/tensor_box.h"
 
 namespace fattn::vgpu {
 namespace {
@@ -24,6 +25,24 @@ void reduce(const BulkCopy::Reduction& how, std::byte* to, uint8_t* to_defined,
     }
     if (!to_defined) return;
     for (uint32_t i = 0; i < bytes; ++i) to_defined[i] &= from_defined[i];
+}
+
+// f(place in the run, place among the copy's bytes, bytes) for what lies together in both.
+template <class F>
+void each_piece(const BulkCopy& copy, const BulkCopy::Run& run, F f) {
+    if (copy.swizzle == 0) return f(0u, run.at, run.bytes);
+    constexpr uint32_t kChunk = 16;
+    for (uint32_t done = 0; done < run.bytes;) {
+        const uint32_t at = run.at + done;
+        const uint32_t bytes = std::min(run.bytes - done, kChunk - at % kChunk);
+        const uint32_t to = swizzled(copy.swizzled_at + at, copy.swizzle) - copy.swizzled_at;
+        if (bytes == kChunk) {
+            f(done, to, kChunk);
+        } else {
+            f(done, to, bytes);
+        }
+        done += bytes;
+    }
 }
 
 void put(const BulkCopy& copy, uint32_t at, uint32_t bytes, std::byte* to, uint8_t* to_defined) {
@@ -50,9 +69,11 @@ void read_source(Grid& grid, BulkCopy& copy) {
     for (const BulkCopy::Run& run : copy.runs) {
         const MemoryBlock& block = *grid.block_of(run.address, run.bytes);
         const uint64_t offset = run.address - block.base;
-        std::memcpy(copy.data.data() + run.at, block.data + offset, run.bytes);
-        if (block.initialised)
-            std::memcpy(copy.defined.data() + run.at, block.initialised + offset, run.bytes);
+        each_piece(copy, run, [&](uint32_t from, uint32_t at, uint32_t bytes) {
+            std::memcpy(copy.data.data() + at, block.data + offset + from, bytes);
+            if (block.initialised)
+                std::memcpy(copy.defined.data() + at, block.initialised + offset + from, bytes);
+        });
     }
 }
 
@@ -70,8 +91,10 @@ void write_target(Grid& grid, BulkCopy& copy) {
     for (const BulkCopy::Run& run : copy.runs) {
         const MemoryBlock& block = *grid.block_of(run.address, run.bytes);
         const uint64_t offset = run.address - block.base;
-        put(copy, run.at, run.bytes, block.data + offset,
-            block.initialised ? block.initialised + offset : nullptr);
+        each_piece(copy, run, [&](uint32_t to, uint32_t at, uint32_t bytes) {
+            put(copy, at, bytes, block.data + offset + to,
+                block.initialised ? block.initialised + offset + to : nullptr);
+        });
     }
 }
 

@@ -19,7 +19,7 @@ struct Cluster;
 struct Op;
 
 struct BulkCopy {
-    // Bytes of device memory, and where among the copy's own they lie.
+    // Bytes of device memory, and where among the copy's own they lie before they are swizzled.
     struct Run {
         uint64_t address;
         uint32_t at;
@@ -36,6 +36,8 @@ struct BulkCopy {
     };
     Shared from, to;
     std::vector<Run> runs;
+    uint32_t swizzle = 0;      // of chunks of 16 bytes, as CUtensorMapSwizzle has it, of a copy
+    uint32_t swizzled_at = 0;  // that begins here in shared memory
     uint32_t bytes = 0;
     std::optional<Reduction> reduction;  // instead of a plain write
     // Either the bytes complete on an mbarrier, or the copy belongs to a bulk group of its issuer.

@@ -34,8 +34,8 @@ const OpcodeTable& opcodes() {
                                add_memory_opcodes,  add_atomic_opcodes,   add_control_opcodes,
                                add_warp_opcodes,    add_matrix_opcodes,   add_mma_opcodes,
                                add_copy_opcodes,    add_mbarrier_opcodes, add_tensor_map_opcodes,
-                               add_wgmma_opcodes,   add_register_opcodes, add_carry_opcodes,
-                               add_part_opcodes,    add_system_calls}) {
+                               add_wgmma_opcodes,   add_wmma_opcodes,     add_register_opcodes,
+                               add_carry_opcodes,   add_part_opcodes,     add_system_calls}) {
             add(made);
         }
         return made;

@@ -106,6 +106,7 @@ void add_copy_opcodes(OpcodeTable& table);
 void add_mbarrier_opcodes(OpcodeTable& table);
 void add_tensor_map_opcodes(OpcodeTable& table);
 void add_wgmma_opcodes(OpcodeTable& table);
+void add_wmma_opcodes(OpcodeTable& table);
 void add_register_opcodes(OpcodeTable& table);
 void add_carry_opcodes(OpcodeTable& table);
 void add_part_opcodes(OpcodeTable& table);

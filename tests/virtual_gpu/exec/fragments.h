@@ -138,33 +138,45 @@ void gather_b(Warp& w, const Op& op, uint32_t first, float (*b)[8]) {
 // odd ones, which is the order of kColumnAt.
 template <class T>
 void load_accumulators(Warp& w, const Row* registers, bool half, T (*c)[8]) {
+    if (!half) {
+        for (uint32_t upper = 0; upper < 2; ++upper) {
+            const T* const even = w.lanes<T>(registers[2 * upper]);
+            const T* const odd = w.lanes<T>(registers[2 * upper + 1]);
+            for (uint32_t row = 0; row < 8; ++row) {
+                std::memcpy(&c[8 * upper + row][0], even + 4 * row, 16);
+                std::memcpy(&c[8 * upper + row][4], odd + 4 * row, 16);
+            }
+        }
+        return;
+    }
     for (uint32_t row = 0; row < 16; ++row) {
         const uint32_t upper = row / 8, lane = 4 * (row % 8);
-        if (half) {
-            const uint32_t* from = w.lanes<uint32_t>(registers[upper]) + lane;
-            for (uint32_t i = 0; i < 4; ++i) {
-                c[row][i] = static_cast<T>(f16_value(static_cast<uint16_t>(from[i])));
-                c[row][4 + i] = static_cast<T>(f16_value(static_cast<uint16_t>(from[i] >> 16)));
-            }
-            continue;
+        const uint32_t* from = w.lanes<uint32_t>(registers[upper]) + lane;
+        for (uint32_t i = 0; i < 4; ++i) {
+            c[row][i] = static_cast<T>(f16_value(static_cast<uint16_t>(from[i])));
+            c[row][4 + i] = static_cast<T>(f16_value(static_cast<uint16_t>(from[i] >> 16)));
         }
-        std::memcpy(&c[row][0], w.lanes<T>(registers[2 * upper]) + lane, 16);
-        std::memcpy(&c[row][4], w.lanes<T>(registers[2 * upper + 1]) + lane, 16);
     }
 }
 
 template <class T>
 void store_accumulators(Warp& w, const Row* registers, bool half, const T (*c)[8]) {
+    if (!half) {
+        for (uint32_t upper = 0; upper < 2; ++upper) {
+            T* const even = w.lanes<T>(registers[2 * upper]);
+            T* const odd = w.lanes<T>(registers[2 * upper + 1]);
+            for (uint32_t row = 0; row < 8; ++row) {
+                std::memcpy(even + 4 * row, &c[8 * upper + row][0], 16);
+                std::memcpy(odd + 4 * row, &c[8 * upper + row][4], 16);
+            }
+        }
+        return;
+    }
     for (uint32_t row = 0; row < 16; ++row) {
         const uint32_t upper = row / 8, lane = 4 * (row % 8);
-        if (half) {
-            uint32_t* to = w.lanes<uint32_t>(registers[upper]) + lane;
-            for (uint32_t i = 0; i < 4; ++i)
-                to[i] = to_f16(c[row][i]) | uint32_t{to_f16(c[row][4 + i])} << 16;
-            continue;
-        }
-        std::memcpy(w.lanes<T>(registers[2 * upper]) + lane, &c[row][0], 16);
-        std::memcpy(w.lanes<T>(registers[2 * upper + 1]) + lane, &c[row][4], 16);
+        uint32_t* to = w.lanes<uint32_t>(registers[upper]) + lane;
+        for (uint32_t i = 0; i < 4; ++i)
+            to[i] = to_f16(c[row][i]) | uint32_t{to_f16(c[row][4 + i])} << 16;
     }
 }
 

@@ -22,6 +22,12 @@ std::vector<std::unique_ptr<GlobalChunk>>& spare_chunks() {
     return chunks;
 }
 
+// The list of a grid that has ended, whose pages are there.
+std::vector<EarlierAccess>& spare_list() {
+    thread_local std::vector<EarlierAccess> list;
+    return list;
+}
+
 std::unique_ptr<GlobalChunk> new_chunk() {
     auto& spare = spare_chunks();
     if (spare.empty()) return std::make_unique<GlobalChunk>();
@@ -41,7 +47,10 @@ constexpr uint8_t kByPart = GlobalCell::kByWordBit | GlobalCell::kByPairBit;
 
 }  // namespace
 
+GlobalShadow::GlobalShadow() : earlier_(std::move(spare_list())) { earlier_.assign(1, {}); }
+
 GlobalShadow::~GlobalShadow() {
+    if (earlier_.capacity() > spare_list().capacity()) spare_list() = std::move(earlier_);
     auto& spare = spare_chunks();
     for (auto& [block, directory] : blocks_) {
         for (auto& chunk : directory) {
@@ -91,8 +100,10 @@ template <class F>
 void GlobalShadow::each_unit(const MemoryBlock& block, uint64_t address, uint32_t bytes, F f) {
     constexpr uint32_t kGranule = GlobalChunk::kGranuleBytes;
     const uint64_t begin = address - block.base, end = begin + bytes;
+    GlobalChunk* of_granules = nullptr;
     for (uint64_t at = begin / kGranule * kGranule; at < end; at += kGranule) {
-        GlobalChunk& chunk = chunk_of(block, at);
+        if (!of_granules || at % GlobalChunk::kBytes == 0) of_granules = &chunk_of(block, at);
+        GlobalChunk& chunk = *of_granules;
         const auto index = static_cast<uint32_t>(at % GlobalChunk::kBytes / kGranule);
         GlobalWord& granule = chunk.granules[index];
         const bool alike = (granule.write.how & (GlobalCell::kSplitBit | kByPart)) == 0 &&
@@ -216,6 +227,25 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
     });
 }
 
+bool GlobalShadow::note_read(GlobalWord& at, const Warp& warp, GlobalCell made) {
+    if (at.write.cluster != 0 || at.write.how != 0) return false;
+    const uint8_t parts = made.how;
+    bool many = at.read.how & GlobalCell::kManyBit;
+    made.how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
+    const bool same_threads =
+        at.read.cluster == made.cluster && at.read.agent == made.agent && at.read.how == made.how;
+    const bool known = at.read.cluster == made.cluster && at.read.epoch <= warp.knowledge.floor();
+    const bool fresh = at.read.cluster == 0;
+    if (!fresh && !same_threads && !known && !(many && at.read.cluster != made.cluster)) {
+        if (parts != 0 || at.read.how != 0) return false;
+        many = !keep_read(at, 15, made.cluster);
+        made.how = many ? GlobalCell::kManyBit : uint8_t{0};
+    }
+    if (same_threads && at.read.epoch == made.epoch) made.pc = at.read.pc;
+    at.read = made;
+    return true;
+}
+
 void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span& span,
                             const Access& access) {
     constexpr uint32_t kGranule = GlobalChunk::kGranuleBytes;
@@ -231,29 +261,14 @@ void GlobalShadow::read_all(Warp& warp, const Op& op, uint32_t mask, const Span&
     // Lanes mostly stay in a chunk.
     GlobalChunk* chunk = nullptr;
     uint32_t number = 0;
-    // False where there is a write to compare with, or a read to keep.
     const auto note = [&](uint32_t offset, uint32_t lane, uint8_t parts) {
         if (!chunk || number != offset / GlobalChunk::kBytes) {
             chunk = &chunk_of(*span.block, offset);
             number = offset / GlobalChunk::kBytes;
         }
         GlobalWord& at = chunk->granules[offset % GlobalChunk::kBytes / kGranule];
-        if (at.write.cluster != 0 || at.write.how != 0) return false;
-        const auto agent = static_cast<uint16_t>(first_agent + lane);
-        bool many = at.read.how & GlobalCell::kManyBit;
-        auto how = static_cast<uint8_t>(parts | (many ? GlobalCell::kManyBit : 0));
-        const bool same_threads =
-            at.read.cluster == cluster && at.read.agent == agent && at.read.how == how;
-        const bool known = at.read.cluster == cluster && at.read.epoch <= warp.knowledge.floor();
-        const bool fresh = at.read.cluster == 0;
-        if (!fresh && !same_threads && !known && !(many && at.read.cluster != cluster)) {
-            if (parts != 0 || at.read.how != 0) return false;
-            many = !keep_read(at, 15, cluster);
-            how = many ? GlobalCell::kManyBit : uint8_t{0};
-        }
-        const bool again = same_threads && at.read.epoch == epoch;
-        at.read = {cluster, epoch, agent, how, 15, again ? at.read.pc : pc};
-        return true;
+        return note_read(
+            at, warp, {cluster, epoch, static_cast<uint16_t>(first_agent + lane), parts, 15, pc});
     };
     if (!warp.grid.launch.before.empty()) return one_by_one(mask);
     if (access.bytes == kGranule) {
@@ -346,8 +361,28 @@ void GlobalShadow::need_async(Warp& warp, const Op& op, uint32_t lane, const Mem
 
 void GlobalShadow::read_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                               uint64_t address, uint32_t bytes) {
-    read(warp, op, lane, block, address, bytes, kPlain, false);
-    need_async(warp, op, lane, block, address, bytes);
+    constexpr uint32_t kGranule = GlobalChunk::kGranuleBytes;
+    const GlobalCell made{warp.cta.cluster.id,
+                          warp.knowledge.epoch(),
+                          static_cast<uint16_t>(warp.knowledge.first_agent() + lane),
+                          0,
+                          15,
+                          warp.program.index_of(op)};
+    const bool alone = warp.grid.launch.before.empty();
+    GlobalChunk* chunk = nullptr;
+    for (const uint64_t end = address + bytes; address < end;) {
+        const uint64_t offset = address - block.base;
+        const auto piece =
+            static_cast<uint32_t>(std::min(end - address, kGranule - offset % kGranule));
+        if (!chunk || offset % GlobalChunk::kBytes < kGranule) chunk = &chunk_of(block, offset);
+        GlobalWord& at = chunk->granules[offset % GlobalChunk::kBytes / kGranule];
+        // Where nothing was written there is nothing to fence.
+        if (!alone || piece != kGranule || !note_read(at, warp, made)) {
+            read(warp, op, lane, block, address, piece, kPlain, false);
+            need_async(warp, op, lane, block, address, piece);
+        }
+        address += piece;
+    }
 }
 
 void GlobalShadow::owe(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,

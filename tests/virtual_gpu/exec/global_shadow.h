@@ -58,7 +58,7 @@ struct Span;
 
 class GlobalShadow {
   public:
-    GlobalShadow() = default;
+    GlobalShadow();
     GlobalShadow(GlobalShadow&&) = default;
     ~GlobalShadow();
     void read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block, uint64_t address,
@@ -97,6 +97,9 @@ class GlobalShadow {
     bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
     void need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                     uint64_t address, uint32_t bytes);
+    // A read of a whole granule, whose `how` says which parts of it are whose. False where there is
+    // a write to compare with, or a read to keep.
+    bool note_read(GlobalWord& at, const Warp& warp, GlobalCell made);
     void split_granule(GlobalChunk& chunk, uint32_t index);
     // Accesses beside the latest.
     uint32_t new_earlier(const EarlierAccess& made);
@@ -116,7 +119,7 @@ class GlobalShadow {
     std::unordered_map<uint64_t, Directory> blocks_;  // by address
     const MemoryBlock* last_block_ = nullptr;
     Directory* last_directory_ = nullptr;
-    std::vector<EarlierAccess> earlier_ = std::vector<EarlierAccess>(1);
+    std::vector<EarlierAccess> earlier_;  // the first stands for nothing
     uint32_t free_earlier_ = 0;
 };
 

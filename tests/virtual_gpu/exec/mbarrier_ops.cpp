@@ -41,27 +41,35 @@ Place place_of(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
     return place;
 }
 
-Found find(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
-    const Place place = place_of(w, op, lane, address);
+// For all lanes of `mask`, whose addresses are alike.
+Found find_together(Warp& w, const Op& op, uint32_t mask, uint64_t address) {
+    const auto first = static_cast<uint32_t>(std::countr_zero(mask));
+    const Place place = place_of(w, op, first, address);
     Cta& cta = mbarrier_owner(w, *place.shared);
     const auto offset = static_cast<uint32_t>(place.address);
     Mbarrier* barrier = cta.mbarriers.find(offset);
     if (!barrier) {
-        w.fault(op, lane, FaultKind::kBarrier,
+        w.fault(op, first, FaultKind::kBarrier,
                 "there is no mbarrier at shared byte " + std::to_string(offset) +
                     ": it was not initialised, or invalidated since",
                 {}, address);
     }
-    if (w.grid.options.checks.races) {
-        if (!w.knowledge.ordered(lane, barrier->initialiser, barrier->initialised)) {
+    if (!w.grid.options.checks.races) return {&cta, offset, barrier};
+    if (barrier->initialised > w.knowledge.floor()) {
+        each_lane(mask, [&](uint32_t lane) {
+            if (w.knowledge.ordered(lane, barrier->initialiser, barrier->initialised)) return;
             w.fault(op, lane, FaultKind::kRace,
                     "uses the mbarrier at shared byte " + std::to_string(offset) +
                         ", whose initialisation by another thread nothing orders before",
                     {}, address);
-        }
-        place.shared->write(w, op, lane, offset, 8, kStrong, nullptr);
+        });
     }
+    place.shared->write_strong(w, op, mask, offset, 8);
     return {&cta, offset, barrier};
+}
+
+Found find(Warp& w, const Op& op, uint32_t lane, uint64_t address) {
+    return find_together(w, op, 1u << lane, address);
 }
 
 void settle(Warp& w, const Found& found) {
@@ -194,16 +202,25 @@ Step test(Warp& w, const Op& op, uint32_t mask) {
     const bool parity = op.aux & 1, waits = op.aux & 2;
     uint32_t done = 0;
     Knowledge knowledge;
-    each_lane(mask, [&](uint32_t lane) {
-        const Found found = find(w, op, lane, addresses[lane]);
-        const Mbarrier& barrier = *found.barrier;
-        const uint64_t phase =
-            parity ? w.src<uint32_t>(op, 1)[lane] & 1 : w.src<uint64_t>(op, 1)[lane] >> 32;
-        const bool ended = parity ? (barrier.phase & 1) != phase : barrier.phase != phase;
-        done |= uint32_t{ended} << lane;
-        if (ended) take_arrived(w, *found.barrier);
-        if (ended && w.grid.options.checks.races) knowledge.join(barrier.completed);
-    });
+    for (uint32_t left = mask; left != 0;) {
+        const uint64_t address = addresses[std::countr_zero(left)];
+        uint32_t alike = 0;
+        each_lane(left,
+                  [&](uint32_t lane) { alike |= uint32_t{addresses[lane] == address} << lane; });
+        left &= ~alike;
+        Mbarrier& barrier = *find_together(w, op, alike, address).barrier;
+        uint32_t ended = 0;
+        each_lane(alike, [&](uint32_t lane) {
+            const uint64_t phase =
+                parity ? w.src<uint32_t>(op, 1)[lane] & 1 : w.src<uint64_t>(op, 1)[lane] >> 32;
+            const bool is_over = parity ? (barrier.phase & 1) != phase : barrier.phase != phase;
+            ended |= uint32_t{is_over} << lane;
+        });
+        done |= ended;
+        if (ended == 0) continue;
+        take_arrived(w, barrier);
+        if (w.grid.options.checks.races) knowledge.join(barrier.completed);
+    }
     // A wait that finds nothing ends when the barrier changes, or by chance before that.
     if (waits && done == 0 && w.grid.random.below(8) != 0) return Step::kWait;
     if (done != 0 && w.grid.options.checks.races)

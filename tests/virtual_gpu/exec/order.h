@@ -126,6 +126,17 @@ class WarpKnowledge {
         return of(lane).generic.of(agent) >= epoch;
     }
 
+    // The same of 32 agents from `first` on, which are those of a warp: a bit for each.
+    uint32_t ordered_lanes(uint32_t lane, uint32_t first, uint32_t epoch) const {
+        const Clock& clock = of(lane).generic;
+        const bool own = first == first_agent_;
+        if (epoch <= clock.floor || (own && epoch <= own_floor_)) return ~0u;
+        uint32_t made = own ? 1u << lane : 0;
+        const size_t end = std::min(clock.at.size(), size_t{first} + 32);
+        for (size_t i = first; i < end; ++i) made |= uint32_t{clock.at[i] >= epoch} << (i - first);
+        return made;
+    }
+
     bool ordered_async(uint32_t lane, uint32_t agent, uint32_t epoch) const {
         return of(lane).async.of(agent) >= epoch;
     }
@@ -188,6 +199,18 @@ class WarpKnowledge {
         }
         for (uint32_t lane = 0; lane < 32; ++lane) {
             if (mask >> lane & 1) private_of(lane).join(from);
+        }
+    }
+
+    // The same of one agent's accesses up to `epoch`, by either proxy.
+    void learn(uint32_t mask, bool whole, uint32_t agent, uint32_t epoch) {
+        const auto teach = [&](Knowledge& knowledge) {
+            knowledge.generic.learn(agent, epoch);
+            knowledge.async.learn(agent, epoch);
+        };
+        if (whole) teach(base_);
+        for (uint32_t lane = 0; lane < 32; ++lane) {
+            if (whole ? own_[lane] != nullptr : (mask >> lane & 1) != 0) teach(private_of(lane));
         }
     }
 

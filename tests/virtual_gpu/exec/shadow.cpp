@@ -65,48 +65,52 @@ void SharedMemory::read_all(Warp& warp, const Op& op, uint32_t mask, const uint3
     });
 }
 
-void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
-                              uint32_t cell, AccessFlags flags, bool same_value) {
+void SharedMemory::need_write_ordered(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                                      uint32_t cell, AccessFlags flags, bool same_value) {
     const WarpKnowledge& knowledge = warp.knowledge;
-    const uint32_t pc = warp.program.index_of(op);
     const uint32_t written = layer.epochs[cell];
     if (written > knowledge.floor()) {
         const bool pending = written == kPendingEpoch;
         const bool strong = layer.writers[cell] & ShadowLayer::kStrongBit;
         const uint32_t agent = layer.writers[cell] & ~ShadowLayer::kStrongBit;
-        const bool harmless =
-            ((flags & kStrong) && strong) ||
-            (same_value && layer.pcs[cell] == pc && !warp.grid.options.checks.strict);
+        const bool harmless = ((flags & kStrong) && strong) ||
+                              (same_value && layer.pcs[cell] == warp.program.index_of(op) &&
+                               !warp.grid.options.checks.strict);
         if (pending || (!harmless && !knowledge.ordered(lane, agent, written))) {
             race(warp, op, lane, layer, cell, true, true, agent, layer.pcs[cell], pending);
         }
     }
-    if (!(flags & kStrong)) {
-        need_strong_ordered(warp, op, lane, layer, cell, true);
-        strong_writes_of(layer).erase(cell);
-    } else if (written > knowledge.floor()) {
-        keep_strong_write(warp, lane, layer, cell);
-    }
-    if (layer.last_reads[cell] > knowledge.floor()) {
-        for (uint32_t other = 0; other < layer.num_readers(); ++other) {
-            if (!layer.has_readers(other)) continue;
-            const ShadowLayer::Readers readers = layer.readers_of(other);
-            const uint32_t epoch = readers.epochs[cell];
-            if (epoch <= knowledge.floor()) continue;
-            if ((flags & kStrong) && (readers.pcs[cell] & ShadowLayer::kStrongBit)) continue;
-            for (uint32_t lanes = readers.lanes[cell]; lanes != 0; lanes &= lanes - 1) {
-                const uint32_t agent = other * 32 + static_cast<uint32_t>(std::countr_zero(lanes));
-                if (!knowledge.ordered(lane, agent, epoch)) {
-                    race(warp, op, lane, layer, cell, true, false, agent,
-                         readers.pcs[cell] & ~ShadowLayer::kStrongBit, false);
-                }
+    if (!(flags & kStrong)) need_strong_ordered(warp, op, lane, layer, cell, true);
+    if (layer.last_reads[cell] <= knowledge.floor()) return;
+    for (uint32_t other = 0; other < layer.num_readers(); ++other) {
+        if (!layer.has_readers(other)) continue;
+        const ShadowLayer::Readers readers = layer.readers_of(other);
+        const uint32_t epoch = readers.epochs[cell];
+        if (epoch <= knowledge.floor()) continue;
+        if ((flags & kStrong) && (readers.pcs[cell] & ShadowLayer::kStrongBit)) continue;
+        for (uint32_t lanes = readers.lanes[cell]; lanes != 0; lanes &= lanes - 1) {
+            const uint32_t agent = other * 32 + static_cast<uint32_t>(std::countr_zero(lanes));
+            if (!knowledge.ordered(lane, agent, epoch)) {
+                race(warp, op, lane, layer, cell, true, false, agent,
+                     readers.pcs[cell] & ~ShadowLayer::kStrongBit, false);
             }
         }
+    }
+}
+
+void SharedMemory::write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                              uint32_t cell, AccessFlags flags, bool same_value) {
+    const WarpKnowledge& knowledge = warp.knowledge;
+    need_write_ordered(warp, op, lane, layer, cell, flags, same_value);
+    if (!(flags & kStrong)) {
+        strong_writes_of(layer).erase(cell);
+    } else if (layer.epochs[cell] > knowledge.floor()) {
+        keep_strong_write(warp, 1u << lane, layer, cell);
     }
     layer.epochs[cell] = knowledge.epoch();
     layer.writers[cell] =
         (knowledge.first_agent() + lane) | (flags & kStrong ? ShadowLayer::kStrongBit : 0);
-    layer.pcs[cell] = pc;
+    layer.pcs[cell] = warp.program.index_of(op);
     layer.last_reads[cell] = 0;
 }
 
@@ -117,28 +121,94 @@ void SharedMemory::need_strong_ordered(Warp& warp, const Op& op, uint32_t lane, 
     const auto found = kept.find(cell);
     if (found == kept.end()) return;
     for (const StrongWrite& one : found->second) {
-        if (!warp.knowledge.ordered(lane, one.agent, one.epoch))
-            race(warp, op, lane, layer, cell, writes, true, one.agent, one.pc, false);
+        const uint32_t left =
+            one.lanes & ~warp.knowledge.ordered_lanes(lane, one.first_agent, one.epoch);
+        if (left == 0) continue;
+        const auto writer = static_cast<uint32_t>(std::countr_zero(left));
+        race(warp, op, lane, layer, cell, writes, true, one.first_agent + writer, one.pc, false);
     }
 }
 
-// The latest write of the cell, which a strong one comes over.
-void SharedMemory::keep_strong_write(const Warp& warp, uint32_t lane, ShadowLayer& layer,
+// The latest write of the cell, which a strong one of the lanes of `mask` comes over.
+void SharedMemory::keep_strong_write(const Warp& warp, uint32_t mask, ShadowLayer& layer,
                                      uint32_t cell) {
     const uint32_t writer = layer.writers[cell], epoch = layer.epochs[cell];
     if (!(writer & ShadowLayer::kStrongBit) || epoch == kPendingEpoch) return;
     const uint32_t agent = writer & ~ShadowLayer::kStrongBit;
-    if (warp.knowledge.ordered(lane, agent, epoch)) return;
+    keep_strong_write(warp, mask, layer, cell,
+                      {agent - agent % 32, 1u << agent % 32, epoch, layer.pcs[cell]});
+}
+
+void SharedMemory::keep_strong_write(const Warp& warp, uint32_t mask, ShadowLayer& layer,
+                                     uint32_t cell, const StrongWrite& made) {
+    // Who is ordered behind all of these writes is behind what one of their threads is behind.
+    const WarpKnowledge& knowledge = warp.knowledge;
+    const auto some = static_cast<uint32_t>(std::countr_zero(mask));
+    const auto stood_for = [&](StrongWrite& one) {
+        if (one.first_agent == knowledge.first_agent()) one.lanes &= ~mask;
+        one.lanes &= ~knowledge.ordered_lanes(some, one.first_agent, one.epoch);
+        return one.lanes == 0;
+    };
+    StrongWrite left = made;
+    if (stood_for(left)) return;
     std::vector<StrongWrite>& kept = strong_writes_of(layer)[cell];
-    if (kept.size() >= kMostStrongWrites) return;
     if (&layer == &words_) {
         first_strong_ = std::min(first_strong_, cell);
         last_strong_ = std::max(last_strong_, cell);
     }
-    std::erase_if(kept, [&](const StrongWrite& one) {
-        return one.agent == agent || warp.knowledge.ordered(lane, one.agent, one.epoch);
+    for (StrongWrite& one : kept) {
+        if (one.first_agent != left.first_agent) continue;
+        if (one.epoch == left.epoch) {
+            one.lanes |= left.lanes;
+            return;
+        }
+        one.lanes &= ~left.lanes;
+    }
+    std::erase_if(kept, stood_for);
+    if (kept.size() < kMostStrongWrites) kept.push_back(left);
+}
+
+bool SharedMemory::keeps(const StrongWrites& writes, uint32_t cell, const StrongWrite& wanted) {
+    if (wanted.lanes == 0) return true;
+    const auto found = writes.find(cell);
+    if (found == writes.end()) return false;
+    return std::any_of(found->second.begin(), found->second.end(), [&](const StrongWrite& one) {
+        return one.first_agent == wanted.first_agent && one.epoch == wanted.epoch &&
+               (wanted.lanes & ~one.lanes) == 0;
     });
-    kept.push_back({agent, epoch, layer.pcs[cell]});
+}
+
+void SharedMemory::write_strong(Warp& warp, const Op& op, uint32_t mask, uint32_t offset,
+                                uint32_t size) {
+    if (!words_.size) return;
+    const WarpKnowledge& knowledge = warp.knowledge;
+    const uint32_t last = 31 - static_cast<uint32_t>(std::countl_zero(mask));
+    const uint32_t writer = (knowledge.first_agent() + last) | ShadowLayer::kStrongBit;
+    const uint32_t pc = warp.program.index_of(op);
+    const StrongWrite by_others{knowledge.first_agent(), mask & ~(1u << last), knowledge.epoch(),
+                                pc};
+    for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
+        if (is_split(word)) {
+            each_lane(mask, [&](uint32_t lane) {
+                write_word(warp, op, lane, word, offset, size, kStrong, nullptr);
+            });
+            continue;
+        }
+        const bool again = words_.writers[word] == writer && words_.pcs[word] == pc &&
+                           words_.epochs[word] == knowledge.epoch() &&
+                           words_.last_reads[word] <= knowledge.floor();
+        if (again && keeps(strong_writes_[0], word, by_others)) continue;
+        each_lane(mask, [&](uint32_t lane) {
+            need_write_ordered(warp, op, lane, words_, word, kStrong, false);
+        });
+        if (words_.epochs[word] > knowledge.floor()) keep_strong_write(warp, mask, words_, word);
+        words_.epochs[word] = knowledge.epoch();
+        words_.writers[word] = writer;
+        words_.pcs[word] = pc;
+        words_.last_reads[word] = 0;
+        if (by_others.lanes != 0)
+            keep_strong_write(warp, mask & ~by_others.lanes, words_, word, by_others);
+    }
 }
 
 void SharedMemory::split(uint32_t word) {

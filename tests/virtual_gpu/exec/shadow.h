@@ -14,6 +14,12 @@ namespace fattn::vgpu {
 class Warp;
 struct Op;
 
+// Whole chunks of 16 bytes of shared memory.
+struct SharedRange {
+    uint32_t at;
+    uint32_t bytes;
+};
+
 // The shared memory of one block: contents, which bytes have been written, and the shadow.
 class SharedMemory {
   public:
@@ -40,6 +46,8 @@ class SharedMemory {
             write_word(warp, op, lane, word, offset, size, flags, data);
         }
     }
+    // A strong write of whole words by all lanes of `mask`.
+    void write_strong(Warp& warp, const Op& op, uint32_t mask, uint32_t offset, uint32_t size);
     // Writes of one instruction to whole words, lane by lane.
     WordAccess words_of(const Warp& warp, const Op& op) { return {words_, warp, op}; }
     bool has_shadow() const { return words_.size != 0; }
@@ -50,9 +58,9 @@ class SharedMemory {
     // A bulk copy issued by this lane will read or write here: what was written before must be
     // ordered for the async proxy.
     void read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
-    // The same of chunks of 16 bytes without a trace: who reads is noted when the read has ended.
+    // The same without a trace: who reads is noted when the read has ended.
     void need_readable(Warp& warp, const Op& op, uint32_t lane,
-                       const std::vector<uint32_t>& chunks);
+                       const std::vector<SharedRange>& ranges);
     void owe_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size);
     // Of either proxy's reduction, which does not mind other reductions.
     void owe_reduction(Warp& warp, const Op& op, uint32_t lane, uint32_t offset, uint32_t size,
@@ -77,6 +85,8 @@ class SharedMemory {
                     uint32_t size, AccessFlags flags, const std::byte* data);
     void read_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
                    AccessFlags flags);
+    void need_write_ordered(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
+                            uint32_t cell, AccessFlags flags, bool same_value);
     void write_cell(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer, uint32_t cell,
                     AccessFlags flags, bool same_value);
     bool is_split(uint32_t word) const { return words_.epochs[word] == ShadowLayer::kSplit; }
@@ -89,9 +99,6 @@ class SharedMemory {
                            uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent,
                            uint32_t pc, bool pending);
 
-    class PassedWrite;
-    class PassedAccesses;
-
     // Of a chunk of 16 bytes, how many asynchronous operations read it until somebody has waited
     // for them.
     struct Held {
@@ -99,21 +106,25 @@ class SharedMemory {
         uint32_t pc = 0;
     };
 
-    // Strong writes that nothing orders before the latest one of their cell, with which that does
-    // not conflict; so many.
+    // Strong writes of a warp that nothing orders before the latest one of their cell, with which
+    // that does not conflict; so many.
     struct StrongWrite {
-        uint32_t agent = 0;
+        uint32_t first_agent = 0;  // of the warp
+        uint32_t lanes = 0;
         uint32_t epoch = 0;
         uint32_t pc = 0;
     };
-    static constexpr size_t kMostStrongWrites = 8;
+    static constexpr size_t kMostStrongWrites = 64;
     using StrongWrites = std::unordered_map<uint32_t, std::vector<StrongWrite>>;
     StrongWrites& strong_writes_of(const ShadowLayer& layer) {
         return strong_writes_[&layer == &words_ ? 0 : 1];
     }
     void need_strong_ordered(Warp& warp, const Op& op, uint32_t lane, ShadowLayer& layer,
                              uint32_t cell, bool writes);
-    void keep_strong_write(const Warp& warp, uint32_t lane, ShadowLayer& layer, uint32_t cell);
+    static bool keeps(const StrongWrites& writes, uint32_t cell, const StrongWrite& wanted);
+    void keep_strong_write(const Warp& warp, uint32_t mask, ShadowLayer& layer, uint32_t cell);
+    void keep_strong_write(const Warp& warp, uint32_t mask, ShadowLayer& layer, uint32_t cell,
+                           const StrongWrite& made);
 
     StrongWrites strong_writes_[2];  // of words and of bytes, by cell
     uint32_t first_strong_ = ~0u;    // all words that have had some lie between these

@@ -1,10 +1,10 @@
 // The race rules of shared memory for asynchronous operations: bulk copies, cp.async and wgmma,
 // which touch whole chunks of 16 bytes. Most chunks of one operation have been accessed alike.
 #include <algorithm>
-#include <cstring>
 
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/passed_accesses.h"
 #include "exec/shadow.h"
 #include "exec/warp.h"
 
@@ -13,97 +13,20 @@ namespace {
 
 constexpr uint32_t kChunkBytes = 16;
 
-using Four = uint32_t __attribute__((vector_size(16)));
-
-Four four(const uint32_t* cells) {
-    Four loaded;
-    std::memcpy(&loaded, cells, sizeof loaded);
-    return loaded;
-}
-
-bool any(Four found) {
-    uint64_t halves[2];
-    std::memcpy(halves, &found, sizeof halves);
-    return (halves[0] | halves[1]) != 0;
-}
-
-// Calls whole(offset) for each chunk of the bytes and part(offset, size) for what lies around them.
+// Calls whole(offset, number) for the chunks of the bytes, if there are any, and part(offset, size)
+// for what lies around them.
 template <class Whole, class Part>
-void each_chunk(uint32_t offset, uint32_t size, Whole whole, Part part) {
+void chunks_and_parts(uint32_t offset, uint32_t size, Whole whole, Part part) {
     const uint32_t end = offset + size;
     const uint32_t first = (offset + kChunkBytes - 1) / kChunkBytes * kChunkBytes,
                    last = end / kChunkBytes * kChunkBytes;
     if (first >= last) return part(offset, size);
     if (offset < first) part(offset, first - offset);
-    for (uint32_t at = first; at < last; at += kChunkBytes) whole(at);
+    whole(first / 4, (last - first) / 4);
     if (last < end) part(last, end - last);
 }
 
 }  // namespace
-
-// The last write of a word that one lane was found to be ordered behind: words with the same need
-// no second look by that lane and instruction.
-class SharedMemory::PassedWrite {
-  public:
-    bool stands_for(const ShadowLayer& words, uint32_t word) const {
-        if (!known_) return false;
-        return !any((four(words.epochs + word) ^ epoch_) | (four(words.writers + word) ^ writer_));
-    }
-    void pass(uint32_t epoch, uint32_t writer) {
-        known_ = epoch != ShadowLayer::kSplit;
-        epoch_ = epoch;
-        writer_ = writer;
-    }
-
-  private:
-    bool known_ = false;
-    uint32_t epoch_ = 0, writer_ = 0;
-};
-
-// The same with the reads since then, for a write.
-class SharedMemory::PassedAccesses {
-  public:
-    explicit PassedAccesses(uint32_t floor) : floor_(floor) {}
-
-    bool stand_for(const SharedMemory& memory, uint32_t word) const {
-        const ShadowLayer& words = memory.words_;
-        if (!write_.stands_for(words, word)) return false;
-        if (word + 3 >= memory.first_strong_ && word <= memory.last_strong_) return false;
-        if (!any(four(words.last_reads + word) > floor_)) return true;
-        if (!reads_known_) return false;
-        for (uint32_t warp = 0; warp < words.num_readers(); ++warp) {
-            if (!words.has_readers(warp)) continue;
-            const ShadowLayer::Readers readers = words.known_readers(warp);
-            const Four epochs = four(readers.epochs + word);
-            const Four others =
-                (epochs ^ reads_[warp].epoch) | (four(readers.lanes + word) ^ reads_[warp].lanes);
-            if (any((epochs > floor_) & (others != 0))) return false;
-        }
-        return true;
-    }
-    // To be taken before the word is looked at.
-    void take(const SharedMemory& memory, uint32_t word) {
-        const ShadowLayer& words = memory.words_;
-        write_.pass(words.epochs[word], words.writers[word]);
-        reads_known_ = words.last_reads[word] > floor_;
-        reads_.assign(words.num_readers(), {});
-        for (uint32_t warp = 0; reads_known_ && warp < words.num_readers(); ++warp) {
-            if (!words.has_readers(warp)) continue;
-            const ShadowLayer::Readers readers = words.known_readers(warp);
-            reads_[warp] = {readers.epochs[word], readers.lanes[word]};
-        }
-    }
-
-  private:
-    struct Read {
-        uint32_t epoch = 0, lanes = 0;
-    };
-
-    uint32_t floor_;
-    PassedWrite write_;
-    bool reads_known_ = false;
-    std::vector<Read> reads_;  // by warp
-};
 
 void SharedMemory::owe_part(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
                             uint32_t size) {
@@ -125,13 +48,20 @@ void SharedMemory::owe(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
     const WordAccess access = words_of(warp, op);
     PassedAccesses passed(warp.knowledge.floor());
     const auto part = [&](uint32_t at, uint32_t count) { owe_part(warp, op, lane, at, count); };
-    const auto whole = [&](uint32_t at) {
-        if (access.owe(at / 4, 4, lane)) return;
-        if (passed.stand_for(*this, at / 4)) return access.set_owed(at / 4, lane);
-        passed.take(*this, at / 4);
-        part(at, kChunkBytes);
+    const auto whole = [&](uint32_t word, uint32_t count) {
+        const auto alike = [&]<uint32_t kCount>(uint32_t at) {
+            const bool strong = at + kCount > first_strong_ && at <= last_strong_;
+            if (strong || !passed.stand_for<kCount>(words_, at))
+                return access.owe<kCount>(at, lane);
+            access.set_owed<kCount>(at, lane);
+            return true;
+        };
+        each_cells(word, count, alike, [&](uint32_t at) {
+            passed.take(words_, at);
+            part(4 * at, kChunkBytes);
+        });
     };
-    each_chunk(offset, size, whole, part);
+    chunks_and_parts(offset, size, whole, part);
 }
 
 void SharedMemory::need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
@@ -162,12 +92,16 @@ void SharedMemory::need_async(Warp& warp, const Op& op, uint32_t lane, uint32_t 
         }
     };
     PassedWrite passed;
-    const auto whole = [&](uint32_t at) {
-        if (passed.stands_for(words_, at / 4)) return;
-        part(at, kChunkBytes);
-        passed.pass(words_.epochs[at / 4], words_.writers[at / 4]);
+    const auto whole = [&](uint32_t word, uint32_t count) {
+        const auto alike = [&]<uint32_t kCount>(uint32_t at) {
+            return passed.stands_for<kCount>(words_, at);
+        };
+        each_cells(word, count, alike, [&](uint32_t at) {
+            part(4 * at, kChunkBytes);
+            passed.pass(words_.epochs[at], words_.writers[at]);
+        });
     };
-    each_chunk(offset, size, whole, part);
+    chunks_and_parts(offset, size, whole, part);
 }
 
 void SharedMemory::need_free(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
@@ -212,11 +146,15 @@ void SharedMemory::note_read(uint32_t offset, uint32_t size, uint32_t agent, uin
         }
     };
     const ShadowLayer::Readers readers = words_.readers_of(agent / 32);
-    const auto whole = [&](uint32_t at) {
-        if (any(four(words_.epochs + at / 4) == ShadowLayer::kSplit)) return part(at, kChunkBytes);
-        words_.note_four_reads(readers, at / 4, 1u << (agent % 32), epoch, pc);
+    const auto whole = [&](uint32_t word, uint32_t count) {
+        const auto noted = [&]<uint32_t kCount>(uint32_t at) {
+            if (words_.any_split<kCount>(at)) return false;
+            words_.note_reads<kCount>(readers, at, 1u << (agent % 32), epoch, pc);
+            return true;
+        };
+        each_cells(word, count, noted, [&](uint32_t at) { part(4 * at, kChunkBytes); });
     };
-    each_chunk(offset, size, whole, part);
+    chunks_and_parts(offset, size, whole, part);
 }
 
 void SharedMemory::read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t offset,
@@ -224,21 +162,28 @@ void SharedMemory::read_async(Warp& warp, const Op& op, uint32_t lane, uint32_t 
     if (!words_.size) return;
     const WordAccess access = words_of(warp, op);
     const auto part = [&](uint32_t at, uint32_t count) { read(warp, op, lane, at, count, kPlain); };
-    const auto whole = [&](uint32_t at) {
-        if (!access.read(at / 4, 4, lane)) part(at, kChunkBytes);
+    const auto whole = [&](uint32_t word, uint32_t count) {
+        const auto known = [&]<uint32_t kCount>(uint32_t at) {
+            return access.read_cells<kCount>(at, lane);
+        };
+        each_cells(word, count, known, [&](uint32_t at) { part(4 * at, kChunkBytes); });
     };
-    each_chunk(offset, size, whole, part);
+    chunks_and_parts(offset, size, whole, part);
     need_async(warp, op, lane, offset, size);
 }
 
 void SharedMemory::need_readable(Warp& warp, const Op& op, uint32_t lane,
-                                 const std::vector<uint32_t>& chunks) {
+                                 const std::vector<SharedRange>& ranges) {
     if (!words_.size) return;
     PassedWrite passed;
-    for (const uint32_t chunk : chunks) {
-        if (passed.stands_for(words_, chunk / 4)) continue;
-        need_readable_chunk(warp, op, lane, chunk);
-        passed.pass(words_.epochs[chunk / 4], words_.writers[chunk / 4]);
+    const auto alike = [&]<uint32_t kCount>(uint32_t at) {
+        return passed.stands_for<kCount>(words_, at);
+    };
+    for (const SharedRange& range : ranges) {
+        each_cells(range.at / 4, range.bytes / 4, alike, [&](uint32_t at) {
+            need_readable_chunk(warp, op, lane, 4 * at);
+            passed.pass(words_.epochs[at], words_.writers[at]);
+        });
     }
 }
 
@@ -291,19 +236,26 @@ void SharedMemory::settle(uint32_t offset, uint32_t size, uint32_t agent, uint32
         layer.pcs[cell] = pc;
         layer.last_reads[cell] = 0;
     };
-    uint32_t word = offset / 4;
-    for (; word % 4 == 0 && word * 4 >= offset && (word + 4) * 4 <= offset + size; word += 4) {
-        if (!words_.settle(word, agent, epoch, pc)) break;
-    }
-    for (; word * 4 < offset + size; ++word) {
-        if (!is_split(word)) {
-            set(words_, word);
-            continue;
+    const auto part = [&](uint32_t at, uint32_t count) {
+        for (uint32_t word = at / 4; word * 4 < at + count; ++word) {
+            if (!is_split(word)) {
+                set(words_, word);
+                continue;
+            }
+            for (uint32_t byte = std::max(at, word * 4); byte < std::min(at + count, word * 4 + 4);
+                 ++byte)
+                set(bytes_, byte);
         }
-        for (uint32_t byte = std::max(offset, word * 4);
-             byte < std::min(offset + size, word * 4 + 4); ++byte)
-            set(bytes_, byte);
-    }
+    };
+    const auto whole = [&](uint32_t word, uint32_t count) {
+        const auto settled = [&]<uint32_t kCount>(uint32_t at) {
+            if (words_.any_split<kCount>(at)) return false;
+            words_.set_written<kCount>(at, agent, epoch, pc);
+            return true;
+        };
+        each_cells(word, count, settled, [&](uint32_t at) { part(4 * at, kChunkBytes); });
+    };
+    chunks_and_parts(offset, size, whole, part);
 }
 
 }  // namespace fattn::vgpu

@@ -1,39 +1,10 @@
 // Layers of shadow cells, and accesses of whole words.
 #include "exec/shadow_layer.h"
 
-#include <cstring>
-
+#include "exec/cells.h"
 #include "exec/warp.h"
 
 namespace fattn::vgpu {
-namespace {
-
-// Elementwise; what the compilers make of a conditional expression over vectors.
-template <class V>
-V choose(V condition, V yes, V no) {
-    return (condition & yes) | (~condition & no);
-}
-
-template <class V>
-V cells_at(const uint32_t* from) {
-    V loaded;
-    std::memcpy(&loaded, from, sizeof loaded);
-    return loaded;
-}
-
-using FourCells = uint32_t __attribute__((vector_size(16)));
-
-void set_cells(uint32_t* to, FourCells values) { std::memcpy(to, &values, sizeof values); }
-
-template <class V>
-bool any_of(V found) {
-    uint64_t halves[2];
-    std::memcpy(halves, &found, sizeof halves);
-    return (halves[0] | halves[1]) != 0;
-}
-
-}  // namespace
-
 void ShadowLayer::allocate(uint32_t num_cells) {
     size = num_cells;
     cells_ = std::make_unique<uint32_t[]>(4 * size_t{num_cells});
@@ -97,12 +68,8 @@ WordAccess::WordAccess(ShadowLayer& words, const Warp& warp, const Op& op)
       first_agent_(warp.knowledge.first_agent()) {}
 
 bool WordAccess::read(uint32_t word, uint32_t count, uint32_t lane) const {
+    if (count == 4) return read_cells<4>(word, lane);
     const uint32_t bit = 1u << lane;
-    if (count == 4) {
-        if (any_of(cells_at<Four>(epochs_ + word) > floor_)) return false;
-        layer_.note_four_reads(readers_, word, bit, epoch_, pc_);
-        return true;
-    }
     for (uint32_t i = word; i < word + count; ++i) {
         if (epochs_[i] > floor_) return false;
     }
@@ -140,16 +107,7 @@ bool WordAccess::read_row(uint32_t word, uint32_t count) const {
 
 bool WordAccess::write(uint32_t word, uint32_t count, uint32_t lane) const {
     const uint32_t writer = first_agent_ + lane;
-    if (count == 4) {
-        const auto past = (cells_at<Four>(epochs_ + word) > floor_) |
-                          (cells_at<Four>(last_reads_ + word) > floor_);
-        if (any_of(past)) return false;
-        set_cells(epochs_ + word, Four{} + epoch_);
-        set_cells(writers_ + word, Four{} + writer);
-        set_cells(pcs_ + word, Four{} + pc_);
-        set_cells(last_reads_ + word, Four{});
-        return true;
-    }
+    if (count == 4) return write_cells<4>(word, writer, epoch_);
     for (uint32_t i = word; i < word + count; ++i) {
         if (epochs_[i] > floor_ || last_reads_[i] > floor_) return false;
     }
@@ -163,16 +121,10 @@ bool WordAccess::write(uint32_t word, uint32_t count, uint32_t lane) const {
 }
 
 bool WordAccess::owe(uint32_t word, uint32_t count, uint32_t lane) const {
+    if (count == 4) return owe<4>(word, lane);
     if (!write(word, count, lane)) return false;
     for (uint32_t i = word; i < word + count; ++i) epochs_[i] = kPendingEpoch;
     return true;
-}
-
-void WordAccess::set_owed(uint32_t word, uint32_t lane) const {
-    set_cells(epochs_ + word, Four{} + kPendingEpoch);
-    set_cells(writers_ + word, Four{} + (first_agent_ + lane));
-    set_cells(pcs_ + word, Four{} + pc_);
-    set_cells(last_reads_ + word, Four{});
 }
 
 bool WordAccess::write_row(uint32_t word, uint32_t count) const {
@@ -186,27 +138,6 @@ bool WordAccess::write_row(uint32_t word, uint32_t count) const {
     for (uint32_t i = 0; i < num_words; ++i) writers_[word + i] = first_agent_ + (i >> shift);
     for (uint32_t i = 0; i < num_words; ++i) pcs_[word + i] = pc_;
     for (uint32_t i = 0; i < num_words; ++i) last_reads_[word + i] = 0;
-    return true;
-}
-
-void ShadowLayer::note_four_reads(const Readers& readers, uint32_t cell, uint32_t lanes,
-                                  uint32_t epoch, uint32_t pc) const {
-    const auto earlier_pcs = cells_at<FourCells>(readers.pcs + cell);
-    const FourCells mine =
-        (cells_at<FourCells>(readers.epochs + cell) == epoch) & (earlier_pcs < kStrongBit);
-    const FourCells reads = cells_at<FourCells>(last_reads + cell), now = FourCells{} + epoch;
-    set_cells(readers.epochs + cell, now);
-    set_cells(readers.lanes + cell, (cells_at<FourCells>(readers.lanes + cell) & mine) | lanes);
-    set_cells(readers.pcs + cell, choose(mine, earlier_pcs, FourCells{} + pc));
-    set_cells(last_reads + cell, choose(FourCells(reads > now), reads, now));
-}
-
-bool ShadowLayer::settle(uint32_t cell, uint32_t agent, uint32_t epoch, uint32_t pc) {
-    if (any_of(cells_at<FourCells>(epochs + cell) == kSplit)) return false;
-    set_cells(epochs + cell, FourCells{} + epoch);
-    set_cells(writers + cell, FourCells{} + agent);
-    set_cells(pcs + cell, FourCells{} + pc);
-    set_cells(last_reads + cell, FourCells{});
     return true;
 }
 

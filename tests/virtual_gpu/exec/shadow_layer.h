@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "exec/cells.h"
+
 namespace fattn::vgpu {
 
 class Warp;
@@ -66,9 +68,22 @@ struct ShadowLayer {
         last_reads[cell] = std::max(last_reads[cell], epoch);
     }
 
-    // Of four cells, by weak reads.
-    void note_four_reads(const Readers& readers, uint32_t cell, uint32_t lanes, uint32_t epoch,
-                         uint32_t pc) const;
+    // Of `count` cells, by weak reads.
+    template <uint32_t count>
+    void note_reads(const Readers& readers, uint32_t cell, uint32_t lanes, uint32_t epoch,
+                    uint32_t pc) const {
+        using V = CellsOf<count>;
+        for (uint32_t i = cell; i < cell + count; i += kWidthOf<V>) {
+            const V earlier_pcs = cells_at<V>(readers.pcs + i);
+            const V mine =
+                V(cells_at<V>(readers.epochs + i) == epoch) & V(earlier_pcs < kStrongBit);
+            const V reads = cells_at<V>(last_reads + i), now = V{} + epoch;
+            set_cells(readers.epochs + i, now);
+            set_cells(readers.lanes + i, (cells_at<V>(readers.lanes + i) & mine) | lanes);
+            set_cells(readers.pcs + i, choose(mine, earlier_pcs, V{} + pc));
+            set_cells(last_reads + i, choose(V(reads > now), reads, now));
+        }
+    }
 
     // Strong reads do not take the place of weak ones behind `floor`, with which more conflicts.
     void note_strong_read(uint32_t warp, uint32_t cell, uint32_t lanes, uint32_t epoch, uint32_t pc,
@@ -78,8 +93,24 @@ struct ShadowLayer {
         note_read(warp, cell, lanes, epoch, pc | kStrongBit);
     }
 
-    // Four words, none of which is split, count as written; false where one is.
-    bool settle(uint32_t cell, uint32_t agent, uint32_t epoch, uint32_t pc);
+    // Whether one of `count` words is split.
+    template <uint32_t count>
+    bool any_split(uint32_t cell) const {
+        using V = CellsOf<count>;
+        V found = {};
+        for (uint32_t i = 0; i < count; i += kWidthOf<V>)
+            found |= V(cells_at<V>(epochs + cell + i) == kSplit);
+        return any_of(found);
+    }
+
+    // `count` words count as written, and as read by nobody since.
+    template <uint32_t count>
+    void set_written(uint32_t cell, uint32_t agent, uint32_t epoch, uint32_t pc) const {
+        fill_cells<count>(epochs + cell, epoch);
+        fill_cells<count>(writers + cell, agent);
+        fill_cells<count>(pcs + cell, pc);
+        fill_cells<count>(last_reads + cell, 0);
+    }
 
   private:
     void make_readers(uint32_t warp);
@@ -117,14 +148,41 @@ class WordAccess {
     bool write(uint32_t word, uint32_t count, uint32_t lane) const;
     // A write that an asynchronous operation owes.
     bool owe(uint32_t word, uint32_t count, uint32_t lane) const;
-    // Four words, which have been looked at.
-    void set_owed(uint32_t word, uint32_t lane) const;
+    // The same of 4 words, or a multiple of 8.
+    template <uint32_t count>
+    bool owe(uint32_t word, uint32_t lane) const {
+        return write_cells<count>(word, first_agent_ + lane, kPendingEpoch);
+    }
+    template <uint32_t count>
+    bool read_cells(uint32_t word, uint32_t lane) const {
+        using V = CellsOf<count>;
+        V late = {};
+        for (uint32_t i = word; i < word + count; i += kWidthOf<V>)
+            late |= V(cells_at<V>(epochs_ + i) > floor_);
+        if (any_of(late)) return false;
+        layer_.note_reads<count>(readers_, word, 1u << lane, epoch_, pc_);
+        return true;
+    }
+    // Words that have been looked at.
+    template <uint32_t count>
+    void set_owed(uint32_t word, uint32_t lane) const {
+        layer_.set_written<count>(word, first_agent_ + lane, kPendingEpoch, pc_);
+    }
     // The same where each of 32 lanes has `count` words behind those of the lane before.
     bool read_row(uint32_t word, uint32_t count) const;
     bool write_row(uint32_t word, uint32_t count) const;
 
   private:
-    using Four = uint32_t __attribute__((vector_size(16)));
+    template <uint32_t count>
+    bool write_cells(uint32_t word, uint32_t writer, uint32_t epoch) const {
+        using V = CellsOf<count>;
+        V late = {};
+        for (uint32_t i = word; i < word + count; i += kWidthOf<V>)
+            late |= V(cells_at<V>(epochs_ + i) > floor_) | V(cells_at<V>(last_reads_ + i) > floor_);
+        if (any_of(late)) return false;
+        layer_.set_written<count>(word, writer, epoch, pc_);
+        return true;
+    }
 
     ShadowLayer& layer_;
     uint32_t* epochs_;

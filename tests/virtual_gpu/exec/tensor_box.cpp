@@ -80,8 +80,7 @@ uint64_t box_bytes_of(const TensorMapLayout& map) {
     return bytes;
 }
 
-std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* coordinates,
-                                   uint32_t shared) {
+std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* coordinates) {
     std::vector<BulkCopy::Run> runs;
     const uint32_t size = element_bytes_of(map);
     const int64_t length = map.box[0], first = coordinates[0];
@@ -91,6 +90,7 @@ std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* co
     if (begin == end) return runs;
     uint32_t rows = 1;
     for (uint32_t axis = 1; axis < map.rank; ++axis) rows *= extent(map, axis);
+    runs.reserve(rows);
     for (uint32_t row = 0; row < rows; ++row) {
         uint64_t address = map.address + static_cast<uint64_t>(first + begin) * size;
         bool inside = true;
@@ -103,19 +103,8 @@ std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* co
             address += static_cast<uint64_t>(at) * map.strides[axis - 1];
         }
         if (!inside) continue;
-        auto at = static_cast<uint32_t>((row * length + begin) * size);
-        auto left = static_cast<uint32_t>((end - begin) * size);
-        if (map.swizzle == 0) {
-            runs.push_back({address, at, left});
-            continue;
-        }
-        while (left > 0) {
-            const uint32_t bytes = std::min(left, kChunk - at % kChunk);
-            runs.push_back({address, swizzled(shared + at, map.swizzle) - shared, bytes});
-            address += bytes;
-            at += bytes;
-            left -= bytes;
-        }
+        runs.push_back({address, static_cast<uint32_t>((row * length + begin) * size),
+                        static_cast<uint32_t>((end - begin) * size)});
     }
     return runs;
 }

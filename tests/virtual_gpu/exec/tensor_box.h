@@ -28,10 +28,8 @@ constexpr uint32_t swizzled(uint32_t address, uint32_t swizzle) {
     return address ^ ((address >> 7 & chunks) << 4);
 }
 
-// The parts of the box at `coordinates` (innermost first) that lie inside of the tensor; `shared`
-// is where the box begins in shared memory.
-std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* coordinates,
-                                   uint32_t shared);
+// The rows of the box at `coordinates` (innermost first), as far as they lie inside of the tensor.
+std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* coordinates);
 // What elements outside of the tensor read as: a box of zeros or NaNs.
 std::vector<std::byte> filled_box(const TensorMapLayout& map);
 

@@ -53,7 +53,9 @@ Step copy_box(Warp& w, const Op& op, uint32_t mask) {
         made.bytes = static_cast<uint32_t>(bytes);
         const Place box = resolve_range(w, op, lane, Space::kShared, boxes[lane], made.bytes,
                                         way == TensorWay::kLoad, kBoxAlignment);
-        made.runs = runs_of(map, coordinates, static_cast<uint32_t>(box.address));
+        made.runs = runs_of(map, coordinates);
+        made.swizzle = map.swizzle;
+        made.swizzled_at = static_cast<uint32_t>(box.address);
         if (way == TensorWay::kLoad) {
             made.data = filled_box(map);
             read_runs(w, op, lane, made);

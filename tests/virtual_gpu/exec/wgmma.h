@@ -7,12 +7,19 @@
 #include <deque>
 #include <vector>
 
+#include "exec/shadow.h"
+
 namespace fattn::vgpu {
 
 class Warp;
 struct Op;
 
 inline constexpr uint32_t kWarpsPerGroup = 4;
+
+// Room for factors of products, whose type the operation says.
+struct alignas(64) FactorLine {
+    float values[16];
+};
 
 // One wgmma.mma_async; each warp issues, and computes, its 16 rows of it.
 struct WgmmaOperation {
@@ -22,9 +29,14 @@ struct WgmmaOperation {
     bool adds = false;             // scale-d
     std::array<bool, 4> issued{};  // by warp
     std::array<bool, 4> executed{};
-    // Addresses of the 16 bytes of shared memory that it reads, held until the end; of A by warp.
+    // Shared memory that it reads, of A by warp: addresses of chunks of 16 bytes in the order of
+    // the matrix, and where these lie, held until the end.
     std::array<std::vector<uint32_t>, 4> chunks_of_a;
     std::vector<uint32_t> chunks_of_b;
+    std::array<std::vector<SharedRange>, 4> ranges_of_a;
+    std::vector<SharedRange> ranges_of_b;
+    std::vector<FactorLine> columns;  // B as factors, when a warp has read it for all four
+    bool has_columns = false;
 };
 
 struct Warpgroup {
@@ -32,6 +44,7 @@ struct Warpgroup {
     uint64_t first = 0;
     uint32_t agent = 0;  // that reads shared memory; 0 before the first operation
     uint32_t ended = 0;  // the epoch of its last reads
+    std::vector<FactorLine> spare_columns;   // of an operation that has ended
     std::vector<uint32_t> register_changes;  // pc of each setmaxnreg
 };
 

@@ -69,15 +69,32 @@ void take_registers(Warp& w, const Op& op, uint32_t mask, const WgmmaForm& form,
         take(op.src(d_registers + r), false, true);
 }
 
-void need_in_shared(Warp& w, const Op& op, uint32_t lane, const std::vector<uint32_t>& chunks,
-                    const char* which) {
+// Chunks that lie beside each other as one.
+std::vector<SharedRange> ranges_of(const std::vector<uint32_t>& chunks) {
+    constexpr uint32_t kBytes = 16;
+    std::vector<SharedRange> made;
     for (const uint32_t chunk : chunks) {
-        if (chunk + 16 <= w.cta.shared.bytes.size()) continue;
+        if (!made.empty() && made.back().at + made.back().bytes == chunk) {
+            made.back().bytes += kBytes;
+        } else if (!made.empty() && chunk + kBytes == made.back().at) {
+            made.back() = {chunk, made.back().bytes + kBytes};
+        } else {
+            made.push_back({chunk, kBytes});
+        }
+    }
+    return made;
+}
+
+void need_in_shared(Warp& w, const Op& op, uint32_t lane, const std::vector<SharedRange>& ranges,
+                    const char* which) {
+    for (const SharedRange& range : ranges) {
+        if (range.at + range.bytes <= w.cta.shared.bytes.size()) continue;
         w.fault(op, lane, FaultKind::kOutOfBounds,
-                std::string(which) + " of a wgmma reaches byte " + std::to_string(chunk + 16) +
+                std::string(which) + " of a wgmma reaches byte " +
+                    std::to_string(range.at + range.bytes) +
                     " of shared memory, of which the block has " +
                     std::to_string(w.cta.shared.bytes.size()),
-                {}, chunk);
+                {}, range.at);
     }
 }
 
@@ -94,6 +111,7 @@ void execute_until(Warp& w, uint64_t number) {
         WgmmaOperation& operation = group.operations[at - group.first];
         if (operation.executed[own]) continue;
         operation.executed[own] = true;
+        if (!operation.has_columns) operation.columns.swap(group.spare_columns);
         execute_wgmma(w, w.program.ops[operation.pc], operation);
     }
 }
@@ -139,18 +157,22 @@ Step multiply_async(Warp& w, const Op& op, uint32_t mask) {
     operation.issued[own] = true;
     // B is all warps': who comes first holds it.
     const bool is_first = operation.chunks_of_b.empty();
-    if (is_first) operation.chunks_of_b = chunks_of_b(form, made.b);
+    if (is_first) {
+        operation.chunks_of_b = chunks_of_b(form, made.b);
+        operation.ranges_of_b = ranges_of(operation.chunks_of_b);
+    }
     operation.chunks_of_a[own] = chunks_of_a(form, made.a, own);
-    const std::vector<uint32_t>&a = operation.chunks_of_a[own], &b = operation.chunks_of_b;
+    operation.ranges_of_a[own] = ranges_of(operation.chunks_of_a[own]);
+    const std::vector<SharedRange>&a = operation.ranges_of_a[own], &b = operation.ranges_of_b;
     need_in_shared(w, op, lane, a, "A");
     need_in_shared(w, op, lane, b, "B");
     if (races) {
         SharedMemory& shared = w.cta.shared;
         shared.need_readable(w, op, lane, a);
         shared.need_readable(w, op, lane, b);
-        for (const uint32_t chunk : a) shared.hold(chunk, 16, made.pc);
-        for (const uint32_t chunk : b) {
-            if (is_first) shared.hold(chunk, 16, made.pc);
+        for (const SharedRange& range : a) shared.hold(range.at, range.bytes, made.pc);
+        for (const SharedRange& range : b) {
+            if (is_first) shared.hold(range.at, range.bytes, made.pc);
         }
     }
     w.grid.made_progress();
@@ -182,15 +204,16 @@ void end_first(Warp& w, Warpgroup& group) {
         SharedMemory& shared = w.cta.shared;
         if (group.agent == 0) group.agent = w.cta.cluster.num_agents++;
         group.ended = w.cta.cluster.next_epoch();
-        const auto end = [&](const std::vector<uint32_t>& chunks) {
-            for (const uint32_t chunk : chunks) {
-                shared.unhold(chunk, 16);
-                shared.note_read(chunk, 16, group.agent, group.ended, operation.pc);
+        const auto end = [&](const std::vector<SharedRange>& ranges) {
+            for (const SharedRange& range : ranges) {
+                shared.unhold(range.at, range.bytes);
+                shared.note_read(range.at, range.bytes, group.agent, group.ended, operation.pc);
             }
         };
-        for (const std::vector<uint32_t>& chunks : operation.chunks_of_a) end(chunks);
-        end(operation.chunks_of_b);
+        for (const std::vector<SharedRange>& ranges : operation.ranges_of_a) end(ranges);
+        end(operation.ranges_of_b);
     }
+    group.spare_columns.swap(group.operations.front().columns);
     group.operations.pop_front();
     ++group.first;
 }
@@ -211,10 +234,7 @@ Step wait_operations(Warp& w, const Op& op, uint32_t mask) {
     state.waited = std::max(state.waited, target);
     w.grid.made_progress();
     if (!w.grid.options.checks.races || group.agent == 0) return Step::kNext;
-    Knowledge learnt;
-    learnt.generic.learn(group.agent, group.ended);
-    learnt.async.learn(group.agent, group.ended);
-    w.knowledge.acquire(mask, w.whole(mask), learnt);
+    w.knowledge.learn(mask, w.whole(mask), group.agent, group.ended);
     return Step::kNext;
 }
 

@@ -140,8 +140,49 @@ void define_accumulators(Warp& w, const Op& op, const Row* registers, bool half,
     }
 }
 
+// Eight columns of B; a bit for each that is defined.
+template <uint32_t kDepth>
+struct ColumnFactors : RightFactors<kDepth> {
+    uint32_t defined;
+};
+
+// All columns of B, eight after eight. Made by the first warp that asks for them.
+template <Type type, uint32_t kDepth>
+const ColumnFactors<kDepth>* columns_of(Warp& w, const WgmmaForm& form, WgmmaOperation& operation) {
+    using Columns = ColumnFactors<kDepth>;
+    static_assert(sizeof(Columns) % sizeof(FactorLine) == 0);
+    if (!operation.has_columns)
+        operation.columns.resize(form.columns / kColumns * sizeof(Columns) / sizeof(FactorLine));
+    auto* const all = reinterpret_cast<Columns*>(operation.columns.data());
+    for (uint32_t i = 0; !operation.has_columns && i < form.columns / kColumns; ++i) {
+        const uint32_t* const chunks = operation.chunks_of_b.data() + 2 * kColumns * i;
+        Columns& b = all[i];
+        fetch_columns<type, kDepth>(w.cta.shared, chunks, form.transposed_b, b.values);
+        if (form.negated_b) negate<kDepth * kColumns>(&b.values[0][0]);
+        if (type != Type::kU8 && type != Type::kS8) b.prepare();
+        b.defined = defined_rows(w.cta.shared, chunks, form.transposed_b, form.size());
+    }
+    operation.has_columns = true;
+    return all;
+}
+
+template <uint32_t kDepth>
+void add_integers(int32_t (*c)[kColumns], const LeftFactors<kDepth>& a,
+                  const RightFactors<kDepth>& b, bool saturates) {
+    for (uint32_t row = 0; row < kRows; ++row) {
+        for (uint32_t n = 0; n < kColumns; ++n) {
+            int64_t sum = c[row][n];
+            for (uint32_t k = 0; k < kDepth; ++k)
+                sum +=
+                    static_cast<int64_t>(a.values[row][k]) * static_cast<int64_t>(b.values[k][n]);
+            if (saturates) sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
+            c[row][n] = static_cast<int32_t>(sum);
+        }
+    }
+}
+
 template <Type a_type, Type b_type>
-void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOperation& operation) {
+void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, WgmmaOperation& operation) {
     constexpr bool kInteger = a_type == Type::kU8 || a_type == Type::kS8;
     using Sum = std::conditional_t<kInteger, int32_t, float>;
     constexpr uint32_t kDepth = 8 * kElementsOf<a_type>;
@@ -152,33 +193,23 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, const WgmmaOper
     const Accumulation how = {std::max(1u, model.mma_step * 2 / form.size()), model.mma_extra_bits,
                               w.grid.options.mma_round_to_nearest};
     const bool half = form.d == Type::kF16;
-    for (uint32_t column = 0; column < form.columns; column += kColumns) {
-        const uint32_t* const of_columns = operation.chunks_of_b.data() + 2 * column;
-        RightFactors<kDepth> b;
-        fetch_columns<b_type, kDepth>(w.cta.shared, of_columns, form.transposed_b, b.values);
-        if (form.negated_b) negate<kDepth * kColumns>(&b.values[0][0]);
-        const Row* const registers = op.rows + column / (half ? 4 : 2);
-        alignas(64) Sum c[kRows][kColumns] = {};
-        if (operation.adds) load_accumulators(w, registers, half, c);
-        if constexpr (kInteger) {
-            for (uint32_t row = 0; row < kRows; ++row) {
-                for (uint32_t n = 0; n < kColumns; ++n) {
-                    int64_t sum = c[row][n];
-                    for (uint32_t k = 0; k < kDepth; ++k)
-                        sum += static_cast<int64_t>(a.values[row][k]) *
-                               static_cast<int64_t>(b.values[k][n]);
-                    if (form.saturates) sum = std::clamp<int64_t>(sum, INT32_MIN, INT32_MAX);
-                    c[row][n] = static_cast<int32_t>(sum);
-                }
-            }
+    const ColumnFactors<kDepth>* const all = columns_of<b_type, kDepth>(w, form, operation);
+    for (uint32_t i = 0; i < form.columns / kColumns; ++i) {
+        const ColumnFactors<kDepth>& b = all[i];
+        const Row* const registers = op.rows + i * (half ? 2 : 4);
+        alignas(64) Sum c[kRows][kColumns];
+        if (operation.adds) {
+            load_accumulators(w, registers, half, c);
         } else {
-            b.prepare();
+            std::memset(c, 0, sizeof c);
+        }
+        if constexpr (kInteger) {
+            add_integers(c, a, b, form.saturates);
+        } else {
             accumulate(c, a, b, how);
         }
         store_accumulators(w, registers, half, c);
-        define_accumulators(w, op, registers, half, a_defined,
-                            defined_rows(w.cta.shared, of_columns, form.transposed_b, form.size()),
-                            operation.adds);
+        define_accumulators(w, op, registers, half, a_defined, b.defined, operation.adds);
     }
 }
 
@@ -193,7 +224,7 @@ std::vector<uint32_t> chunks_of_b(const WgmmaForm& form, uint64_t descriptor) {
     return chunks_of(form, descriptor, form.transposed_b, 0, form.columns);
 }
 
-void execute_wgmma(Warp& w, const Op& op, const WgmmaOperation& operation) {
+void execute_wgmma(Warp& w, const Op& op, WgmmaOperation& operation) {
     const WgmmaForm form = WgmmaForm::unpack(op.aux);
     const auto is = [&](Type a, Type b) { return form.a == a && form.b == b; };
     if (is(Type::kF16, Type::kF16))

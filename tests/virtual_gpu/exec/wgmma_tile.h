@@ -48,7 +48,7 @@ struct WgmmaForm {
 std::vector<uint32_t> chunks_of_a(const WgmmaForm& form, uint64_t descriptor, uint32_t warp);
 std::vector<uint32_t> chunks_of_b(const WgmmaForm& form, uint64_t descriptor);
 
-// Computes the warp's rows; its registers change.
-void execute_wgmma(Warp& w, const Op& op, const WgmmaOperation& operation);
+// Computes the warp's rows; its registers change. The first of the four reads B for all.
+void execute_wgmma(Warp& w, const Op& op, WgmmaOperation& operation);
 
 }  // namespace fattn::vgpu

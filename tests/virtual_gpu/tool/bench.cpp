@@ -1,6 +1,6 @@
 // Measures the interpreter: warp instructions a second of the small programs, checked and
 // unchecked. Run by hand: fattn_virtual_gpu_bench
-// [RUNS [NAME]]: programs whose names begin so.
+// [RUNS [NAME [CHECKS]]]: programs whose names begin so, with these checks alone.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -169,7 +169,9 @@ int main(int count, char** arguments) {
     bool all = true;
     for (const Measured& program : kPrograms) {
         if (!std::string_view(program.name).starts_with(wanted)) continue;
-        for (const char* checks : {"all", "none"}) all &= measure(program, checks, runs);
+        const std::vector<const char*> each =
+            count > 3 ? std::vector<const char*>{arguments[3]} : std::vector{"all", "none"};
+        for (const char* checks : each) all &= measure(program, checks, runs);
     }
     return all ? 0 : 1;
 }
