@@ -10,7 +10,8 @@ namespace FusedAttention;
 /// <typeparam name="T">Type of the elements.</typeparam>
 /// <remarks>
 /// Disposing waits for everything that the GPU was given before; spans taken from the buffer must not be used
-/// afterwards. Disposing twice is fine. Page-locked memory is taken from the whole system: keep and reuse it.
+/// afterwards, nor after another library has reset the device's context, which frees the memory too. Disposing twice is
+/// fine. Page-locked memory is taken from the whole system: keep and reuse it.
 /// </remarks>
 public sealed unsafe class PinnedBuffer<T> : IDisposable
     where T : unmanaged

@@ -15,9 +15,10 @@ namespace FusedAttention;
 public sealed class S2KeyValueCache<T> : IDisposable
     where T : unmanaged
 {
+    private const string Name = "S2KeyValueCache";
     private readonly AttentionShape _shape;
     private readonly S2Pages _pages;
-    private readonly S2Memory<T> _memory;
+    private readonly PageMemory<T> _memory;
     private int[] _slots = [];
     private bool _isDisposed;
 
@@ -60,8 +61,8 @@ public sealed class S2KeyValueCache<T> : IDisposable
         try
         {
             _memory = device is CudaDevice gpu
-                ? new S2DeviceMemory<T>(gpu, shape, _pages, decode, options.BlockSize)
-                : new S2HostMemory<T>(shape, _pages, decode, options.BlockSize);
+                ? new DevicePageMemory<T>(Name, shape, decode, gpu)
+                : new HostPageMemory<T>(Name, shape, decode);
         }
         catch
         {
@@ -103,7 +104,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
 
         try
         {
-            _memory.Append(key, value, tokens, TakeSlots(tokens));
+            _memory.Append(key, value, new NewTokens(tokens, TakeSlots(tokens)));
         }
         catch
         {
@@ -130,7 +131,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
     public void Append(DeviceTensor<T> key, DeviceTensor<T> value, CudaStream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);
-        S2DeviceMemory<T> memory = OnDevice("S2KeyValueCache.Append");
+        DevicePageMemory<T> memory = OnDevice("S2KeyValueCache.Append");
         if (key.Element != ElementTypeOf<T>.Float || value.Element != ElementTypeOf<T>.Float)
         {
             throw new ArgumentException(
@@ -147,7 +148,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
 
         try
         {
-            memory.Append(in key, in value, tokens, TakeSlots(tokens), stream);
+            memory.Append(in key, in value, new NewTokens(tokens, TakeSlots(tokens)), stream);
         }
         catch
         {
@@ -174,7 +175,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
         CancellationToken cancellationToken = default)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        _memory.Decode(query, output, lse, Length, cancellationToken);
+        _memory.Decode(query, output, lse, State(), cancellationToken);
     }
 
     /// <summary>Queues attention of the last token appended to everything it sees.</summary>
@@ -192,7 +193,7 @@ public sealed class S2KeyValueCache<T> : IDisposable
         DeviceTensor<T> query, DeviceTensor<T> output, DeviceTensor<float> lse, CudaStream stream)
     {
         ArgumentNullException.ThrowIfNull(stream);
-        OnDevice("S2KeyValueCache.Decode").Decode(in query, in output, in lse, Length, stream);
+        OnDevice("S2KeyValueCache.Decode").Decode(in query, in output, in lse, State(), stream);
     }
 
     /// <summary>Forgets all tokens.</summary>
@@ -242,12 +243,14 @@ public sealed class S2KeyValueCache<T> : IDisposable
         }
     }
 
-    private S2DeviceMemory<T> OnDevice(string operation)
+    private DevicePageMemory<T> OnDevice(string operation)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return _memory as S2DeviceMemory<T> ?? throw new InvalidOperationException(
+        return _memory as DevicePageMemory<T> ?? throw new InvalidOperationException(
             $"{operation} was given device tensors, but the cache lies in host memory; make it with a CudaDevice.");
     }
+
+    private PageState State() => new(_pages.Table, _pages.Version, _pages.Lengths(Length), Length);
 
     private long CountTokens(long keyLength, long valueLength)
     {

@@ -211,7 +211,8 @@ internal sealed unsafe partial class DenseSpecs
         return Create((fattn_dtype)element, [shape.Batch, heads, length, dim], actual);
     }
 
-    private static fattn_layout KeyValueLayout(
+    /// <summary>How keys or values lie, in pages or not.</summary>
+    internal static fattn_layout KeyValueLayout(
         AttentionShape shape, DenseOptions options, ElementType element, long heads, long dim,
         TensorStrides? strides)
     {

@@ -54,6 +54,9 @@ internal sealed unsafe class StagedRun : IDisposable
         long uploaded = Place(Role.Updated, inputs);
         long total = Place(Role.Output, uploaded);
         Reserve(total, total + (long)workspaceBytes);
+
+        // Who resets the device's context frees the pinned memory with it; the stream knows, before it is touched.
+        _ = _stream.IsDone;
         for (int i = 0; i < _count; ++i)
         {
             ref Entry entry = ref _entries[i];

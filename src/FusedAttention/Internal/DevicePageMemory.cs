@@ -1,4 +1,4 @@
-// An S2 cache in memory of a GPU. Made by S2KeyValueCache for a CudaDevice.
+// The pages of a cache in memory of a GPU. Made by S2KeyValueCache and DenseKeyValueCache for a CudaDevice.
 using System;
 using System.Threading;
 using FusedAttention.Interop;
@@ -9,7 +9,7 @@ namespace FusedAttention.Internal;
 /// Pages, block table and lengths in device memory. Which page holds what is decided on the host and queued before the
 /// work that needs it; one event makes every operation wait for the one before, whatever their streams.
 /// </summary>
-internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
+internal sealed unsafe class DevicePageMemory<T> : PageMemory<T>
     where T : unmanaged
 {
     private readonly DeviceBuffer<T> _keys;
@@ -23,20 +23,19 @@ internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
     private DeviceBuffer<T>? _newKeys;
     private DeviceBuffer<T>? _newValues;
     private DeviceBuffer<int>? _slots;
-    private long _uploadedBlocks = -1;
-    private long _uploadedLength = -1;
+    private long _uploadedTable = -1;
+    private long _uploadedLengths = -1;
 
-    internal S2DeviceMemory(
-        CudaDevice device, AttentionShape shape, S2Pages pages, DenseAttentionPlan<T> plan, long blockSize)
-        : base(shape, pages, plan, blockSize)
+    internal DevicePageMemory(string owner, AttentionShape shape, DenseAttentionPlan<T> plan, CudaDevice device)
+        : base(owner, shape, plan)
     {
         Device = device;
         try
         {
             _keys = device.Allocate<T>(KeyElements);
             _values = device.Allocate<T>(ValueElements);
-            _table = device.Allocate<int>(pages.Table.Length);
-            _lengths = device.Allocate<int>(pages.Sequences);
+            _table = device.Allocate<int>(checked(plan.Shape.Batch * plan.Options.Paging!.MaxPagesPerSequence));
+            _lengths = device.Allocate<int>(plan.Shape.Batch);
             _workspace = device.Allocate<byte>((long)plan.GetDeviceWorkspaceBytes(AttentionPass.Forward));
             _uploads = new UploadRing(device);
             _stream = device.CreateStream();
@@ -52,8 +51,7 @@ internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
 
     internal CudaDevice Device { get; }
 
-    internal override void Append(
-        ReadOnlySpan<T> key, ReadOnlySpan<T> value, long tokens, ReadOnlySpan<int> slots)
+    internal override void Append(ReadOnlySpan<T> key, ReadOnlySpan<T> value, in NewTokens tokens)
     {
         Reserve(ref _newKeys, key.Length);
         Reserve(ref _newValues, value.Length);
@@ -64,16 +62,16 @@ internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
             _stream.Synchronize();
         }
 
-        Append(_newKeys!, _newValues!, tokens, slots, _stream);
+        Append(_newKeys!, _newValues!, tokens, _stream);
     }
 
     /// <summary>Queues taking tokens of device memory to their slots.</summary>
     internal void Append(
-        in DeviceTensor<T> key, in DeviceTensor<T> value, long tokens, ReadOnlySpan<int> slots, CudaStream stream)
+        in DeviceTensor<T> key, in DeviceTensor<T> value, in NewTokens tokens, CudaStream stream)
     {
-        Reserve(ref _slots, slots.Length);
+        Reserve(ref _slots, tokens.Slots.Length);
         stream.Wait(_last);
-        _uploads.Upload(slots, _slots!, stream);
+        _uploads.Upload(tokens.Slots, _slots!, stream);
         using HandleScope owners = default;
         owners.Add(key.Owner);
         owners.Add(value.Owner);
@@ -86,22 +84,22 @@ internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
     }
 
     internal override void Decode(
-        TensorIn<T> query, TensorOut<T> output, TensorOut<float> lse, long length,
+        TensorIn<T> query, TensorOut<T> output, TensorOut<float> lse, in PageState state,
         CancellationToken cancellationToken)
     {
         _stream.Wait(_last);
-        UploadState(length, _stream);
+        UploadState(in state, _stream);
         _last.Record(_stream);
         Plan.ForwardOverPages(query, output, lse, Arguments(), _last, cancellationToken);
     }
 
-    /// <summary>Queues decoding over as many tokens.</summary>
+    /// <summary>Queues decoding what the sequences see.</summary>
     internal void Decode(
-        in DeviceTensor<T> query, in DeviceTensor<T> output, in DeviceTensor<float> lse, long length,
+        in DeviceTensor<T> query, in DeviceTensor<T> output, in DeviceTensor<float> lse, in PageState state,
         CudaStream stream)
     {
         stream.Wait(_last);
-        UploadState(length, stream);
+        UploadState(in state, stream);
         DenseDeviceForwardArguments<T> arguments = Arguments();
         arguments.Query = query;
         arguments.Output = output;
@@ -118,20 +116,20 @@ internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
     }
 
     /// <summary>Another call after all tokens were forgotten must not find what was there before.</summary>
-    private void UploadState(long length, CudaStream stream)
+    private void UploadState(in PageState state, CudaStream stream)
     {
-        if (_uploadedLength == length && _uploadedBlocks == Pages.Version)
+        if (_uploadedTable == state.TableVersion && _uploadedLengths == state.LengthsVersion)
         {
             return;
         }
 
-        if (_uploadedBlocks != Pages.Version)
+        if (_uploadedTable != state.TableVersion)
         {
-            _uploads.Upload(Pages.Table, _table, stream);
+            _uploads.Upload(state.Table, _table, stream);
         }
 
-        _uploads.Upload(Pages.Lengths(length), _lengths, stream);
-        (_uploadedLength, _uploadedBlocks) = (length, Pages.Version);
+        _uploads.Upload(state.Lengths, _lengths, stream);
+        (_uploadedTable, _uploadedLengths) = (state.TableVersion, state.LengthsVersion);
     }
 
     private DenseDeviceForwardArguments<T> Arguments() => new()
@@ -151,7 +149,7 @@ internal sealed unsafe class S2DeviceMemory<T> : S2Memory<T>
             NativeMethods.fattn_stream_copy(
                 _stream.Handle.Pointer, fattn_copy.FATTN_COPY_TO_DEVICE, (void*)to.Pointer, from,
                 (ulong)(length * sizeof(T))),
-            "S2KeyValueCache.Append");
+            AppendName);
     }
 
     // Freeing memory waits for the work that uses it.

@@ -1,18 +1,18 @@
-// An S2 cache in host memory. Made by S2KeyValueCache for the CPU.
+// The pages of a cache in host memory. Made by S2KeyValueCache and DenseKeyValueCache for the CPU.
 using System;
 using System.Threading;
 
 namespace FusedAttention.Internal;
 
 /// <summary>Pages in native memory; every call returns when its work is done.</summary>
-internal sealed unsafe class S2HostMemory<T> : S2Memory<T>
+internal sealed unsafe class HostPageMemory<T> : PageMemory<T>
     where T : unmanaged
 {
     private readonly HostBuffer<T> _keys;
     private readonly HostBuffer<T> _values;
 
-    internal S2HostMemory(AttentionShape shape, S2Pages pages, DenseAttentionPlan<T> plan, long blockSize)
-        : base(shape, pages, plan, blockSize)
+    internal HostPageMemory(string owner, AttentionShape shape, DenseAttentionPlan<T> plan)
+        : base(owner, shape, plan)
     {
         _keys = new HostBuffer<T>(KeyElements);
         try
@@ -26,22 +26,21 @@ internal sealed unsafe class S2HostMemory<T> : S2Memory<T>
         }
     }
 
-    internal override void Append(
-        ReadOnlySpan<T> key, ReadOnlySpan<T> value, long tokens, ReadOnlySpan<int> slots)
+    internal override void Append(ReadOnlySpan<T> key, ReadOnlySpan<T> value, in NewTokens tokens)
     {
         TensorIn<T> keys = _keys, values = _values;
         using HandleScope owners = default;
         owners.Add(keys.Owner);
         owners.Add(values.Owner);
         fixed (void* from = key, fromValues = value, to = keys, toValues = values)
-        fixed (int* places = slots)
+        fixed (int* slots = tokens.Slots)
         {
-            Append(from, fromValues, to, toValues, tokens, places, null);
+            Append(from, fromValues, to, toValues, tokens, slots, null);
         }
     }
 
     internal override void Decode(
-        TensorIn<T> query, TensorOut<T> output, TensorOut<float> lse, long length,
+        TensorIn<T> query, TensorOut<T> output, TensorOut<float> lse, in PageState state,
         CancellationToken cancellationToken)
     {
         var arguments = new DenseForwardArguments<T>
@@ -51,8 +50,8 @@ internal sealed unsafe class S2HostMemory<T> : S2Memory<T>
             Value = _values,
             Output = output,
             Lse = lse,
-            KeyLengths = Pages.Lengths(length),
-            BlockTable = Pages.Table,
+            KeyLengths = state.Lengths,
+            BlockTable = state.Table,
         };
         Plan.Forward(in arguments, cancellationToken);
     }
