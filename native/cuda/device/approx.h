@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/float_ops.h"
+#include "core/numeric.h"
 #include "core/types.h"
 #include "cuda/device/prim/arithmetic.h"
 

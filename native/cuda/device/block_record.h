@@ -4,8 +4,8 @@
 
 #include "core/schedule.h"
 #include "core/types.h"
+#include "cuda/device/forward_tile.h"
 #include "cuda/device/prim/memory.h"
-#include "cuda/device/softmax_forward_params.h"
 
 namespace fattn::cuda {
 

@@ -7,8 +7,8 @@
 #include "core/problem.h"
 #include "core/s2.h"
 #include "core/types.h"
-#include "cuda/device/softmax_backward_params.h"
-#include "cuda/device/softmax_forward_params.h"
+#include "cuda/device/backward_tile.h"
+#include "cuda/device/forward_tile.h"
 
 namespace fattn::cuda {
 

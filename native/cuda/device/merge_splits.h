@@ -5,9 +5,9 @@
 #include "core/epilogue.h"
 #include "core/softmax_state.h"
 #include "cuda/device/block_place.h"
+#include "cuda/device/forward_tile.h"
 #include "cuda/device/merge_splits_params.h"
 #include "cuda/device/prim/lanes.h"
-#include "cuda/device/softmax_forward_params.h"
 #include "cuda/device/store_rows.h"
 
 namespace fattn::cuda {

@@ -4,9 +4,9 @@
 
 #include "core/types.h"
 #include "cuda/device/approx.h"
+#include "cuda/device/backward_tile.h"
 #include "cuda/device/lane_place.h"
 #include "cuda/device/prim/memory.h"
-#include "cuda/device/softmax_backward_params.h"
 
 namespace fattn::cuda {
 

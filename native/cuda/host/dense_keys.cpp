@@ -5,7 +5,7 @@
 #include <iterator>
 
 #include "backend/text.h"
-#include "cuda/device/softmax_forward_params.h"
+#include "cuda/device/forward_tile.h"
 
 namespace fattn::cuda {
 namespace {

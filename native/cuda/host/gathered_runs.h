@@ -7,6 +7,7 @@
 #include "backend/status.h"
 #include "core/problem.h"
 #include "cuda/device/gathered_params.h"
+#include "cuda/device/softmax_backward_params.h"
 
 namespace fattn::cuda {
 
