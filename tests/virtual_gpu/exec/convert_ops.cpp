@@ -7,6 +7,7 @@
 #include <immintrin.h>
 #endif
 
+#include "exec/convert_forms.h"
 #include "exec/decoding.h"
 #include "exec/half.h"
 #include "exec/lanes.h"
@@ -334,20 +335,7 @@ void decode_pair(Decoding& d, const Conversion& c) {
     d.src(d.in.operands[1], from_pair ? Type::kB32 : Type::kF32);
     if (!from_pair) d.src(d.in.operands[2], Type::kF32);
     if (bytes) return d.finish(convert_to_bytes, "convert");
-    if (from_pair) d.fail("f16x2 converts to e4m3x2 and e5m2x2 alone");
     d.finish(convert_pair, "convert");
-}
-
-// Which of them may or must say how it rounds, and what else.
-void need_direction(const Decoding& d, const Conversion& c, std::string_view mode) {
-    const bool from_float = is_float(c.from), to_float = is_float(c.to);
-    if (from_float && !to_float && !c.to_integral)
-        d.fail("a direction .rni .rzi .rmi .rpi is missing");
-    if (!from_float && !to_float && !mode.empty()) d.fail("nothing is rounded");
-    if (!from_float && to_float && (mode.empty() || c.to_integral))
-        d.fail("one of .rn .rz .rm .rp is missing");
-    if (c.ftz && c.from != Type::kF32 && c.to != Type::kF32) d.fail(".ftz is for f32");
-    if (c.relu && c.from != Type::kF32) d.fail(".relu is for what is made of f32");
 }
 
 void decode_cvt(Decoding& d) {
@@ -366,16 +354,12 @@ void decode_cvt(Decoding& d) {
     c.sat = d.take("sat");
     c.to = d.take_type();
     c.from = d.take_type();
+    need_conversion(d, c.to, c.from);
     const auto paired = [](Type t) {
         return t == Type::kF16x2 || t == Type::kBf16x2 || t == Type::kE4m3x2 || t == Type::kE5m2x2;
     };
     if (paired(c.to) || paired(c.from)) return decode_pair(d, c);
-    if (finite && (c.from != Type::kF32 || (c.to != Type::kF16 && c.to != Type::kBf16)))
-        d.fail(".satfinite is for fp8, and for f16 and bf16 of f32");
     c.finite = finite;
-    if (c.to == Type::kTf32 && (c.from != Type::kF32 || mode != "rna") && mode != "rn" &&
-        mode != "rz")
-        d.fail("tf32 is made from f32 by .rna, .rn or .rz");
     if (c.sat && !is_float(c.to) && !is_float(c.from)) {
         const uint32_t to_bits = 8 * bytes_of(c.to), from_bits = 8 * bytes_of(c.from);
         const bool holds_all = is_signed(c.to) == is_signed(c.from)
@@ -383,7 +367,6 @@ void decode_cvt(Decoding& d) {
                                    : is_signed(c.to) && to_bits > from_bits;
         if (holds_all) d.fail(".sat comes where the destination cannot hold every source");
     }
-    need_direction(d, c, mode);
     d.need_count(2, 2);
     const ptx::Operand& to = d.in.operands[0];
     const ptx::Operand& from = d.in.operands[1];

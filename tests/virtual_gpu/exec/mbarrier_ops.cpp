@@ -9,6 +9,7 @@
 #include "exec/decoding.h"
 #include "exec/grid.h"
 #include "exec/lanes.h"
+#include "exec/spelling.h"
 
 namespace fattn::vgpu {
 namespace {
@@ -237,7 +238,18 @@ Step pending_count(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
+// As ptxas has them.
+constexpr std::string_view kMbarrierForms[] = {
+    "init,inval ?shared,shared::cta b64",
+    "arrive,arrive_drop ?expect_tx ?release.cta,release.cluster "
+    "?shared,shared::cta,shared::cluster b64",
+    "arrive,arrive_drop noComplete ?release.cta ?shared,shared::cta b64",
+    "expect_tx,complete_tx ?relaxed.cta,relaxed.cluster ?shared,shared::cta,shared::cluster b64",
+    "test_wait,try_wait ?parity ?acquire.cta,acquire.cluster ?shared,shared::cta b64",
+    "pending_count b64"};
+
 void decode_mbarrier(Decoding& d) {
+    need_form(d, kMbarrierForms);
     const auto what = d.take_one({"init", "inval", "arrive", "arrive_drop", "expect_tx",
                                   "complete_tx", "test_wait", "try_wait", "pending_count"});
     if (what.empty()) d.fail("an operation such as .init is missing");
@@ -251,7 +263,8 @@ void decode_mbarrier(Decoding& d) {
         return d.finish(pending_count, "mbarrier");
     }
     const bool expects = (what == "arrive" || what == "arrive_drop") && d.take("expect_tx");
-    d.take("noComplete");
+    const bool stays_open = d.take("noComplete");
+    const bool remote = d.has_one({"shared::cluster"});
     d.take_one({"release", "acquire", "relaxed"});
     d.take_one({"cta", "cluster"});
     const bool parity = d.take("parity");
@@ -279,7 +292,10 @@ void decode_mbarrier(Decoding& d) {
     const bool only_bytes = what == "expect_tx" || what == "complete_tx";
     size_t next = 0;
     if (!only_bytes && d.operand(0, "an operand").kind != Operand::Kind::kMemory) {
-        if (d.in.operands[0].kind != Operand::Kind::kSink) d.dst(d.in.operands[0], 8);
+        if (d.in.operands[0].kind != Operand::Kind::kSink) {
+            if (remote) d.fail("an arrival at .shared::cluster has no state; _ stands for it");
+            d.dst(d.in.operands[0], 8);
+        }
         ++next;
     }
     d.address(d.operand(next++, "an address"));
@@ -287,6 +303,7 @@ void decode_mbarrier(Decoding& d) {
     if (given) d.src(d.in.operands[next++], Type::kU32);
     d.need_count(next, next);
     if ((expects || only_bytes) && !given) d.fail("a number of bytes is missing");
+    if (stays_open && !given) d.fail(".noComplete comes with a count");
     d.op.aux = (given ? 1u : 0u) | (expects || only_bytes ? 2u : 0u) |
                (what == "arrive_drop" ? 4u : 0u) | (only_bytes ? 8u : 0u) |
                (what == "complete_tx" ? 16u : 0u);

@@ -138,7 +138,7 @@ bool measure(const Measured& program, const char* checks, int runs) {
     std::stringstream text;
     text << file.rdbuf();
     double best = 1e9;
-    uint64_t instructions = 0;
+    uint64_t instructions = 0, flops = 0;
     for (int run = 0; run < runs; ++run) {
         test::Memory memory;
         test::Kernel kernel(memory, text.str(), *program.model, program.file);
@@ -154,10 +154,17 @@ bool measure(const Measured& program, const char* checks, int runs) {
             return false;
         }
         instructions = result.statistics.warp_instructions;
+        flops = result.statistics.tensor_flops;
     }
-    std::printf("%-28s checks=%-4s %8llu warp instructions, %7.2f ms, %5.2f million a second\n",
+    std::printf("%-28s checks=%-4s %8llu warp instructions, %7.2f ms, %5.2f million a second",
                 program.name, checks, static_cast<unsigned long long>(instructions), best * 1e3,
                 static_cast<double>(instructions) / best * 1e-6);
+    // In mma.m16n8k16, whatever instructions multiply.
+    constexpr uint64_t kFlopsOfMma = 2 * 16 * 8 * 16;
+    if (flops != 0)
+        std::printf(", with %5.2f million mma",
+                    static_cast<double>(flops / kFlopsOfMma) / best * 1e-6);
+    std::printf("\n");
     return true;
 }
 

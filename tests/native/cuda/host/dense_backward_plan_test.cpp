@@ -150,6 +150,24 @@ TEST_F(DenseBackwardOnCuda, RowsWithoutKeysHaveNoGradients) {
     }
 }
 
+// A whole block of queries that see no key, and one of keys that no query sees: they copy their own
+// rows and nothing else.
+TEST_F(DenseBackwardOnCuda, BlocksWithoutTilesHaveNoGradients) {
+    for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+        DenseSpec queries = spec_of(dtype, 200, 40, 64);
+        queries.causal = true;
+        DenseSpec keys = spec_of(dtype, 40, 200, 64);
+        keys.causal = true;
+        keys.window_left = 20;
+        keys.num_q_heads = 2;
+        for (const DenseSpec& spec : {queries, keys}) {
+            DenseCase c(spec);
+            run_both(c);
+            EXPECT_TRUE(backward_is_near(dense_truth(c), c));
+        }
+    }
+}
+
 TEST_F(DenseBackwardOnCuda, RunsRepeatToTheBitAndEveryGradientIsTheSameAlone) {
     DenseSpec spec = spec_of(DType::kBF16, 70, 100, 64);
     spec.num_q_heads = 2;

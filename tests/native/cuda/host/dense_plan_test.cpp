@@ -110,7 +110,12 @@ TEST_F(DensePlanOnCuda, ForwardIsNearTheReference) {
     // Whose first tile of queries sees no key: its block copies queries and nothing else.
     DenseSpec unseen = dense_spec_of(DType::kBF16, 200, 40, 64);
     unseen.causal = true;
-    for (const DenseSpec& spec : {causal, two_dims, modified, dropped, many_sums, unseen}) {
+    DenseSpec unseen_general = unseen, unseen_f16 = unseen, unseen_f32 = unseen;
+    unseen_general.softcap = unseen_f16.softcap = 5;
+    unseen_f16.dtype = DType::kF16;
+    unseen_f32.dtype = DType::kF32;
+    for (const DenseSpec& spec : {causal, two_dims, modified, dropped, many_sums, unseen,
+                                  unseen_general, unseen_f16, unseen_f32}) {
         DenseCase c(spec);
         const PlanHandle plan = plan_of(c);
         ASSERT_NE(plan, nullptr);
@@ -251,20 +256,23 @@ TEST_F(DensePlanOnCuda, InfiniteValuesReachOnlyRowsThatSeeThem) {
 // The block of the second 64 rows has two tiles in part, the first with an infinity that its rows
 // do not see: the loop for such tiles takes both.
 TEST_F(DensePlanOnCuda, AnInfinityLeftOfTheWindowReachesNobody) {
-    DenseSpec spec = dense_spec_of(DType::kBF16, 128, 128, 64);
-    spec.causal = true;
-    spec.window_left = 40;
-    DenseCase finite(spec), c(spec);
-    const PlanHandle plan = plan_of(finite);
-    ASSERT_NE(plan, nullptr);
-    run_forward(device, plan.get(), finite);
-    c.v.set(0, 0, 10, 3, INFINITY);
-    run_forward(device, plan.get(), c);
-    for (int64 i = 0; i < spec.q_len; ++i) {
-        const bool sees = i >= 10 && i <= 50;
-        for (int64 d = 0; d < spec.head_dim_v; ++d) {
-            const double expected = sees && d == 3 ? INFINITY : finite.o.at(0, 0, i, d);
-            ASSERT_EQ(c.o.at(0, 0, i, d), expected) << "row " << i << ", number " << d;
+    for (const float softcap : {0.0F, 5.0F}) {  // by the lean and the general key
+        DenseSpec spec = dense_spec_of(DType::kBF16, 128, 128, 64);
+        spec.causal = true;
+        spec.window_left = 40;
+        spec.softcap = softcap;
+        DenseCase finite(spec), c(spec);
+        const PlanHandle plan = plan_of(finite);
+        ASSERT_NE(plan, nullptr);
+        run_forward(device, plan.get(), finite);
+        c.v.set(0, 0, 10, 3, INFINITY);
+        run_forward(device, plan.get(), c);
+        for (int64 i = 0; i < spec.q_len; ++i) {
+            const bool sees = i >= 10 && i <= 50;
+            for (int64 d = 0; d < spec.head_dim_v; ++d) {
+                const double expected = sees && d == 3 ? INFINITY : finite.o.at(0, 0, i, d);
+                ASSERT_EQ(c.o.at(0, 0, i, d), expected) << "row " << i << ", number " << d;
+            }
         }
     }
 }
