@@ -6,6 +6,8 @@
 # For each of FATTN_SANITIZED_VARIANTS the same object files are linked with the library's sanitized ones; those programs
 # land in <build>/tests/<variant>, and tests_<variant> builds them.
 #
+# Files <name>_posix_test.cpp are left out on Windows, <name>_windows_test.cpp everywhere else.
+#
 # A file <name>_for_<isa>.cpp is code of one CPU target: it is compiled with that target's flags and left out where the
 # target is not built. Like native/cpu/target_<isa>.cpp it lets nothing out but one table, so a program holds code of every
 # instruction set and calls what the processor has.
@@ -20,7 +22,9 @@ function(fattn_add_test room)
   endif()
 
   list(FILTER sources EXCLUDE REGEX "_for_[a-z0-9_]+\\.cpp$")
-  if(NOT WIN32)
+  if(WIN32)
+    list(FILTER sources EXCLUDE REGEX "_posix_test\\.cpp$")
+  else()
     list(FILTER sources EXCLUDE REGEX "_windows_test\\.cpp$")
   endif()
   get_property(isas GLOBAL PROPERTY FATTN_CPU_TARGETS_BUILT)

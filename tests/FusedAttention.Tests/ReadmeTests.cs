@@ -39,10 +39,16 @@ internal sealed partial class ReadmeTests
     {
         foreach (string block in Blocks())
         {
-            Assembly program = Compile(block, version);
-            object?[] arguments = program.EntryPoint!.GetParameters().Length > 0 ? [Array.Empty<string>()] : [];
-            Assert.That(() => program.EntryPoint.Invoke(null, arguments), Throws.Nothing, block);
+            Run(block, version);
         }
+    }
+
+    /// <summary>Compiles an example and runs it; fails when either does.</summary>
+    internal static void Run(string block, LanguageVersion version)
+    {
+        Assembly program = Compile(block, version);
+        object?[] arguments = program.EntryPoint!.GetParameters().Length > 0 ? [Array.Empty<string>()] : [];
+        Assert.That(() => program.EntryPoint.Invoke(null, arguments), Throws.Nothing, block);
     }
 
     private static Assembly Compile(string block, LanguageVersion version)

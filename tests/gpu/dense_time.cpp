@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -116,9 +117,8 @@ float median_time(const Enqueue& enqueue) {
 }  // namespace
 
 int time_dense(DenseKernels& kernels, const Device& device, const std::string& json_path) {
-    std::ofstream json(json_path);
-    json << "{\"device\": \"" << device.name() << "\", \"results\": [\n";
-    const char* separator = "";
+    std::string results;
+    bool is_written = false;
     std::printf("%-36s %5s %4s %4s %6s %6s %9s %8s\n", "key", "B", "Hq", "Hkv", "L", "causal", "ms",
                 "TFLOP/s");
     for (const Shape& s : shapes()) {
@@ -153,12 +153,19 @@ int time_dense(DenseKernels& kernels, const Device& device, const std::string& j
                         static_cast<long>(s.num_kv_heads), static_cast<long>(s.length),
                         s.causal ? "yes" : "no", static_cast<double>(ms), tflops);
             std::fflush(stdout);
-            json << separator << "{\"key\": \"" << key << "\", \"batch\": " << s.batch
-                 << ", \"q_heads\": " << s.num_q_heads << ", \"kv_heads\": " << s.num_kv_heads
-                 << ", \"length\": " << s.length << ", \"head_dim\": " << s.head_dim
-                 << ", \"causal\": " << (s.causal ? "true" : "false") << ", \"ms\": " << ms
-                 << ", \"tflops\": " << tflops << "}";
-            separator = ",\n";
+            std::ostringstream result;
+            result << (results.empty() ? "" : ",\n") << "{\"key\": \"" << key
+                   << "\", \"batch\": " << s.batch << ", \"q_heads\": " << s.num_q_heads
+                   << ", \"kv_heads\": " << s.num_kv_heads << ", \"length\": " << s.length
+                   << ", \"head_dim\": " << s.head_dim
+                   << ", \"causal\": " << (s.causal ? "true" : "false") << ", \"ms\": " << ms
+                   << ", \"tflops\": " << tflops << "}";
+            results += result.str();
+            // The whole file each time: who stops the program keeps what there is.
+            std::ofstream json(json_path);
+            json << "{\"device\": \"" << device.name() << "\", \"results\": [\n"
+                 << results << "\n]}\n";
+            is_written = json.good();
         };
         report(launch.key.name(), flops, median_time([&] { kernels.enqueue(launch); }));
         if (s.general) continue;
@@ -183,8 +190,7 @@ int time_dense(DenseKernels& kernels, const Device& device, const std::string& j
         report(cuda::backward_key(problem, cuda::Side::kKeys).name(), 2.5 * flops,
                median_time([&] { kernels.enqueue(problem, run); }));
     }
-    json << "\n]}\n";
-    return json.good() ? 0 : 1;
+    return is_written ? 0 : 1;
 }
 
 }  // namespace fattn::gpu

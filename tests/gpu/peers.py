@@ -5,17 +5,20 @@
 With a library its dense kernels take part as "fused_attention", and their outputs and gradients are compared with the first peer's.
 Ceilings: a bf16 matrix product and a copy. Peers: scaled_dot_product_attention with its cuDNN and flash backends on dense shapes,
 flex_attention on sparse ones, chunked products for linear attention. Contenders of one case alternate, each turn is the median of
-several runs timed by events, and the figure is the median of the turns. The file is written after every case, so that a run which is
-stopped keeps what it has; cases stand in order of importance and none is begun after N seconds.
+several runs timed by events, and the figure is the median of the turns. The file is written after every case, with a table beside it
+(FILE with .md), so that a run which is stopped keeps what it has; cases stand in order of importance and none is begun after N seconds.
+Exit 1 when a case failed or none was measured.
 """
 
 import argparse
 import datetime
 import json
 import math
+import pathlib
 import re
 import statistics
 import subprocess
+import sys
 import time
 
 import torch
@@ -24,6 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from library import Library
+from table import table
 
 LIBRARY = None  # the one of --library
 ROUNDS = 5
@@ -299,6 +303,7 @@ def write(report, path):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=1)
         file.write("\n")
+    pathlib.Path(path).with_suffix(".md").write_text(table(report), encoding="utf-8")
 
 
 def main():
@@ -343,7 +348,10 @@ def main():
         report["seconds"] = time.monotonic() - began
         write(report, options.json)
     write(report, options.json)
+    print(table(report), end="")
+    failed = [name for name, case in report["cases"].items() if "failed" in case]
+    return 1 if failed or not report["cases"] else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

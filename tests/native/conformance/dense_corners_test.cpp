@@ -1,7 +1,9 @@
 // Dense problems at the corners of what is allowed: extents of 0 and 1, tile edges, extreme values,
 // huge strides.
 #include <gtest/gtest.h>
+#if defined(__linux__)
 #include <sys/mman.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -270,6 +272,7 @@ TEST_P(DenseCorners, NonFiniteKeysAndValuesReachOnlyRowsThatSeeThem) {
 INSTANTIATE_TEST_SUITE_P(Forward, DenseCorners, testing::Values(false));
 INSTANTIATE_TEST_SUITE_P(Backward, DenseCorners, testing::Values(true));
 
+#if defined(__linux__)
 /// Address space without memory behind it, for tensors whose elements lie further apart than 2^31.
 class Reserved {
   public:
@@ -333,6 +336,7 @@ TEST(DenseCornersOfMemory, OffsetsBeyondTwoToThe31Elements) {
         EXPECT_TRUE(forward_is_near(truth, c)) << device.name;
     }
 }
+#endif
 
 }  // namespace
 }  // namespace fattn::test

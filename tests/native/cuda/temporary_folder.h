@@ -2,17 +2,24 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
+#include <random>
 #include <string>
 
 namespace fattn::cuda {
 
 class TemporaryFolder {
   public:
-    TemporaryFolder() : path_(std::filesystem::temp_directory_path() / "fattn_test_XXXXXX") {
-        EXPECT_NE(::mkdtemp(path_.data()), nullptr) << path_;
+    TemporaryFolder() {
+        std::random_device random;
+        std::filesystem::path made;
+        do {
+            made =
+                std::filesystem::temp_directory_path() / ("fattn_test_" + std::to_string(random()));
+        } while (!std::filesystem::create_directory(made));
+        std::filesystem::permissions(made, std::filesystem::perms::owner_all);
+        path_ = made.string();
     }
     ~TemporaryFolder() {
         std::error_code ignored;
