@@ -117,11 +117,16 @@ class LaneGatherer::Filler {
 
     LaneGroup fill() {
         list_queries();
-        see_axes();
-        list_runs();
-        const int64 more = list_additional();
+        num_runs_ = at_.box.size(0) * at_.box.size(1) * line_runs_;
+        const int64 more = additional_runs(num_additional_);
+        if (!has_shape()) {
+            see_axes();
+            list_runs();
+            list_additional();
+        }
         return {.queries = buffer_.queries,
                 .num_lanes = num_lanes_,
+                .origin = token(at_.box.begin[0], at_.box.begin[1], at_.box.begin[2]),
                 .first = buffer_.first,
                 .seen = buffer_.seen,
                 .num_runs = num_runs_,
@@ -138,6 +143,25 @@ class LaneGatherer::Filler {
     /// that all its keys exist.
     int64 run_start(int64 run) const {
         return min_of(at_.box.begin[2] + run * kRunKeys, length_[2] - kRunKeys);
+    }
+
+    /// Whether the buffer has lists of this shape; notes it where it has others.
+    bool has_shape() {
+        int32 shape[kLaneShapeNumbers] = {};
+        int32* to = shape;
+        for (int a = 0; a < PatchGrid::kAxes; ++a) {
+            *to++ = narrow<int32>(at_.patch.size(a));
+            *to++ = narrow<int32>(at_.box.size(a));
+            for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x) {
+                const KeyInterval keys = grid_.axis[a].keys_of(x, length_[a]);
+                *to++ = narrow<int32>(keys.begin - at_.box.begin[a]);
+                *to++ = narrow<int32>(keys.end - at_.box.begin[a]);
+            }
+        }
+        *to = narrow<int32>(run_start(line_runs_ - 1) - at_.box.begin[2]);
+        if (std::equal(shape, shape + kLaneShapeNumbers, buffer_.shape)) return true;
+        std::copy(shape, shape + kLaneShapeNumbers, buffer_.shape);
+        return false;
     }
 
     /// Lanes are the patch's tokens, row-major.
@@ -186,23 +210,24 @@ class LaneGatherer::Filler {
     }
 
     void list_runs() {
+        // The last run of a line begins early where its keys would end past the group.
+        const int64 last = (run_start(line_runs_ - 1) - at_.box.begin[2]) * step_[2];
+        int64 run = 0;
         for (int64 c0 = 0; c0 < at_.box.size(0); ++c0) {
             for (int64 c1 = 0; c1 < at_.box.size(1); ++c1) {
                 const uint64 of_line = (seen_[0][c0] & seen_[1][c1]) * kEveryKey;
-                const int64 line = token(at_.box.begin[0] + c0, at_.box.begin[1] + c1, 0);
-                // The last run begins early where its keys would end past the group.
-                int64 start = line + at_.box.begin[2] * step_[2];
-                const int64 last = line + run_start(line_runs_ - 1) * step_[2];
-                for (int64 r = 0; r < line_runs_; ++r, start += kRunKeys * step_[2]) {
-                    buffer_.first[num_runs_] = narrow<int32>(min_of(start, last));
-                    buffer_.seen[num_runs_++] = runs_[r] & of_line;
+                const int64 line = c0 * step_[0] + c1 * step_[1];
+                for (int64 r = 0; r < line_runs_; ++r, ++run) {
+                    buffer_.first[run] =
+                        narrow<int32>(line + min_of(r * kRunKeys * step_[2], last));
+                    buffer_.seen[run] = runs_[r] & of_line;
                 }
             }
         }
     }
 
-    /// Behind the others, seen by all lanes; returns the number of runs.
-    int64 list_additional() const {
+    /// Behind the others, seen by all lanes.
+    void list_additional() const {
         const int64 runs = additional_runs(num_additional_);
         const uint64 all = lanes_below(num_lanes_);
         for (int64 r = 0; r < runs; ++r) {
@@ -216,7 +241,6 @@ class LaneGatherer::Filler {
             buffer_.first[num_runs_ + r] = narrow<int32>(start);
             buffer_.seen[num_runs_ + r] = seen;
         }
-        return runs;
     }
 
     const NeighborhoodGrid& grid_;
@@ -234,6 +258,7 @@ class LaneGatherer::Filler {
 };
 
 LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const {
+    if (n < 2) buffer.shape[0] = 0;  // no patch has so few lines
     int64 place[PatchGrid::kAxes];
     for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         place[a] = share.patches.begin[a] + n % share.patches.size(a);

@@ -20,8 +20,14 @@ struct LaneShare {
     int64 num_groups() const { return patches.size(0) * patches.size(1) * patches.size(2); }
 };
 
-/// Memory of the lists of one group.
+/// Numbers that tell the lists of one group from those of another: of each axis the sizes of patch
+/// and box and the window of each coordinate, and where the last run of a line begins.
+constexpr int kLaneShapeNumbers = 2 * PatchGrid::kAxes + 2 * (kGroupLanes + PatchGrid::kAxes) + 1;
+
+/// Memory of the lists of one group, which the next one that is made in it keeps when it sees the
+/// same from another place.
 struct LaneBuffer {
+    int32* shape;    // [kLaneShapeNumbers] of the lists that are there
     int32* queries;  // [kGroupLanes]
     int32* first;    // [max_runs]
     uint64* seen;    // [max_runs]
@@ -39,7 +45,8 @@ class LaneGatherer {
     int64 max_heads() const;
     int64 num_shares() const;
     LaneShare share(int64 index) const;
-    /// Group number n of a share; lists lie in the buffer.
+    /// Group number n of a share; lists lie in the buffer, in which group 0 or 1 of the share was
+    /// made before any other.
     LaneGroup group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const;
 
   private:

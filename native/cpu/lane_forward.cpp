@@ -14,7 +14,8 @@ LaneForward::LaneForward(const DenseProblem& problem, const AdditionalKeys& addi
 LaneForward::Memory LaneForward::take(WorkspaceParts& parts) const {
     const uint64 scratch = table_.lanes_scratch(problem_, gatherer_.max_heads());
     const auto lists = [&] {
-        return LaneBuffer{.queries = parts.take<int32>(kGroupLanes),
+        return LaneBuffer{.shape = parts.take<int32>(kLaneShapeNumbers),
+                          .queries = parts.take<int32>(kGroupLanes),
                           .first = parts.take<int32>(gatherer_.max_runs()),
                           .seen = parts.take<uint64>(gatherer_.max_runs()),
                           .axis = parts.take<uint64>(gatherer_.max_axis())};

@@ -12,11 +12,12 @@ constexpr int kGroupLanes = 16;
 /// Keys of a run.
 constexpr int kRunKeys = 4;
 
-/// Queries against runs of keys. A run has kRunKeys keys, whose tokens are first, first + step,
-/// ...; all of them exist, also those that no lane sees.
+/// Queries against runs of keys. A run has kRunKeys keys, whose tokens are origin + first, one step
+/// on, ...; all of them exist, also those that no lane sees.
 struct LaneGroup {
     const int32* queries;  // [num_lanes] tokens
     int64 num_lanes;       // 0: nothing to do
+    int64 origin;          // token that keys of the problem count from
     const int32* first;    // [num_runs + num_additional_runs]; of additional runs: additional keys
     /// [num_runs + num_additional_runs]; bit kGroupLanes * j + l: lane l sees key j of the run.
     const uint64* seen;

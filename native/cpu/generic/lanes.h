@@ -134,20 +134,22 @@ class LaneLoop {
                                  problem_.k.row(seq.batch_idx, k_head, seq.k_begin)),
                    evenly_spaced(problem_.v, task_.args->v,
                                  problem_.v.row(seq.batch_idx, v_head, seq.k_begin)),
-                   {0, group_.num_runs, group_.step}, {begin, end, only_seen});
+                   {0, group_.num_runs, group_.origin, group_.step}, {begin, end, only_seen});
         if (group_.num_additional_runs == 0) return;
         const AdditionalKeys& more = *task_.additional;
         run_blocks(
             evenly_spaced(more.k, task_.additional_args->k, more.k.row(seq.batch_idx, k_head, 0)),
             evenly_spaced(more.v, task_.additional_args->v, more.v.row(seq.batch_idx, v_head, 0)),
-            {group_.num_runs, group_.num_runs + group_.num_additional_runs, group_.additional_step},
+            {group_.num_runs, group_.num_runs + group_.num_additional_runs, 0,
+             group_.additional_step},
             {begin, end, only_seen});
     }
 
     struct RunRange {
         int64 begin;
         int64 end;
-        int64 step;  // tokens from one key of a run to the next
+        int64 origin;  // token that the first keys of runs count from
+        int64 step;    // tokens from one key of a run to the next
     };
     struct Heads {
         int64 begin;
@@ -163,7 +165,7 @@ class LaneLoop {
         for (int64 b = 0; b < num_blocks; ++b) {
             const int64 begin = range.begin + num_runs * b / num_blocks;
             const int64 end = range.begin + num_runs * (b + 1) / num_blocks;
-            find_runs(k, v, begin, end, range.step);
+            find_runs(k, v, begin, end, range);
             for (int64 h = heads.begin; h < heads.end; ++h) {
                 multiply_keys(h, begin, end - begin);
                 weigh(h, end - begin);
@@ -172,13 +174,14 @@ class LaneLoop {
         }
     }
 
-    void find_runs(const TokenRows& k, const TokenRows& v, int64 begin, int64 end, int64 step) {
+    void find_runs(const TokenRows& k, const TokenRows& v, int64 begin, int64 end,
+                   const RunRange& range) {
         for (int64 r = begin; r < end; ++r) {
-            const int64 key = group_.first[r];
+            const int64 key = range.origin + group_.first[r];
             s_.runs[r - begin] = {k.base + key * k.stride, v.base + key * v.stride};
         }
-        k_stride_ = k.stride * step;
-        v_stride_ = v.stride * step;
+        k_stride_ = k.stride * range.step;
+        v_stride_ = v.stride * range.step;
         for (int64 r = 0; r < kRunsAhead<Dot>; ++r)
             s_.runs[end - begin + r] = s_.runs[end - begin - 1];
     }

@@ -38,13 +38,16 @@ struct LaneCase {
 /// Memory of one group's lists, no more than the gatherer asks for.
 struct LaneMemory {
     explicit LaneMemory(const LaneGatherer& gatherer)
-        : queries(kGroupLanes),
+        : shape(kLaneShapeNumbers),
+          queries(kGroupLanes),
           first(static_cast<std::size_t>(gatherer.max_runs())),
           seen(static_cast<std::size_t>(gatherer.max_runs())),
           axis(static_cast<std::size_t>(gatherer.max_axis())) {}
-    LaneBuffer view() { return {queries.data(), first.data(), seen.data(), axis.data()}; }
+    LaneBuffer view() {
+        return {shape.data(), queries.data(), first.data(), seen.data(), axis.data()};
+    }
 
-    std::vector<int32> queries, first;
+    std::vector<int32> shape, queries, first;
     std::vector<uint64> seen, axis;
 };
 
@@ -55,8 +58,8 @@ std::string count_pairs(const LaneCase& s, const LaneGroup& group, std::vector<i
     for (int64 r = 0; r < group.num_runs + group.num_additional_runs; ++r) {
         const bool additional = r >= group.num_runs;
         for (int64 j = 0; j < kRunKeys; ++j) {
-            const int64 key =
-                group.first[r] + j * (additional ? group.additional_step : group.step);
+            const int64 key = group.first[r] + (additional ? j * group.additional_step
+                                                           : group.origin + j * group.step);
             if (key < 0 || key >= (additional ? s.problem.num_additional : tokens)) {
                 return "key " + std::to_string(key) + " of run " + std::to_string(r);
             }
