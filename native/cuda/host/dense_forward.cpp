@@ -171,6 +171,9 @@ SplitLaunch dense_split_launch(const DenseProblem& problem, const DenseForwardAr
     launch.parts.params.num_splits = num_splits;
     launch.parts.params.split_rows = rows;
     launch.parts.params.states = states;
+    // One row is as wide as it likes; behind it lie those of the other parts.
+    const int64 bytes_of_part = rows * problem.head_dim_v * int64{sizeof(float)};
+    if (bytes_of_part % kWideBytes != 0) launch.parts.params.wide.o = false;
     launch.parts.num_blocks *= narrow<uint32>(num_splits);
     return launch;
 }

@@ -10,7 +10,6 @@
 namespace fattn::cuda {
 namespace {
 
-constexpr int64 kWideBytes = 16;
 constexpr int64 kMostTokens = INT32_MAX - 256;  // tiles past the end count tokens in 32 bits
 constexpr int64 kMostBlocks = INT32_MAX;
 constexpr int32 kLargestHeadDim = kHeadDims[std::size(kHeadDims) - 1];

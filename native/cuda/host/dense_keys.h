@@ -4,6 +4,7 @@
 
 #include "backend/status.h"
 #include "core/problem.h"
+#include "core/types.h"
 
 namespace fattn::cuda {
 
@@ -13,7 +14,10 @@ Status supports_dense(const DenseProblem& problem);
 /// Not ok when `tiles` tiles for each of the problem's batch entries are more than a grid holds.
 Status supports_tiles(const DenseProblem& problem, int64 tiles, const char* of_what);
 
-/// Whether every row of a tensor starts at a multiple of 16 bytes.
+/// What a wide access takes.
+inline constexpr int64 kWideBytes = 16;
+
+/// Whether every row of a tensor starts at a multiple of kWideBytes.
 bool is_wide(const TensorLayout& layout, const void* data);
 
 int64 bytes_of(DType dtype);

@@ -8,6 +8,7 @@
 #include "cuda/graph_capture.h"
 #include "cuda/host/dense_on_device.h"
 #include "support/random_dense.h"
+#include "support/sampling.h"
 
 namespace fattn::cuda {
 namespace {
@@ -274,8 +275,9 @@ TEST_F(DenseBackwardOnCuda, TheWorkspaceIsAskedForAndChecked) {
 
 TEST_F(DenseBackwardOnCuda, RandomProblemsAreNearTheReference) {
     constexpr double kMostWork = 4e5;  // multiply-adds that the interpreter does in some seconds
+    const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
-    for (uint64 seed = 1; num_problems < 12; ++seed) {
+    for (uint64 seed = seeds.first_seed; num_problems < seeds.count; ++seed) {
         const DenseSpec spec = test::random_dense_spec(seed, true);
         if (spec.work() > kMostWork || spec.head_dim > 256) continue;
         ++num_problems;

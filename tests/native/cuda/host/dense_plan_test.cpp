@@ -9,6 +9,7 @@
 #include "cuda/graph_capture.h"
 #include "cuda/host/dense_on_device.h"
 #include "support/random_dense.h"
+#include "support/sampling.h"
 
 namespace fattn::cuda {
 namespace {
@@ -160,8 +161,10 @@ TEST_F(DensePlanOnCuda, KeysOfFewQueriesAreSplitWhereThereIsAWorkspace) {
     sums_of_sequences.dtype = DType::kF32;
     sums_of_sequences.sink = false;
     sums_of_sequences.sigmoid = true;
+    // A row a part: what starts at 16 bytes in one does not in the next.
+    DenseSpec one_row = dense_spec_of(DType::kF32, 1, 513, 47);
     for (const DenseSpec& spec : {packed, many_features, empty_parts, pages, sums, packed_sums,
-                                  sequences, sums_of_sequences}) {
+                                  sequences, sums_of_sequences, one_row}) {
         DenseCase c(spec);
         const PlanHandle plan = plan_of(c);
         ASSERT_NE(plan, nullptr);
@@ -326,10 +329,11 @@ TEST_F(DensePlanOnCuda, ARunIsCapturedAndReplayed) {
 
 TEST_F(DensePlanOnCuda, RandomProblemsAreNearTheReference) {
     constexpr double kMostWork = 1.5e6;  // multiply-adds that the interpreter does in some seconds
+    const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
-    for (uint64 seed = 1; num_problems < 12; ++seed) {
+    for (uint64 seed = seeds.first_seed; num_problems < seeds.count; ++seed) {
         const DenseSpec spec = test::random_dense_spec(seed, false);
-        if (spec.work() > kMostWork) continue;
+        if (spec.work() > kMostWork || max_of(spec.head_dim, spec.head_dim_v) > 256) continue;
         ++num_problems;
         DenseCase c(spec);
         const PlanHandle plan = plan_of(c);

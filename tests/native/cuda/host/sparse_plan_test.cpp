@@ -2,9 +2,13 @@
 // interface, against the double-precision reference, and laws to the bit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "cuda/device/block_select_params.h"
 #include "cuda/host/sparse_on_device.h"
 #include "support/random_neighborhood.h"
+#include "support/sampling.h"
 #include "support/selection_checks.h"
 
 namespace fattn::cuda {
@@ -111,8 +115,9 @@ TEST_F(SparsePlanOnCuda, OutputsOfF32HaveGradientsOfF32) {
 }
 
 TEST_F(SparsePlanOnCuda, RandomS2ProblemsAreNearTheReference) {
+    const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
-    for (uint64 seed = 1; num_problems < 12; ++seed) {
+    for (uint64 seed = seeds.first_seed; num_problems < seeds.count; ++seed) {
         const S2Spec spec = test::random_s2_spec(seed, seed % 2 == 0);
         if (spec.dense.work() > kMostSparseWork || spec.dense.head_dim > 256) continue;
         ++num_problems;
@@ -122,8 +127,9 @@ TEST_F(SparsePlanOnCuda, RandomS2ProblemsAreNearTheReference) {
 }
 
 TEST_F(SparsePlanOnCuda, RandomPermutedBlocksAreNearTheReference) {
+    const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
-    for (uint64 seed = 1; num_problems < 12; ++seed) {
+    for (uint64 seed = seeds.first_seed; num_problems < seeds.count; ++seed) {
         const PermutedBlockSpec spec = test::random_permuted_block_spec(seed, seed % 2 == 0);
         const double work = static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len) *
                             static_cast<double>(spec.kv_len * (spec.head_dim + spec.head_dim_v));
@@ -138,11 +144,36 @@ TEST_F(SparsePlanOnCuda, RandomPermutedBlocksAreNearTheReference) {
     }
 }
 
+/// Whether each query sees a single key. Gradients of q and k are then differences of equal
+/// numbers: 0 in the reference and in the plain evaluation, whose two sums have one order, and a
+/// tolerance that is made of their errors and of the largest result is 0 too.
+bool sees_one_key(const NeighborhoodSpec& spec) {
+    return spec.num_additional == 0 &&
+           std::ranges::all_of(spec.axes, [](const auto& axis) { return axis.window == 1; });
+}
+
+TEST_F(SparsePlanOnCuda, OneKeyHasGradientsOfRoundoff) {
+    NeighborhoodSpec spec;
+    spec.backward = true;
+    spec.axes = {{70, 1, 1, 1, false}};
+    spec.head_dim = spec.head_dim_v = 20;
+    ASSERT_TRUE(sees_one_key(spec));
+    NeighborhoodCase c(spec);
+    run_both(c, true);
+    // Products of two halves lose 2^-22 of each term; terms of v and of d_o are below 5.
+    const double of_score = 2 * 20 * 5 * 5 * std::ldexp(1, -22);
+    for (const test::Tensor* gradient : {&c.d_q, &c.d_k}) {
+        for (const double value : gradient->values()) EXPECT_LE(std::abs(value), of_score * 5);
+    }
+}
+
 TEST_F(SparsePlanOnCuda, RandomNeighborhoodsAreNearTheReference) {
+    const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
-    for (uint64 seed = 1; num_problems < 12; ++seed) {
+    for (uint64 seed = seeds.first_seed; num_problems < seeds.count; ++seed) {
         const NeighborhoodSpec spec = test::random_neighborhood_spec(seed, seed % 2 == 0);
         if (spec.work() > kMostSparseWork || spec.head_dim > 256) continue;
+        if (spec.backward && sees_one_key(spec)) continue;
         ++num_problems;
         SCOPED_TRACE(testing::Message() << "seed " << seed);
         expect_near(spec);
@@ -235,8 +266,9 @@ void run_select(const std::shared_ptr<const Device>& device, fattn_plan* plan,
 }
 
 TEST_F(SparsePlanOnCuda, OwnSelectionsAreThoseOfTheReferenceUpToNearTies) {
+    const test::Sampling seeds = test::sampling(8, 200);
     int num_problems = 0;
-    for (uint64 seed = 5001; num_problems < 8; ++seed) {
+    for (uint64 seed = seeds.first_seed; num_problems < seeds.count; ++seed) {
         PermutedBlockSpec spec = test::random_permuted_block_spec(seed, false);
         const double work = static_cast<double>(spec.batch * spec.num_q_heads * spec.q_len) *
                             static_cast<double>(spec.kv_len * spec.head_dim);
