@@ -23,8 +23,6 @@ import onnx_model
 import shapes as shape_list
 
 HERE = pathlib.Path(__file__).resolve().parent
-TORCH_VARIANTS = ("sdpa", "sdpa, group folded", "operations", "operations in blocks", "operations in bands",
-                  "sdpa in bands", "flex, compiled")
 # Largest difference of a result in f32, relative to 1 + |ours|; bf16 rounds inputs of the second product to 8 bits.
 TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
 MINIMUM_TURN = 0.02  # seconds; a shorter case runs several times in one turn
@@ -111,7 +109,7 @@ def variants_of(side, shape, skip):
     elif side.name == "TorchSharp":
         requests = {"sdpa": {}, "operations": {}}
     elif side.name == "PyTorch":
-        requests = {variant: {} for variant in getattr(shape, "torch_ways", TORCH_VARIANTS)}
+        requests = {variant: {} for variant in shape.torch_ways}
     else:
         requests = {variant: {"layout": layout, "model": base64.b64encode(model).decode()}
                     for variant, (layout, model) in onnx_model.models(shape).items()}

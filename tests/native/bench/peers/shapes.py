@@ -21,6 +21,10 @@ class Shape:
     threads: int
     window: int = 0  # keys that a row of a causal problem sees at most, its own included; 0: all
 
+    # In which PyTorch is asked; torch_worker.py reads them.
+    torch_ways = ("sdpa", "sdpa, group folded", "operations", "operations in blocks", "operations in bands", "sdpa in bands",
+                  "flex, compiled")
+
     @property
     def decode(self):
         return self.q_len == 1
