@@ -138,7 +138,7 @@ class LanePatchCost {
         for (int a = 0; a < kAxes; ++a) {
             const int64 extent = std::min<int64>(patch.extent[a], length_[a]);
             const double span = keys_.axis[a].of(extent);
-            keys *= a + 1 < kAxes ? span : std::ceil(span / tiles_.lane_run) * tiles_.lane_run;
+            keys *= a + 1 < kAxes ? span : keys_of_line(patch, span);
             // Patches at the end of an axis have fewer tokens and as many lanes.
             const int64 patches = ceil_div(length_[a], extent);
             tokens *= static_cast<double>(length_[a]) / static_cast<double>(patches);
@@ -148,10 +148,22 @@ class LanePatchCost {
     }
 
   private:
+    /// Keys that a group takes for a line of its box of so many: whole runs, or for what these
+    /// leave over runs along the axis before the last, where that is less.
+    double keys_of_line(const Patch& patch, double span) {
+        const auto whole = [&](double keys) {
+            return std::ceil(keys / tiles_.lane_run) * tiles_.lane_run;
+        };
+        if (length_[kAxes - 2] < tiles_.lane_run) return whole(span);
+        const double lines = keys_.axis[kAxes - 2].of(patch.extent[kAxes - 2]);
+        const double in_runs = std::floor(span / tiles_.lane_run) * tiles_.lane_run;
+        return std::min(whole(span), in_runs + (span - in_runs) * whole(lines) / lines);
+    }
+
     static constexpr double kGroupWork = 200;  // setting up a group, in pairs
     /// Added to the cost of a pair where the keys of a run lie apart: processors fetch what is
     /// between them as well.
-    static constexpr double kApart = 3;
+    static constexpr double kApart = 8;
 
     double heads_;
     double additional_;

@@ -130,11 +130,14 @@ class LaneLoop {
         const int64 k_head = problem_.k_head(task_.first_head);
         const int64 v_head = problem_.v_head(task_.first_head);
         const Sequence& seq = task_.sequence;
-        run_blocks(evenly_spaced(problem_.k, task_.args->k,
-                                 problem_.k.row(seq.batch_idx, k_head, seq.k_begin)),
-                   evenly_spaced(problem_.v, task_.args->v,
-                                 problem_.v.row(seq.batch_idx, v_head, seq.k_begin)),
-                   {0, group_.num_runs, group_.origin, group_.step}, {begin, end, only_seen});
+        const TokenRows k = evenly_spaced(problem_.k, task_.args->k,
+                                          problem_.k.row(seq.batch_idx, k_head, seq.k_begin));
+        const TokenRows v = evenly_spaced(problem_.v, task_.args->v,
+                                          problem_.v.row(seq.batch_idx, v_head, seq.k_begin));
+        run_blocks(k, v, {0, group_.num_line_runs, group_.origin, group_.step},
+                   {begin, end, only_seen});
+        run_blocks(k, v, {group_.num_line_runs, group_.num_runs, group_.origin, group_.side_step},
+                   {begin, end, only_seen});
         if (group_.num_additional_runs == 0) return;
         const AdditionalKeys& more = *task_.additional;
         run_blocks(

@@ -57,9 +57,10 @@ std::string count_pairs(const LaneCase& s, const LaneGroup& group, std::vector<i
     const int64 keys = tokens + s.problem.num_additional;
     for (int64 r = 0; r < group.num_runs + group.num_additional_runs; ++r) {
         const bool additional = r >= group.num_runs;
+        const int64 step = r < group.num_line_runs ? group.step : group.side_step;
         for (int64 j = 0; j < kRunKeys; ++j) {
-            const int64 key = group.first[r] + (additional ? j * group.additional_step
-                                                           : group.origin + j * group.step);
+            const int64 key =
+                group.first[r] + (additional ? j * group.additional_step : group.origin + j * step);
             if (key < 0 || key >= (additional ? s.problem.num_additional : tokens)) {
                 return "key " + std::to_string(key) + " of run " + std::to_string(r);
             }
