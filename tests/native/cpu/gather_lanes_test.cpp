@@ -133,5 +133,22 @@ TEST(LaneGatherer, WholeGroupsAndManySharesCoverLargerGrids) {
     }
 }
 
+/// Boxes of 10 x 10 keys: two whole runs a line, and three runs along each of the two columns that
+/// are left, where three runs a line would be 30.
+TEST(LaneGatherer, WhatLinesLeaveOverRunsAlongTheAxisBefore) {
+    const LaneCase s({{single_token_axis(), {32, 1, 7, 1, false}, {32, 1, 7, 1, false}}},
+                     {{1, 4, 4}}, 0);
+    const LaneGatherer gatherer = s.gatherer();
+    LaneMemory memory(gatherer);
+    const LaneShare share = gatherer.share(0);
+    for (int64 g = 0; g < share.num_groups(); ++g) {
+        const LaneGroup group = gatherer.group(share, g, memory.view());
+        // Lines whose windows end at the grid's border are one run shorter.
+        EXPECT_LE(group.num_runs, 26) << "group " << g;
+        EXPECT_LT(group.num_line_runs, group.num_runs) << "group " << g;
+        EXPECT_EQ(group.side_step, 32);
+    }
+}
+
 }  // namespace
 }  // namespace fattn::cpu
