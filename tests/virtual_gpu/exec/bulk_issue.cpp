@@ -87,12 +87,7 @@ void start_to_shared(Warp& w, const Op& op, const BulkCopy& made, const SharedTa
                         std::to_string(cluster.ctas.size()));
         }
         Cta& cta = *cluster.ctas[rank];
-        if (cta.ended()) {
-            w.fault(op, made.lane, FaultKind::kUseAfterFree,
-                    "block " + std::to_string(rank) +
-                        " of the cluster, into which is copied, has "
-                        "ended");
-        }
+        need_running(w, op, made.lane, cta);
         auto one = std::make_unique<BulkCopy>(made);
         one->to = {&cta, at};
         // Each block's copy of a multicast signals the mbarrier at the same place of that block.

@@ -166,6 +166,7 @@ void decode_bulk_copy(Decoding& d, bool reduces) {
                                (type == Type::kU64 && what == Rmw::kAdd);
         if (to_shared && !in_shared)
             d.fail("in shared memory a reduction is of 32-bit integers, or adds u64");
+        d.reduction = what;
         d.op.aux2 |=
             1u << 9 | static_cast<uint64_t>(what) << 20 | static_cast<uint64_t>(type) << 24;
     }

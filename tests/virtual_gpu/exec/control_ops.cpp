@@ -168,7 +168,7 @@ Step fence(Warp& w, const Op& op, uint32_t mask) {
 // aux: bit 0 shared memory, 1 device memory.
 Step proxy_fence(Warp& w, const Op& op, uint32_t mask) {
     w.knowledge.fence_proxy(mask, w.whole(mask), w.cta.cluster.next_epoch(),
-                            {(op.aux & 1) != 0, (op.aux & 2) != 0});
+                            {(op.aux & 1) != 0, (op.aux & 2) != 0}, w.grid.options.checks.strict);
     return Step::kNext;
 }
 

@@ -188,8 +188,14 @@ Step arrive(Warp& w, const Op& op, uint32_t mask) {
 void take_arrived(Warp& w, Mbarrier& barrier) {
     if (barrier.arrived.empty()) return;
     const uint32_t epoch = w.cta.cluster.next_epoch();
-    for (const Arrived& one : barrier.arrived)
-        one.shared->settle(one.offset, one.bytes, barrier.agent, epoch, one.pc);
+    for (const Arrived& one : barrier.arrived) {
+        if (one.by.warp) {
+            const uint32_t thread = one.by.warp->knowledge.first_agent() + one.by.lane;
+            one.shared->settle(one.offset, one.bytes, thread, one.by.epoch, one.pc);
+        } else {
+            one.shared->settle(one.offset, one.bytes, barrier.agent, epoch, one.pc);
+        }
+    }
     barrier.arrived.clear();
     barrier.completed.generic.learn(barrier.agent, epoch);
     barrier.completed.async.learn(barrier.agent, epoch);
@@ -339,6 +345,9 @@ Step cluster_barrier(Warp& w, const Op& op, uint32_t mask) {
             cluster.arrived_threads = 0;
             ++cluster.generation;
             cluster.completed = std::move(cluster.knowledge);
+            // Even a relaxed arrival tells that its block runs.
+            Clock& generic = cluster.completed.generic;
+            generic.floor = std::max(generic.floor, cluster.started);
             cluster.knowledge = {};
             for (const auto& cta : cluster.ctas) cta->wake();
         }
@@ -414,13 +423,18 @@ void decode_cluster_barrier(Decoding& d) {
     d.finish(cluster_barrier, "barrier");
 }
 
-Step mbarrier_arrive(Warp& w, const Op& op, uint32_t mask) {
+Step mbarrier_arrive_with(Warp& w, const Op& op, uint32_t mask, bool counts,
+                          const std::vector<Arrived>& copies) {
     uint64_t addresses[32];
     lane_addresses(w, op, 0, addresses);
     const Knowledge knowledge = release(w, mask);
     each_lane(mask, [&](uint32_t lane) {
         const Found found = find(w, op, lane, addresses[lane]);
         give(w, found, knowledge);
+        for (const Arrived& one : copies) {
+            if (one.by.lane == lane) found.barrier->arriving.push_back(one);
+        }
+        if (!counts) return;
         if (--found.barrier->pending < 0) {
             w.fault(op, lane, FaultKind::kBarrier,
                     "more arrivals than the " + std::to_string(found.barrier->expected) +
@@ -429,14 +443,6 @@ Step mbarrier_arrive(Warp& w, const Op& op, uint32_t mask) {
         }
         settle(w, found);
     });
-    return Step::kNext;
-}
-
-Step mbarrier_touch(Warp& w, const Op& op, uint32_t mask) {
-    uint64_t addresses[32];
-    lane_addresses(w, op, 0, addresses);
-    const Knowledge knowledge = release(w, mask);
-    each_lane(mask, [&](uint32_t lane) { give(w, find(w, op, lane, addresses[lane]), knowledge); });
     return Step::kNext;
 }
 

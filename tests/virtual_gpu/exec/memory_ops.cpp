@@ -45,7 +45,7 @@ struct Form {
     Access access() const {
         return {space,
                 uint32_t{bytes} * count,
-                strong ? kStrong : kPlain,
+                strong ? strong_for(scope) : kPlain,
                 non_coherent,
                 scope,
                 acquires,
@@ -121,10 +121,12 @@ Step store(Warp& w, const Op& op, uint32_t mask) {
     lane_addresses(w, op, 0, addresses);
     LaneData data;
     std::memset(data.defined, 0, sizeof data.defined);
-    const bool global = form.space == Space::kGlobal;
+    const uint32_t to_device = form.space == Space::kGlobal    ? mask
+                               : form.space == Space::kGeneric ? outside_windows(addresses, mask)
+                                                               : 0;
     for (uint32_t k = 0; k < form.count; ++k) {
         const Row row = op.src(k + 1);
-        if (check && global) w.need_defined(op, row, mask, "what is stored to device memory");
+        if (check) w.need_defined(op, row, to_device, "what is stored to device memory");
         const uint32_t defined = w.defined(row);
         const auto* from = reinterpret_cast<const std::byte*>(w.lanes<uint16_t>(row));
         const uint32_t element = (1u << form.bytes) - 1;

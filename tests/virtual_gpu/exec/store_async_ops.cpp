@@ -79,6 +79,7 @@ void decode_store_async(Decoding& d) {
     d.op.aux = static_cast<uint64_t>(type) | uint64_t{width} << 8 | uint64_t{reduces_it} << 16 |
                static_cast<uint64_t>(what) << 24;
     d.op.propagates = false;
+    if (reduces_it) d.reduction = what;
     d.finish(store_async, "st.async");
 }
 

@@ -147,6 +147,7 @@ class Warp {
     FenceState fences;
     std::vector<std::unique_ptr<PendingCopy>> copies;
     std::vector<std::unique_ptr<PendingCopy>> spare_copies;  // that have ended
+    bool has_arrived_copies = false;                         // some were given to an mbarrier
     uint32_t committed_groups[32] = {};
     uint32_t committed_bulk_groups[32] = {};
     WgmmaState wgmma;
