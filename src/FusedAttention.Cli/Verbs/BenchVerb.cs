@@ -60,7 +60,9 @@ internal static class BenchVerb
             MeasuredReport report = CaseSuite.Measure(
                 cases, opened, seconds, CaseSuite.CommandLine(parsed), output);
             ResultTable.Show(output.ResultConsole, report, before);
-            OutputFile.Write(Path.Combine(path, "bench.json"), stream => ResultTable.WriteJson(stream, report));
+            OutputFile.Write(
+                Path.Combine(path, "bench.json"),
+                stream => ResultTable.WriteJson(stream, report, statistics?.ReadJson()));
             OutputFile.WriteText(
                 Path.Combine(path, "bench.md"),
                 text => ResultTable.WriteMarkdown(text, "Attention, measured", report, before));
@@ -75,7 +77,7 @@ internal static class BenchVerb
             if (statistics is not null)
             {
                 output.Results.WriteLine("Times and peaks are those of a virtual GPU's interpreter. What its kernels did:");
-                output.Results.WriteLine(statistics.Read());
+                output.Results.WriteLine(statistics.ReadTable());
             }
 
             output.Results.WriteLine($"{report.Machine}.");
