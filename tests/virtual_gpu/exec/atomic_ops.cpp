@@ -146,8 +146,7 @@ void decode_atomic(Decoding& d) {
                       : what == Rmw::kInc || what == Rmw::kDec ? type == Type::kU32
                       : what == Rmw::kAdd
                           ? type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
-                                type == Type::kS64 || type == Type::kF32 || type == Type::kF64 ||
-                                half
+                                type == Type::kF32 || type == Type::kF64 || half
                           : type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
                                 type == Type::kS64 || (half && width > 1);
     if (!fits)

@@ -6,6 +6,7 @@
 
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/mbarrier_ops.h"
 
 namespace fattn::vgpu {
 
@@ -99,13 +100,12 @@ void start_to_shared(Warp& w, const Op& op, const BulkCopy& made, const SharedTa
                     "there is no mbarrier at shared byte " + std::to_string(one->barrier) +
                         " for a bulk copy to complete on");
         }
-        if (races && !w.knowledge.ordered(made.lane, found->initialiser, found->initialised)) {
+        if (races && !knows_initialised(w, made.lane, *found)) {
             w.fault(op, made.lane, FaultKind::kRace,
                     "completes on the mbarrier at shared byte " + std::to_string(one->barrier) +
                         ", whose initialisation by another thread nothing orders before");
         }
-        if (races && target.async_proxy &&
-            !w.knowledge.ordered_async(made.lane, found->initialiser, found->initialised)) {
+        if (races && target.async_proxy && !initialised_for_async(w, made.lane, *found)) {
             w.fault(op, made.lane, FaultKind::kMissingProxyFence,
                     "the mbarrier at shared byte " + std::to_string(one->barrier) +
                         " was initialised through the generic proxy; fence.mbarrier_init or "
@@ -183,7 +183,8 @@ bool reduces(Rmw what, Type type) {
         case Rmw::kDec:
             return type == Type::kU32;
         case Rmw::kAdd:
-            return whole || half || type == Type::kF32 || type == Type::kF64;
+            return (whole && type != Type::kS64) || half || type == Type::kF32 ||
+                   type == Type::kF64;
         default:
             return whole || half;
     }

@@ -38,8 +38,9 @@ struct Mbarrier {
     uint64_t phase = 0;
     Knowledge current;         // what the phase that runs has been given
     Knowledge completed;       // what the last phase that ended had
-    uint32_t initialiser = 0;  // the thread, and when: everyone who uses it must know
+    uint32_t initialiser = 0;  // the thread, and when: everyone who uses it must know,
     uint32_t initialised = 0;
+    uint32_t fenced = 0;            // or of its fence.mbarrier_init: an epoch of `agent`
     uint32_t agent = 0;             // of asynchronous operations that complete on it
     std::vector<Arrived> arriving;  // in the phase that runs
     std::vector<Arrived> arrived;   // in the last phase that ended

@@ -59,6 +59,12 @@ Found find_together(Warp& w, const Op& op, uint32_t mask, uint64_t address) {
     if (barrier->initialised > w.knowledge.floor()) {
         each_lane(mask, [&](uint32_t lane) {
             if (w.knowledge.ordered(lane, barrier->initialiser, barrier->initialised)) return;
+            if (knows_initialised(w, lane, *barrier)) {
+                // The fence stands for the initialisation, where that is the last write.
+                place.shared->replace_write(offset, 8, barrier->initialiser, barrier->initialised,
+                                            barrier->agent, barrier->fenced);
+                return;
+            }
             w.fault(op, lane, FaultKind::kRace,
                     "uses the mbarrier at shared byte " + std::to_string(offset) +
                         ", whose initialisation by another thread nothing orders before",
@@ -316,6 +322,21 @@ void decode_mbarrier(Decoding& d) {
     d.finish(arrive, "mbarrier");
 }
 
+// What a relaxed arrival tells: what was known at the last fence that reaches the cluster, and
+// which mbarriers were initialised before fence.mbarrier_init.
+void publish_fenced(Warp& w, uint32_t mask, Knowledge& to) {
+    each_lane(mask, [&](uint32_t lane) {
+        const FenceState::Fenced& fenced = w.fences.fenced[lane];
+        if (fenced.knowledge && fenced.scope >= Scope::kCluster) to.join(*fenced.knowledge);
+    });
+    for (const auto& [offset, barrier] : w.cta.mbarriers.all()) {
+        const uint32_t lane = barrier.initialiser - w.knowledge.first_agent();
+        if (barrier.fenced == 0 || lane >= 32 || !(mask >> lane & 1)) continue;
+        to.generic.learn(barrier.agent, barrier.fenced);
+        to.async.learn(barrier.agent, barrier.fenced);
+    }
+}
+
 // --- barrier.cluster: aux 1 arrives, 2 waits, 4 relaxed.
 Step cluster_barrier(Warp& w, const Op& op, uint32_t mask) {
     Cluster& cluster = w.cta.cluster;
@@ -333,8 +354,13 @@ Step cluster_barrier(Warp& w, const Op& op, uint32_t mask) {
             ++w.cluster_generation[lane];
         });
         cluster.arrived_threads += static_cast<uint32_t>(std::popcount(mask));
-        if (w.grid.options.checks.races && !(op.aux & 4))
-            cluster.knowledge.join(w.knowledge.release(mask, cluster.next_epoch()));
+        if (w.grid.options.checks.races) {
+            if (op.aux & 4) {
+                publish_fenced(w, mask, cluster.knowledge);
+            } else {
+                cluster.knowledge.join(w.knowledge.release(mask, cluster.next_epoch()));
+            }
+        }
         uint32_t live = 0;
         for (const auto& cta : cluster.ctas) {
             for (const auto& warp : cta->warps)
@@ -444,6 +470,27 @@ Step mbarrier_arrive_with(Warp& w, const Op& op, uint32_t mask, bool counts,
         settle(w, found);
     });
     return Step::kNext;
+}
+
+Step mbarrier_init_fence(Warp& w, const Op&, uint32_t mask) {
+    if (!w.grid.options.checks.races) return Step::kNext;
+    for (auto& [offset, barrier] : w.cta.mbarriers.all()) {
+        const uint32_t lane = barrier.initialiser - w.knowledge.first_agent();
+        if (lane >= 32 || !(mask >> lane & 1)) continue;
+        barrier.fenced = w.cta.cluster.next_epoch();
+        w.knowledge.learn(1u << lane, false, barrier.agent, barrier.fenced);
+    }
+    return Step::kNext;
+}
+
+bool knows_initialised(const Warp& w, uint32_t lane, const Mbarrier& barrier) {
+    return w.knowledge.ordered(lane, barrier.initialiser, barrier.initialised) ||
+           (barrier.fenced != 0 && w.knowledge.ordered(lane, barrier.agent, barrier.fenced));
+}
+
+bool initialised_for_async(const Warp& w, uint32_t lane, const Mbarrier& barrier) {
+    return w.knowledge.ordered_async(lane, barrier.initialiser, barrier.initialised) ||
+           (barrier.fenced != 0 && w.knowledge.ordered_async(lane, barrier.agent, barrier.fenced));
 }
 
 void add_mbarrier_opcodes(OpcodeTable& table) {

@@ -321,6 +321,72 @@ END:
     EXPECT_FALSE(run(pattern, writers, strict, false));
 }
 
+// fence.mbarrier_init is for mbarriers alone.
+TEST(Rules, TheFenceOfInitialisationsFencesNothingElse) {
+    check({"initialisation",
+           "sm_90",
+           ".shared .align 16 .b8 tile[128]; .shared .align 8 .b64 full;",
+           R"(
+    mov.u32 %r1, tile; mov.u32 %r2, full; shl.b32 %r3, %t, 2; add.u32 %r3, %r3, %r1; setp.eq.u32 %p1, %t, 0;
+    @%p1 mbarrier.init.shared.b64 [%r2], 1;
+    st.shared.b32 [%r3], %t;
+    fence.proxy.async.shared::cta;
+    bar.sync 0;
+    @!%p1 bra END;
+    cp.async.bulk.global.shared::cta.bulk_group [%g+512], [%r1], 128;
+    cp.async.bulk.commit_group; cp.async.bulk.wait_group.read 0;
+END:
+)",
+           {1},
+           {32},
+           [](uint32_t, uint32_t) { return 0u; },
+           {{"fence.proxy.async.shared::cta;=>fence.mbarrier_init.release.cluster;",
+             {Kind::kMissingProxyFence}}}});
+}
+
+// A relaxed arrival at a cluster's barrier tells what was fenced before it.
+TEST(Rules, RelaxedArrivalsTellWhatWasFenced) {
+    check(
+        {"remote arrival",
+         "sm_90",
+         ".shared .align 8 .b64 full;",
+         R"(
+    mov.u32 %r2, full; mov.u32 %r3, %cluster_ctarank; xor.b32 %r3, %r3, 1; mapa.shared::cluster.u32 %r4, %r2, %r3;
+    setp.eq.u32 %p1, %t, 0;
+    @%p1 mbarrier.init.shared.b64 [%r2], 1;
+    @%p1 fence.mbarrier_init.release.cluster;
+    barrier.cluster.arrive.relaxed; barrier.cluster.wait;
+    @%p1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r4];
+    @!%p1 bra WAIT;
+WAIT:
+    mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %p2, [%r2], 0; @!%p2 bra WAIT;
+    barrier.cluster.arrive; barrier.cluster.wait;
+)",
+         {2},
+         {32},
+         [](uint32_t, uint32_t) { return 0u; },
+         {{"@%p1 fence.mbarrier_init.release.cluster;", {Kind::kRace}},
+          {"barrier.cluster.arrive.relaxed; barrier.cluster.wait;", {Kind::kRace, Kind::kBarrier}}},
+         {2}});
+    check({"fenced words",
+           "sm_90",
+           ".shared .align 4 .b32 word;",
+           R"(
+    mov.u32 %r1, word; mov.u32 %r3, %cluster_ctarank; xor.b32 %r2, %r3, 1; mapa.shared::cluster.u32 %r4, %r1, %r2;
+    st.shared.b32 [%r1], %r3;
+    fence.acq_rel.cluster;
+    barrier.cluster.arrive.relaxed; barrier.cluster.wait;
+    ld.shared::cluster.b32 %d, [%r4];
+    barrier.cluster.arrive; barrier.cluster.wait;
+)",
+           {2},
+           {1},
+           [](uint32_t c, uint32_t) { return c ^ 1; },
+           {{"fence.acq_rel.cluster;", {Kind::kRace}},
+            {"fence.acq_rel.cluster;=>fence.acq_rel.cta;", {Kind::kRace}}},
+           {2}});
+}
+
 // Fences before the barrier by the writers do not make the flag's writer publish.
 TEST(Rules, FencesOfWritersBeforeABarrier) {
     const std::string body = R"(
