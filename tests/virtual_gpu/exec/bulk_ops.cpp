@@ -147,8 +147,9 @@ void decode_bulk_copy(Decoding& d, bool reduces) {
     const bool multicast = d.take("multicast::cluster");
     const bool hinted = d.take("L2::cache_hint");
     if ((to != "global" && !to_shared) || (to == "global" && !from_shared) ||
-        (to_shared && from_global == from_shared) || (multicast && !from_global) ||
-        to_shared != barred || to_shared == grouped || (reduces && (from_global || multicast)))
+        (to_shared && from_global == from_shared) ||
+        (to_shared && !from_global && (multicast || hinted)) || to_shared != barred ||
+        to_shared == grouped || (reduces && (from_global || multicast)))
         d.fail(
             "the forms are .shared::cluster.global (copies alone) and .shared::cluster.shared::cta "
             "with .mbarrier::complete_tx::bytes, .global.shared::cta with .bulk_group");

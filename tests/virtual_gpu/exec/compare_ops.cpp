@@ -374,7 +374,7 @@ Step selp(Warp& w, const Op& op, uint32_t mask) {
 
 void decode_selp(Decoding& d) {
     const Type type = d.take_type();
-    if (is_half(type)) d.fail("f16 and bf16 are chosen as b16");
+    if (is_half(type) || type == Type::kTf32) d.fail("such values are chosen as bits");
     d.need_count(4, 4);
     const uint32_t bytes = bytes_of(type);
     d.dst(d.in.operands[0], bytes);

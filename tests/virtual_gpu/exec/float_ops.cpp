@@ -375,6 +375,7 @@ void decode_float(Decoding& d, Type type) {
         return d.finish(is_max ? extreme<float, true> : extreme<float, false>, kind);
     }
     if (opcode == "neg" || opcode == "abs") {
+        if (d.op.aux & kSat) d.fail("neg and abs have no .sat");
         operands(d, type, 1);
         const bool negates = opcode == "neg";
         if (type == Type::kF64)

@@ -185,7 +185,7 @@ void decode_access(Decoding& d) {
     form.space = take_space(d);
     form.non_coherent = d.take("nc");
     const bool hinted = d.take("L2::cache_hint");
-    take_cache_hints(d, stores, form.space, relaxed || acquires || releases);
+    take_cache_hints(d, stores, form.space, is_volatile || relaxed || acquires || releases);
     const uint32_t width = d.take_width();
     const Type type = d.take_type();
     form.strong = is_volatile || relaxed || acquires || releases;
