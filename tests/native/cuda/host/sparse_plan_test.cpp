@@ -114,8 +114,8 @@ TEST_F(SparsePlanOnCuda, OutputsOfF32HaveGradientsOfF32) {
     EXPECT_TRUE(is_rounded(wide.d_additional_v, narrow.d_additional_v));
 }
 
-// Two gradients of results and a key hold no numbers: gradients of those who see them do not
-// either, and all others have the bits that they had.
+// Two gradients of results, a key and two queries hold no numbers: gradients of those who see them
+// do not either, and all others have the bits that they had.
 TEST_F(SparsePlanOnCuda, InfinitiesReachOnlyPairsThatAreVisible) {
     constexpr int64 kNumTokens = 150, kWindow = 5;
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
@@ -133,11 +133,13 @@ TEST_F(SparsePlanOnCuda, InfinitiesReachOnlyPairsThatAreVisible) {
                 c.d_o.set(0, 0, 10, 5, INFINITY);
                 c.d_o.set(0, 0, 100, 7, -INFINITY);
                 c.k.set(0, 0, 60, 5, NAN);
+                c.q.set(0, 0, 30, 9, NAN);
+                c.q.set(0, 0, 120, 9, NAN);
             }
             run_backward(device, plan.get(), *one);
         }
         const auto query = [](int64 i) {
-            return i == 10 || i == 100 || (i >= 60 && i < 60 + kWindow);
+            return i == 10 || i == 30 || i == 100 || i == 120 || (i >= 60 && i < 60 + kWindow);
         };
         for (int64 i = 0; i < kNumTokens; ++i) {
             bool key = false;
