@@ -130,7 +130,8 @@ GatherTiles gather_tiles_of(const DenseProblem& problem) {
             .tile_row = 1,
             .lane_group = 0,
             .lane_run = 0,
-            .lane_percent = 0};
+            .lane_percent = 0,
+            .lane_backward_percent = 0};
 }
 
 Status make_neighborhood_kernel(const NeighborhoodProblem& problem,

@@ -6,11 +6,9 @@
 
 #include <cmath>
 #include <limits>
-#include <memory>
 
-#include "cpu/neighborhood_kernel.h"
+#include "cpu/lane_case.h"
 #include "cpu/tables.h"
-#include "plan/neighborhood_plan.h"
 #include "support/compare.h"
 #include "support/neighborhood_truth.h"
 
@@ -22,32 +20,8 @@ using test::NeighborhoodSpec;
 
 /// Runs the forward of a case over groups of a patch.
 void run_lanes(const KernelTable& table, NeighborhoodCase& c, const Patch& patch, int threads = 1) {
-    const NeighborhoodProblem problem = c.problem();
-    const BoxScheduleData schedule = neighborhood_schedule(problem.grid, patch, {{1, 1, 1}});
-    WorkspacePool pool;
-    const auto kernel = make_neighborhood_kernel(
-        problem,
-        {.keys_of_queries = schedule.view(), .queries_of_keys = schedule.view(), .lanes = true},
-        table, pool, threads);
-    c.reset_outputs();
-    RunOptions run{};
-    run.max_threads = threads;
-    NeighborhoodForwardArgs args = c.forward_args();
-    args.dense.o = c.o.data();
-    args.dense.lse = c.lse.floats();
-    const Status status = kernel->forward(args, run);
+    const Status status = LaneKernel(table, c, patch, threads).forward(c);
     ASSERT_TRUE(status.ok()) << status.message();
-}
-
-NeighborhoodSpec lane_spec(std::vector<NeighborhoodAxis> axes) {
-    NeighborhoodSpec spec;
-    spec.batch = 2;
-    spec.num_q_heads = 4;
-    spec.num_kv_heads = 2;
-    spec.axes = std::move(axes);
-    spec.head_dim = 32;
-    spec.head_dim_v = 64;
-    return spec;
 }
 
 struct LaneProblem {
