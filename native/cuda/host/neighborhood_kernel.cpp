@@ -143,6 +143,10 @@ Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
     const GatheredPattern pattern = box_pattern(problem, schedules.keys_of_queries);
     const GatheredPattern of_keys =
         problem.dense.backward ? box_pattern(problem, schedules.queries_of_keys) : pattern;
+    for (const GridBoxes* boxes : {&pattern.boxes, &of_keys.boxes}) {
+        FATTN_CUDA_RETURN_IF_ERROR(
+            supports_tiles(problem.dense, num_patches(*boxes) + problem.num_additional, "patches"));
+    }
     const GatheredProblem gathered = gathered_by_patch(problem.dense, pattern, of_keys);
     const GatheredProblem of_backward =
         gathered_by_patch(backward_problem(problem.dense), pattern, of_keys);
