@@ -40,6 +40,8 @@ std::vector<LaneProblem> lane_problems() {
     add({{5, 1, 3, 1, false}, {6, 1, 3, 3, false}, {7, 1, 4, 2, false}}, {{2, 2, 4}}).scale = -0.3F;
     NeighborhoodSpec& long_window = add({{440, 1, 413, 1, false}}, {{1, 1, 16}});
     long_window.num_additional = 50;  // more than a block of runs, and keys of two kinds
+    long_window.batch = long_window.num_kv_heads = 1;  // long enough for one key head
+    long_window.num_q_heads = 2;
     NeighborhoodSpec& odd = add({{9, 1, 4, 1, false}, {11, 1, 6, 1, false}}, {{1, 3, 5}});
     odd.head_dim = 33;
     odd.head_dim_v = 47;
