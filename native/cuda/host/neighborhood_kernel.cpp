@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "backend/text.h"
+#include "cuda/host/dense_keys.h"
 #include "cuda/host/gathered_kernel.h"
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
