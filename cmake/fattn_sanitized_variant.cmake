@@ -16,8 +16,9 @@ function(fattn_sanitized_variant target variant)
         message(FATAL_ERROR "FATTN_SANITIZED_VARIANTS holds asan; it is compiled by clang++-14 or clang++; neither was found")
       endif()
       set(launcher "${PROJECT_SOURCE_DIR}/cmake/with_compiler.sh" "${FATTN_CLANG}" "${CMAKE_CXX_COMPILER}")
+      set(launcher_of_all ${launcher} ${CMAKE_CXX_COMPILER_LAUNCHER})  # which is often empty
       set_target_properties(${target} PROPERTIES
-        CXX_COMPILER_LAUNCHER "${launcher};${CMAKE_CXX_COMPILER_LAUNCHER}" CXX_LINKER_LAUNCHER "${launcher}")
+        CXX_COMPILER_LAUNCHER "${launcher_of_all}" CXX_LINKER_LAUNCHER "${launcher}")
       # Flags that were chosen for the build's compiler; the last as fattn_compile_options has it for clang.
       target_compile_options(${target} PRIVATE -Wno-unknown-warning-option -Wno-sign-conversion)
     endif()
