@@ -52,9 +52,11 @@ switch ($Verb) {
     }
     "test" {
         Assert-Tool dotnet
-        Build-Library @("-DFATTN_BUILD_TESTS=ON", "-DFATTN_BUILD_VIRTUAL_GPU=$(if ($IsLinux) { "ON" } else { "OFF" })", "-DFATTN_SANITIZED_VARIANTS=asan;tsan")
+        $linux = if ($IsLinux) { "ON" } else { "OFF" }
+        Build-Library @("-DFATTN_BUILD_TESTS=ON", "-DFATTN_BUILD_VIRTUAL_GPU=$linux", "-DFATTN_BUILD_FUZZERS=$linux",
+            "-DFATTN_SANITIZED_VARIANTS=$(if ($IsLinux) { "asan;tsan" })")
         $targets = @("all")
-        if ($IsLinux -and -not ($Rest -match "^--quick")) { $targets += "tests_asan", "tests_tsan" }
+        if ($IsLinux -and -not ($Rest -match "^--quick")) { $targets += "tests_asan", "tests_tsan", "fuzzers" }
         Build-Targets $targets
         Invoke-Step dotnet @("build", "Interop.sln", "-c", "Release", "-v", "quiet")
         if (Get-Command bash -ErrorAction SilentlyContinue) {

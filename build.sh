@@ -48,10 +48,12 @@ case ${1:-} in
         # In full, every file is compiled by itself and without the precompiled header: both hide a missing include.
         quickly=ON
         [[ " ${*:2} " == *" --full "* ]] && quickly=OFF
-        sanitized=(tests_asan tests_tsan)
-        [[ " ${*:2} " =~ \ --(quick|leg=) && " ${*:2} " != *" --leg=sanitizers "* ]] && sanitized=()
-        build_library -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=asan;tsan" \
-            -DFATTN_PRECOMPILE_HEADERS=$quickly -DFATTN_JOIN_SOURCES=$quickly
+        # Without clang the legs that want it say that they have not run.
+        variants="asan;tsan" fuzzers=ON sanitized=(tests_asan tests_tsan fuzzers)
+        need "${fuzz_tools[@]}" || { variants=tsan fuzzers=OFF sanitized=(tests_tsan); }
+        [[ " ${*:2} " =~ \ --(quick|leg=) && ! " ${*:2} " =~ \ --leg=(sanitizers|fuzz)\  ]] && sanitized=()
+        build_library -DFATTN_BUILD_TESTS=ON -DFATTN_BUILD_VIRTUAL_GPU=ON "-DFATTN_SANITIZED_VARIANTS=$variants" \
+            -DFATTN_BUILD_FUZZERS=$fuzzers -DFATTN_PRECOMPILE_HEADERS=$quickly -DFATTN_JOIN_SOURCES=$quickly
         # Managed code needs the library file alone, and does not use every processor.
         dotnet build Interop.sln -c Release -v quiet &
         build_targets all "${sanitized[@]}"

@@ -3,6 +3,7 @@
 #                     fattn_add_cpu_target adds its own beside them
 #   fattn_embedded    under FATTN_CUDA, the object file that holds kernels and their sources: what waits for them to be compiled
 #                     is this file alone
+#   fattn_embedded_sources   the same without compiled kernels, for programs that need none
 #   fused_attention   the shared library that is shipped: exports only what the public header declares
 #   fattn_internal    the same object files with every internal symbol in reach: what native tests and fuzz targets link
 #   fattn_reference   native/reference, part of neither
@@ -57,9 +58,17 @@ function(fattn_add_library)
 
   set(shipped $<TARGET_OBJECTS:fattn_objects>)
   if(FATTN_CUDA)
-    add_library(fattn_embedded OBJECT "${embedded}")
-    fattn_compile_options(fattn_embedded)
-    fattn_hide_symbols(fattn_embedded)
+    foreach(copy IN ITEMS fattn_embedded fattn_embedded_sources)
+      add_library(${copy} OBJECT "${embedded}")
+      fattn_compile_options(${copy})
+      fattn_hide_symbols(${copy})
+    endforeach()
+    set_target_properties(fattn_embedded_sources PROPERTIES EXCLUDE_FROM_ALL ON)
+    set(packs "${PROJECT_BINARY_DIR}/cuda")
+    target_compile_definitions(fattn_embedded PRIVATE
+      FATTN_IMAGE_PACK="${packs}/images.pack" FATTN_SOURCE_PACK="${packs}/sources.pack")
+    target_compile_definitions(fattn_embedded_sources PRIVATE
+      FATTN_IMAGE_PACK="${packs}/none.pack" FATTN_SOURCE_PACK="${packs}/sources.pack")
     list(APPEND shipped $<TARGET_OBJECTS:fattn_embedded>)
   endif()
 

@@ -1,5 +1,6 @@
 # fattn_cuda_kernels(): what native/cuda/runtime embeds into the library, and the PTX pack for the virtual GPU.
 #   <build>/cuda/images.pack            cubins and PTX of every native/cuda/device/**.cu; empty without a CUDA compiler
+#   <build>/cuda/none.pack              the same without a kernel, for programs that need none
 #   <build>/cuda/sources.pack           native/core/*.h and native/cuda/device/**, for NVRTC
 #   <build>/virtual_gpu/fused_attention.ptxpack   PTX with line information, beside libcuda_virtual.so
 #
@@ -43,11 +44,11 @@ function(fattn_cuda_kernels)
   set(ptx_pack "${PROJECT_BINARY_DIR}/virtual_gpu/fused_attention.ptxpack")
   file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/virtual_gpu")
   fattn_image_pack("${packs}/images.pack" SOURCES "${packs}/sources.pack" LINES ${images_LINES} DEPENDS ${images_FILES})
+  fattn_image_pack("${packs}/none.pack" SOURCES "${packs}/sources.pack")
   fattn_image_pack("${packs}/sources.pack" LINES ${source_lines} DEPENDS ${sources})
   fattn_image_pack("${ptx_pack}" SOURCES "${packs}/sources.pack" LINES ${images_PTX_LINES} DEPENDS ${images_FILES})
   add_custom_target(fattn_kernel_packs ALL
     DEPENDS "${packs}/images.pack" "${packs}/sources.pack" "${ptx_pack}")
   set_source_files_properties("${native}/cuda/runtime/embedded.cpp" PROPERTIES
-    COMPILE_DEFINITIONS "FATTN_IMAGE_PACK=\"${packs}/images.pack\";FATTN_SOURCE_PACK=\"${packs}/sources.pack\""
-    OBJECT_DEPENDS "${packs}/images.pack;${packs}/sources.pack")
+    OBJECT_DEPENDS "${packs}/images.pack;${packs}/none.pack;${packs}/sources.pack")
 endfunction()

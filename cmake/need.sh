@@ -14,8 +14,8 @@ need() {
 
     if [[ $EUID -eq 0 ]] && command -v apt-get > /dev/null; then
         echo "installing ${missing[*]}"
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null 2>&1 ||
-            { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" > /dev/null 2>&1 ||
+            { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
                 "${missing[@]}" > /dev/null; } && return 0
     fi
     echo "missing: ${missing[*]}; install with: sudo apt-get install ${missing[*]}" >&2
@@ -28,3 +28,7 @@ need_dotnet() {
     echo "missing: .NET SDK 10.0 (global.json names the version); install it from https://dot.net and run again" >&2
     return 1
 }
+
+# What sanitized and fuzz programs are compiled with.
+# shellcheck disable=SC2034 # used by those who source this file
+fuzz_tools=(clang++-14=clang-14 '/usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a=libclang-rt-14-dev')

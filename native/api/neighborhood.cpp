@@ -64,10 +64,11 @@ Status make_plan(fattn_device* device, const fattn_neighborhood_problem* given, 
         FATTN_RETURN_IF_ERROR(backend.make_dense(dense, &dense_kernel));
         kernel = std::make_unique<DenseNeighborhood>(std::move(dense_kernel));
     } else {
-        FATTN_RETURN_IF_ERROR(backend.make_neighborhood(
-            checked.problem,
-            {schedule->keys_of_queries(), schedule->queries_of_keys(), schedule->lanes()},
-            &kernel));
+        FATTN_RETURN_IF_ERROR(
+            backend.make_neighborhood(checked.problem,
+                                      {schedule->keys_of_queries(), schedule->queries_of_keys(),
+                                       schedule->lanes(), schedule->lanes_backward()},
+                                      &kernel));
     }
     *out = new fattn_plan(device, std::make_unique<NeighborhoodBody>(checked, std::move(schedule),
                                                                      std::move(kernel)));

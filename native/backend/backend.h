@@ -62,6 +62,7 @@ struct NeighborhoodSchedules {
     BoxSchedule keys_of_queries;  // patches of queries against single keys
     BoxSchedule queries_of_keys;  // patches of keys against single queries; backward only
     bool lanes;                   // query patches are groups of GatherTiles::lane_group queries
+    bool lanes_backward;          // and key patches of so many keys
 };
 
 /// Selections need no more workspace than a forward run.

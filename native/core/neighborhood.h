@@ -97,7 +97,8 @@ struct GatherTiles {
     int32 lane_group;  // tokens of a patch whose queries are the lanes of a vector and take keys by
                        // themselves, without gathering, in the forward; 0: there is no such way
     int32 lane_run;    // keys that such a group takes together, along the last axis
-    int32 lane_percent;  // what a pair of such a group costs, of other pairs
+    int32 lane_percent;           // what a pair of such a group costs, of other pairs
+    int32 lane_backward_percent;  // the same in the backward, of each of its products
 };
 
 /// A validated neighborhood problem. Every default is resolved.

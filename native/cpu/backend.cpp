@@ -79,7 +79,8 @@ GatherTiles CpuBackend::gather_tiles(const DenseProblem& problem) const {
             .tile_row = pairs ? 20 : 10,
             .lane_group = kGroupLanes,
             .lane_run = kRunKeys,
-            .lane_percent = table.lane_percent(problem)};
+            .lane_percent = table.lane_percent(problem),
+            .lane_backward_percent = table.lane_backward_percent(problem)};
 }
 
 Status CpuBackend::supports(const S2Problem&) const { return {}; }

@@ -9,9 +9,6 @@ namespace {
 /// Groups of a share at most, and shares of a problem that are worth smaller ones.
 constexpr int64 kShareGroups = 16;
 constexpr int64 kWantedShares = 64;
-/// A pattern of lanes, once for every key of a run.
-constexpr uint64 kEveryKey = 0x0001000100010001;
-static_assert(kRunKeys * kGroupLanes == 64, "what lanes see of a run is one word");
 
 int64 blocks_of(const BoxSchedule& schedule, int axis, int32 block) {
     return ceil_div<int64>(schedule.axis[axis].num_q_tiles, block);
@@ -34,8 +31,9 @@ uint64 lanes_below(int64 count) { return (uint64{1} << count) - 1; }
 
 }  // namespace
 
-LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule& keys_of_queries)
-    : problem_(problem), schedule_(keys_of_queries), block_{1, 1, 1} {
+LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule& schedule,
+                           LaneSide side)
+    : problem_(problem), schedule_(schedule), side_(side), block_{1, 1, 1} {
     // Shares grow along the axis along which they are shortest, so that the boxes of their groups
     // overlap much, while many are left.
     for (int64 groups = 1; groups < kShareGroups && num_shares() >= 2 * kWantedShares;
@@ -56,7 +54,7 @@ LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule
                                            longest_span(schedule_.axis[1]),
                                            longest_span(schedule_.axis[2])};
     const int64 runs = ceil_div<int64>(spans[2], kRunKeys);
-    max_runs_ = spans[0] * spans[1] * runs + additional_runs(problem.num_additional);
+    max_runs_ = spans[0] * spans[1] * runs + additional_runs(num_additional());
     max_axis_ = spans[0] + spans[1] + spans[2] + runs + ceil_div<int64>(spans[1], kRunKeys);
 }
 
@@ -98,8 +96,9 @@ LaneShare LaneGatherer::share(int64 index) const {
 /// Fills a buffer with the lists of one group.
 class LaneGatherer::Filler {
   public:
-    Filler(const NeighborhoodProblem& problem, const BoxPair& at, const LaneBuffer& buffer)
-        : grid_(problem.grid), at_(at), buffer_(buffer), num_additional_(problem.num_additional) {
+    Filler(const NeighborhoodGrid& grid, LaneSide side, int64 num_additional, const BoxPair& at,
+           const LaneBuffer& buffer)
+        : grid_(grid), side_(side), at_(at), buffer_(buffer), num_additional_(num_additional) {
         step_[2] = 1;
         step_[1] = grid_.axis[2].extent;
         step_[0] = step_[1] * grid_.axis[1].extent;
@@ -124,7 +123,7 @@ class LaneGatherer::Filler {
     }
 
     LaneGroup fill() {
-        list_queries();
+        list_lanes();
         const int64 line_runs = at_.box.size(0) * at_.box.size(1) * line_runs_;
         num_runs_ = line_runs + at_.box.size(0) * left_ * sides_;
         const int64 more = additional_runs(num_additional_);
@@ -133,7 +132,7 @@ class LaneGatherer::Filler {
             list_runs();
             list_additional();
         }
-        return {.queries = buffer_.queries,
+        return {.tokens = buffer_.tokens,
                 .num_lanes = num_lanes_,
                 .origin = token(at_.box.begin[0], at_.box.begin[1], at_.box.begin[2]),
                 .first = buffer_.first,
@@ -164,7 +163,7 @@ class LaneGatherer::Filler {
             *to++ = narrow<int32>(at_.patch.size(a));
             *to++ = narrow<int32>(at_.box.size(a));
             for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x) {
-                const KeyInterval keys = grid_.axis[a].keys_of(x, length_[a]);
+                const KeyInterval keys = window(a, x);
                 *to++ = narrow<int32>(keys.begin - at_.box.begin[a]);
                 *to++ = narrow<int32>(keys.end - at_.box.begin[a]);
             }
@@ -176,13 +175,20 @@ class LaneGatherer::Filler {
         return false;
     }
 
+    /// What a coordinate of the patch sees along an axis.
+    KeyInterval window(int a, int64 x) const {
+        const NeighborhoodAxis& axis = grid_.axis[a];
+        return side_ == LaneSide::kKeys ? axis.queries_of(x, length_[a])
+                                        : axis.keys_of(x, length_[a]);
+    }
+
     /// Lanes are the patch's tokens, row-major.
-    void list_queries() {
+    void list_lanes() {
         const GridBox& patch = at_.patch;
         for (int64 x0 = patch.begin[0]; x0 < patch.end[0]; ++x0) {
             for (int64 x1 = patch.begin[1]; x1 < patch.end[1]; ++x1) {
                 for (int64 x2 = patch.begin[2]; x2 < patch.end[2]; ++x2) {
-                    buffer_.queries[num_lanes_++] = narrow<int32>(token(x0, x1, x2));
+                    buffer_.tokens[num_lanes_++] = narrow<int32>(token(x0, x1, x2));
                 }
             }
         }
@@ -219,7 +225,7 @@ class LaneGatherer::Filler {
         const int64 size = at_.box.size(a);
         std::fill(seen_[a], seen_[a] + size, uint64{0});
         for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x, lanes <<= count) {
-            const KeyInterval keys = grid_.axis[a].keys_of(x, length_[a]);
+            const KeyInterval keys = window(a, x);
             seen_[a][keys.begin - first] ^= lanes;
             if (keys.end - first < size) seen_[a][keys.end - first] ^= lanes;
         }
@@ -230,7 +236,7 @@ class LaneGatherer::Filler {
         int64 run = 0;
         for (int64 c0 = 0; c0 < at_.box.size(0); ++c0) {
             for (int64 c1 = 0; c1 < at_.box.size(1); ++c1) {
-                const uint64 of_line = (seen_[0][c0] & seen_[1][c1]) * kEveryKey;
+                const uint64 of_line = (seen_[0][c0] & seen_[1][c1]) * kEveryKeyOfRun;
                 const int64 line = c0 * step_[0] + c1 * step_[1];
                 for (int64 r = 0; r < line_runs_; ++r, ++run) {
                     buffer_.first[run] = narrow<int32>(line + run_start(2, r) * step_[2]);
@@ -242,7 +248,7 @@ class LaneGatherer::Filler {
             for (int64 r = 0; r < sides_; ++r) {
                 const int64 side = c0 * step_[0] + run_start(1, r) * step_[1];
                 for (int64 c2 = line_runs_ * kRunKeys; c2 < at_.box.size(2); ++c2, ++run) {
-                    const uint64 of_side = (seen_[0][c0] & seen_[2][c2]) * kEveryKey;
+                    const uint64 of_side = (seen_[0][c0] & seen_[2][c2]) * kEveryKeyOfRun;
                     buffer_.first[run] = narrow<int32>(side + c2 * step_[2]);
                     buffer_.seen[run] = of_runs_[1][r] & of_side;
                 }
@@ -260,7 +266,7 @@ class LaneGatherer::Filler {
             if (num_additional_ >= kRunKeys) {
                 const int64 turn = r * kRunKeys;
                 start = min_of(turn, num_additional_ - kRunKeys);
-                seen = all * kEveryKey << ((turn - start) * kGroupLanes);
+                seen = all * kEveryKeyOfRun << ((turn - start) * kGroupLanes);
             }
             buffer_.first[num_runs_ + r] = narrow<int32>(start);
             buffer_.seen[num_runs_ + r] = seen;
@@ -268,6 +274,7 @@ class LaneGatherer::Filler {
     }
 
     const NeighborhoodGrid& grid_;
+    LaneSide side_;
     const BoxPair& at_;
     const LaneBuffer& buffer_;
     int64 num_additional_;
@@ -294,7 +301,7 @@ LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer&
     }
     const BoxPair at = box_pair(schedule_, share.group, place);
     if (at.empty()) return {};
-    return Filler(problem_, at, buffer).fill();
+    return Filler(problem_.grid, side_, num_additional(), at, buffer).fill();
 }
 
 }  // namespace fattn::cpu

@@ -1,10 +1,11 @@
 // Neighborhoods as groups of lanes: patches of at most 16 queries against the box of keys around
-// them, for the lane kernel; made by the CPU neighborhood kernel.
+// them, or of keys against queries, for the lane kernels; made by the CPU neighborhood kernel.
 #pragma once
 
 #include "core/neighborhood.h"
 #include "core/schedule.h"
 #include "cpu/box_pair.h"
+#include "cpu/gather_memory.h"
 #include "cpu/lane_group.h"
 
 namespace fattn::cpu {
@@ -28,18 +29,28 @@ constexpr int kLaneShapeNumbers = 2 * PatchGrid::kAxes + 2 * (kGroupLanes + Patc
 /// Memory of the lists of one group, which the next one that is made in it keeps when it sees the
 /// same from another place.
 struct LaneBuffer {
-    int32* shape;    // [kLaneShapeNumbers] of the lists that are there
-    int32* queries;  // [kGroupLanes]
-    int32* first;    // [max_runs]
-    uint64* seen;    // [max_runs]
-    uint64* axis;    // [max_axis]
+    int32* shape;   // [kLaneShapeNumbers] of the lists that are there
+    int32* tokens;  // [kGroupLanes]
+    int32* first;   // [max_runs]
+    uint64* seen;   // [max_runs]
+    uint64* axis;   // [max_axis]
 };
+
+inline LaneBuffer take_lane_buffer(int64 max_runs, int64 max_axis, WorkspaceParts& parts) {
+    return {.shape = parts.take<int32>(kLaneShapeNumbers),
+            .tokens = parts.take<int32>(kGroupLanes),
+            .first = parts.take<int32>(max_runs),
+            .seen = parts.take<uint64>(max_runs),
+            .axis = parts.take<uint64>(max_axis)};
+}
 
 class LaneGatherer {
   public:
-    /// Patches have at most kGroupLanes tokens, and every dilation group at least kRunKeys along
-    /// the last axis. The problem and the arrays of the schedule outlive the gatherer.
-    LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule& keys_of_queries);
+    /// Lanes are the patches of the schedule, runs its boxes; where lanes are keys, the additional
+    /// keys of the problem are left out. Patches have at most kGroupLanes tokens, and every
+    /// dilation group at least kRunKeys along the last axis. The problem and the arrays of the
+    /// schedule outlive the gatherer.
+    LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule& schedule, LaneSide side);
 
     int64 max_runs() const { return max_runs_; }
     int64 max_axis() const { return max_axis_; }
@@ -53,11 +64,28 @@ class LaneGatherer {
   private:
     class Filler;
 
+    int64 num_additional() const { return side_ == LaneSide::kKeys ? 0 : problem_.num_additional; }
+
     const NeighborhoodProblem& problem_;
     BoxSchedule schedule_;
+    LaneSide side_;
     int32 block_[PatchGrid::kAxes];  // patches of a share along each axis
     int64 max_runs_ = 0;
     int64 max_axis_ = 0;
 };
+
+/// Calls visit(group, next) for the groups of a share that have lanes; next is the one after it,
+/// without lanes where there is none.
+template <class Visit>
+void for_each_group(const LaneGatherer& gatherer, const LaneShare& share,
+                    const LaneBuffer (&lists)[2], const Visit& visit) {
+    LaneGroup next = gatherer.group(share, 0, lists[0]);
+    for (int64 n = 0; n < share.num_groups(); ++n) {
+        const LaneGroup group = next;
+        next = n + 1 < share.num_groups() ? gatherer.group(share, n + 1, lists[(n + 1) % 2])
+                                          : LaneGroup{};
+        if (group.num_lanes > 0) visit(group, next);
+    }
+}
 
 }  // namespace fattn::cpu

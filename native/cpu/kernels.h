@@ -51,6 +51,21 @@ struct LaneTask {
     void* scratch;  // at least lanes_scratch bytes, 64-byte aligned
 };
 
+/// The backward of one group of lanes for consecutive query heads that use the same key and value
+/// head: query gradients where lanes are queries; key and value gradients, any of which may be
+/// null, summed over the heads where they are keys.
+struct LaneBackwardTask {
+    const DenseProblem* problem;
+    const DenseBackwardArgs* args;
+    const LaneGroup* group;  // without additional keys
+    const LaneGroup* next;   // as in LaneTask
+    Sequence sequence;
+    int64 first_head;
+    int64 num_heads;
+    const float* delta;  // [B, Hq, Lq] from backward_delta; may be null when only d_v is wanted
+    void* scratch;       // at least lanes_backward_scratch bytes, 64-byte aligned
+};
+
 /// Merges the partial states of consecutive key ranges, in order, and writes o and lse.
 struct MergePartialsTask {
     const DenseProblem* problem;
@@ -188,6 +203,10 @@ struct KernelTable {
     void (*lanes)(const LaneTask& task);
     /// What a pair of lanes costs, of a pair of forward.
     int32 (*lane_percent)(const DenseProblem& problem);
+    uint64 (*lanes_backward_scratch)(const DenseProblem& problem);
+    void (*lanes_backward)(const LaneBackwardTask& task, LaneSide side);
+    /// What a pair of lanes costs in the backward, of a pair of gathered_backward.
+    int32 (*lane_backward_percent)(const DenseProblem& problem);
     int32 decode_rows;  // most rows of a decode task
     int64 decode_keys;  // most keys of a decode task
     /// Few rows, few keys, no packing; the same contract as forward.

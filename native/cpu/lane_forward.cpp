@@ -1,8 +1,6 @@
 // The forward pass of neighborhood attention over groups of lanes; see lane_forward.h.
 #include "cpu/lane_forward.h"
 
-#include <utility>
-
 #include "cpu/parallel.h"
 
 namespace fattn::cpu {
@@ -13,15 +11,9 @@ LaneForward::LaneForward(const DenseProblem& problem, const AdditionalKeys& addi
 
 LaneForward::Memory LaneForward::take(WorkspaceParts& parts) const {
     const uint64 scratch = table_.lanes_scratch(problem_, gatherer_.max_heads());
-    const auto lists = [&] {
-        return LaneBuffer{.shape = parts.take<int32>(kLaneShapeNumbers),
-                          .queries = parts.take<int32>(kGroupLanes),
-                          .first = parts.take<int32>(gatherer_.max_runs()),
-                          .seen = parts.take<uint64>(gatherer_.max_runs()),
-                          .axis = parts.take<uint64>(gatherer_.max_axis())};
-    };
-    const LaneBuffer first = lists();
-    const LaneBuffer second = lists();
+    const int64 runs = gatherer_.max_runs();
+    const LaneBuffer first = take_lane_buffer(runs, gatherer_.max_axis(), parts);
+    const LaneBuffer second = take_lane_buffer(runs, gatherer_.max_axis(), parts);
     return {.lists = {first, second},
             .scratch = parts.take<std::byte>(static_cast<int64>(scratch))};
 }
@@ -44,25 +36,19 @@ Status LaneForward::run(const DenseForwardArgs& args, const AdditionalKeyArgs& a
         WorkspaceParts parts(workspace + static_cast<uint64>(slot) * bytes_of_thread);
         const Memory memory = take(parts);
         const LaneShare share = gatherer_.share(index);
-        LaneGroup group = gatherer_.group(share, 0, memory.lists[0]);
-        for (int64 n = 0; n < share.num_groups(); ++n) {
-            LaneGroup next{};
-            if (n + 1 < share.num_groups()) {
-                next = gatherer_.group(share, n + 1, memory.lists[(n + 1) % 2]);
-            }
-            const LaneGroup now = std::exchange(group, next);
-            if (now.num_lanes == 0) continue;
-            table_.lanes({.problem = &problem_,
-                          .args = &args,
-                          .group = &now,
-                          .next = &next,
-                          .additional = &additional_,
-                          .additional_args = &additional_args,
-                          .sequence = sequence_of(problem_, args, share.entry),
-                          .first_head = share.first_head,
-                          .num_heads = share.num_heads,
-                          .scratch = memory.scratch});
-        }
+        for_each_group(gatherer_, share, memory.lists,
+                       [&](const LaneGroup& group, const LaneGroup& next) {
+                           table_.lanes({.problem = &problem_,
+                                         .args = &args,
+                                         .group = &group,
+                                         .next = &next,
+                                         .additional = &additional_,
+                                         .additional_args = &additional_args,
+                                         .sequence = sequence_of(problem_, args, share.entry),
+                                         .first_head = share.first_head,
+                                         .num_heads = share.num_heads,
+                                         .scratch = memory.scratch});
+                       });
     });
 }
 

@@ -1,6 +1,6 @@
-// A few neighbouring queries against runs of keys that lie evenly spaced in memory, the form in
-// which narrow patches of a grid reach the lane kernel; made by gather_lanes.cpp, read by
-// cpu/generic/lanes.h.
+// A few neighbouring queries against runs of keys that lie evenly spaced in memory, or the other
+// way round, the form in which narrow patches of a grid reach the lane kernels; made by
+// gather_lanes.cpp, read by cpu/generic/lanes.h and lane_backward.h.
 #pragma once
 
 #include "core/types.h"
@@ -11,15 +11,23 @@ namespace fattn::cpu {
 constexpr int kGroupLanes = 16;
 /// Keys of a run.
 constexpr int kRunKeys = 4;
+/// In LaneGroup::seen: all lanes of a run's first key, and one lane of every key.
+constexpr uint64 kLanesOfKey = 0xFFFF;
+constexpr uint64 kEveryKeyOfRun = 0x0001000100010001;
+static_assert(kRunKeys * kGroupLanes == 64, "what lanes see of a run is one word");
+
+/// What the lanes of groups are. Runs are of the other side then: "keys" below are queries when
+/// lanes are keys, which see the queries that see them.
+enum class LaneSide { kQueries, kKeys };
 
 /// Queries against runs of keys. A run has kRunKeys keys, whose tokens are origin + first, one step
 /// on, ...; all of them exist, also those that no lane sees. Runs lie along the last axis, those of
 /// what lines leave over along the axis before it.
 struct LaneGroup {
-    const int32* queries;  // [num_lanes] tokens
-    int64 num_lanes;       // 0: nothing to do
-    int64 origin;          // token that keys of the problem count from
-    const int32* first;    // [num_runs + num_additional_runs]; of additional runs: additional keys
+    const int32* tokens;  // [num_lanes] of the lanes
+    int64 num_lanes;      // 0: nothing to do
+    int64 origin;         // token that keys of the problem count from
+    const int32* first;   // [num_runs + num_additional_runs]; of additional runs: additional keys
     /// [num_runs + num_additional_runs]; bit kGroupLanes * j + l: lane l sees key j of the run.
     const uint64* seen;
     int64 num_runs;       // keys of the problem; the additional runs follow

@@ -1,10 +1,11 @@
 // Neighborhood attention on the CPU: a box gatherer in front of the gathered passes, and where
-// patches are narrow the forward over groups of lanes; made by the CPU backend.
+// patches are narrow the passes over groups of lanes; made by the CPU backend.
 #include "cpu/neighborhood_kernel.h"
 
 #include "cpu/gather_box.h"
 #include "cpu/gathered_backward.h"
 #include "cpu/gathered_forward.h"
+#include "cpu/lane_backward.h"
 #include "cpu/lane_forward.h"
 #include "cpu/parallel.h"
 
@@ -24,10 +25,13 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
           default_threads_(default_threads),
           gatherer_(problem_, schedules.keys_of_queries, schedules.queries_of_keys),
           forward_(problem_.dense, additional_, table),
-          lane_gatherer_(problem_, schedules.keys_of_queries),
-          lane_forward_(problem_.dense, additional_, table, lane_gatherer_),
+          query_lanes_(problem_, schedules.keys_of_queries, LaneSide::kQueries),
+          key_lanes_(problem_, schedules.queries_of_keys, LaneSide::kKeys),
+          lane_forward_(problem_.dense, additional_, table, query_lanes_),
           lanes_(schedules.lanes),
-          backward_(problem_.dense, additional_, table) {}
+          backward_(problem_.dense, additional_, table),
+          lane_backward_(problem_.dense, table, query_lanes_, key_lanes_),
+          lanes_backward_(schedules.lanes_backward) {}
 
     WorkspaceSize workspace(Pass pass, int max_threads) const override {
         const int num_threads = threads(max_threads);
@@ -56,6 +60,9 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
         const int num_threads = threads(run.max_threads);
         ScopedWorkspace workspace(pool_, run, backward_bytes(num_threads));
         if (!workspace.status().ok()) return workspace.status();
+        if (lanes_backward_) {
+            return lane_backward_.run(args.dense, num_threads, run.cancel, workspace.data());
+        }
         return backward_.run(
             gatherer_, args.dense,
             {args.additional_k, args.additional_v, args.d_additional_k, args.d_additional_v},
@@ -69,7 +76,8 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
                       : forward_.workspace(gatherer_, num_threads);
     }
     uint64 backward_bytes(int num_threads) const {
-        return backward_.workspace(gatherer_.backward_capacity(), num_threads);
+        return lanes_backward_ ? lane_backward_.workspace(num_threads)
+                               : backward_.workspace(gatherer_.backward_capacity(), num_threads);
     }
 
     const NeighborhoodProblem problem_;
@@ -79,10 +87,13 @@ class CpuNeighborhoodKernel final : public NeighborhoodKernel {
     const int default_threads_;
     const BoxGatherer gatherer_;
     const GatheredForward forward_;
-    const LaneGatherer lane_gatherer_;
+    const LaneGatherer query_lanes_;
+    const LaneGatherer key_lanes_;
     const LaneForward lane_forward_;
     const bool lanes_;  // the forward works on groups of lanes
     const GatheredBackward backward_;
+    const LaneBackward lane_backward_;
+    const bool lanes_backward_;
 };
 
 }  // namespace

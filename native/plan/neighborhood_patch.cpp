@@ -118,17 +118,17 @@ class QueryPatchCost {
     GridSpans keys_;
 };
 
-/// Estimates the work of a forward whose patches are groups of lanes, which take the keys of their
-/// box in runs along the last axis.
+/// Estimates the work of patches that are groups of lanes, which take what they see, or what sees
+/// them, in runs along the last axis. percent: what one of their pairs costs.
 class LanePatchCost {
   public:
-    LanePatchCost(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
-                  const GatherTiles& tiles)
+    LanePatchCost(const NeighborhoodGrid& grid, AverageSpans::Seen seen, int64 heads,
+                  int64 num_additional, int32 percent, const GatherTiles& tiles)
         : heads_(static_cast<double>(heads)),
           additional_(static_cast<double>(round_up<int64>(num_additional, tiles.lane_run))),
-          percent_(tiles.lane_percent + (grid.axis[kAxes - 1].dilation > 1 ? kApart : 0)),
+          percent_(percent + (grid.axis[kAxes - 1].dilation > 1 ? kApart : 0)),
           tiles_(tiles),
-          keys_(grid, &NeighborhoodAxis::keys_of) {
+          keys_(grid, seen) {
         for (int a = 0; a < kAxes; ++a) length_[a] = grid.axis[a].group_length(0);
     }
 
@@ -255,8 +255,8 @@ Weighed cheapest(const NeighborhoodGrid& grid, int64 most_tokens, Cost cost) {
 
 }  // namespace
 
-QueryPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
-                        int64 most_rows, const GatherTiles& tiles) {
+ChosenPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+                         int64 most_rows, const GatherTiles& tiles) {
     const int64 folded = std::max<int64>(heads, 1);
     const Weighed rows = cheapest(grid, std::max<int64>(most_rows / folded, 1),
                                   QueryPatchCost(grid, folded, num_additional, tiles));
@@ -264,13 +264,24 @@ QueryPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_add
     if (tiles.lane_group == 0 || last.group_length(last.dilation - 1) < tiles.lane_run) {
         return {rows.patch, false};
     }
-    const Weighed lanes =
-        cheapest(grid, tiles.lane_group, LanePatchCost(grid, folded, num_additional, tiles));
-    return lanes.work < rows.work ? QueryPatch{lanes.patch, true} : QueryPatch{rows.patch, false};
+    const Weighed lanes = cheapest(grid, tiles.lane_group,
+                                   LanePatchCost(grid, &NeighborhoodAxis::keys_of, folded,
+                                                 num_additional, tiles.lane_percent, tiles));
+    return lanes.work < rows.work ? ChosenPatch{lanes.patch, true} : ChosenPatch{rows.patch, false};
 }
 
-Patch choose_key_patch(const NeighborhoodGrid& grid, int64 most_keys, const GatherTiles& tiles) {
-    return cheapest(grid, std::max<int64>(most_keys, 1), KeyPatchCost(grid, tiles)).patch;
+ChosenPatch choose_key_patch(const NeighborhoodGrid& grid, const ChosenPatch& query_patch,
+                             int64 num_additional, int64 most_keys, const GatherTiles& tiles) {
+    const Weighed rows = cheapest(grid, std::max<int64>(most_keys, 1), KeyPatchCost(grid, tiles));
+    if (!query_patch.lanes || num_additional > 0) return {rows.patch, false};
+    const auto cost = [&](AverageSpans::Seen seen) {
+        return LanePatchCost(grid, seen, 1, 0, tiles.lane_backward_percent, tiles);
+    };
+    const Weighed lanes = cheapest(grid, tiles.lane_group, cost(&NeighborhoodAxis::queries_of));
+    // A pair is five products; lanes do three of them from the queries and four from the keys.
+    const double work =
+        (3 * cost(&NeighborhoodAxis::keys_of).of(query_patch.patch) + 4 * lanes.work) / 5;
+    return work < rows.work ? ChosenPatch{lanes.patch, true} : ChosenPatch{rows.patch, false};
 }
 
 }  // namespace fattn

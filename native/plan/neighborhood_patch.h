@@ -13,8 +13,8 @@ struct Patch {
     int64 num_tokens() const { return int64{extent[0]} * extent[1] * extent[2]; }
 };
 
-/// A patch, and whether its queries are the lanes of a vector (GatherTiles::lane_group) or rows.
-struct QueryPatch {
+/// A patch, and whether its tokens are the lanes of a vector (GatherTiles::lane_group).
+struct ChosenPatch {
     Patch patch;
     bool lanes;
 };
@@ -22,11 +22,14 @@ struct QueryPatch {
 /// The query patch of least estimated work per token. heads: query heads that share a key head,
 /// folded into the rows of a patch, at most most_rows; num_additional: keys that every query sees
 /// besides.
-QueryPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
-                        int64 most_rows, const GatherTiles& tiles);
+ChosenPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
+                         int64 most_rows, const GatherTiles& tiles);
 
 /// The key patch of least estimated work per token in the backward, whose rows are the queries that
-/// see one of its keys; at most most_keys keys.
-Patch choose_key_patch(const NeighborhoodGrid& grid, int64 most_keys, const GatherTiles& tiles);
+/// see one of its keys; at most most_keys keys. Its keys may be lanes where the queries of
+/// query_patch are and there are no additional keys: the queries' gradients then come from those
+/// lanes.
+ChosenPatch choose_key_patch(const NeighborhoodGrid& grid, const ChosenPatch& query_patch,
+                             int64 num_additional, int64 most_keys, const GatherTiles& tiles);
 
 }  // namespace fattn

@@ -60,6 +60,20 @@ const TileSpan& span_at(const BoxAxisData& axis, int32 group, int32 patch) {
     return axis.spans[static_cast<std::size_t>(int64{group} * axis.num_q_tiles + patch)];
 }
 
+/// Tokens of patches times those of their boxes.
+double pairs_of_patches(const BoxScheduleData& schedule) {
+    double pairs = 1;
+    for (const BoxAxisData& axis : schedule.axis) {
+        pairs *= sum_over_patches(axis, [](const BoxAxisData& along, int32 g, int32 q) {
+            const int64 tokens = std::min<int64>(
+                along.tile_q, along.extents[static_cast<std::size_t>(g)] - int64{q} * along.tile_q);
+            return static_cast<double>(std::max<int64>(tokens, 0)) *
+                   static_cast<double>(span_at(along, g, q).num_tiles());
+        });
+    }
+    return pairs;
+}
+
 /// Counts what a pass computes over the tiles of its schedule, of one head.
 class VisitedPairs {
   public:
@@ -183,12 +197,13 @@ NeighborhoodPlan::NeighborhoodPlan(const NeighborhoodProblem& problem, const Gat
     : grid_(problem.grid),
       patch_(choose_patch(problem.grid, heads_of_key_head(problem.dense), problem.num_additional,
                           most_rows_of(problem, tiles), tiles)),
-      key_patch_(choose_key_patch(problem.grid, most_keys_of(problem, tiles), tiles)),
+      key_patch_(choose_key_patch(problem.grid, patch_, problem.num_additional,
+                                  most_keys_of(problem, tiles), tiles)),
       row_group_(tiles.row_group),
       query_group_(patch_.lanes ? tiles.lane_group : tiles.row_group),
       keys_of_queries_(neighborhood_schedule(grid_, patch_.patch, {{1, 1, 1}})),
       queries_of_keys_(problem.dense.backward
-                           ? neighborhood_schedule_of_keys(grid_, key_patch_, {{1, 1, 1}})
+                           ? neighborhood_schedule_of_keys(grid_, key_patch_.patch, {{1, 1, 1}})
                            : BoxScheduleData{}),
       num_heads_(problem.dense.batch * problem.dense.num_q_heads),
       num_additional_(problem.num_additional),
@@ -210,13 +225,17 @@ double NeighborhoodPlan::needed_pairs() const {
     return pairs + static_cast<double>(grid_.num_tokens()) * static_cast<double>(num_additional_);
 }
 
-double NeighborhoodPlan::visited_pairs(Pass pass) const {
+double NeighborhoodPlan::pairs_of_head(Pass pass) const {
     const bool forward = pass == Pass::kForward;
+    if (!forward && key_patch_.lanes) return pairs_of_patches(queries_of_keys_);
     const VisitedPairs visited(grid_, forward ? query_group_ : row_group_, forward);
-    const double pairs = visited.of(forward ? keys_of_queries_ : queries_of_keys_);
+    return visited.of(forward ? keys_of_queries_ : queries_of_keys_);
+}
+
+double NeighborhoodPlan::visited_pairs(Pass pass) const {
     const double additional =
         static_cast<double>(grid_.num_tokens()) * static_cast<double>(num_additional_);
-    return (pairs + additional) * static_cast<double>(num_heads_);
+    return (pairs_of_head(pass) + additional) * static_cast<double>(num_heads_);
 }
 
 ScheduleStats NeighborhoodPlan::stats() const {

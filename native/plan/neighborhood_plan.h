@@ -29,7 +29,9 @@ class NeighborhoodPlan {
     /// Whether the queries of a patch are the lanes of a vector.
     bool lanes() const { return patch_.lanes; }
     /// Of the backward; heads are not folded there.
-    const Patch& key_patch() const { return key_patch_; }
+    const Patch& key_patch() const { return key_patch_.patch; }
+    /// Whether the keys of a key patch are the lanes of a vector, and the queries of a patch too.
+    bool lanes_backward() const { return key_patch_.lanes; }
     /// Query patches against single keys, and key patches against single queries. Shared by all
     /// batch entries and heads. A view lives as long as the plan.
     BoxSchedule keys_of_queries() const { return keys_of_queries_.view(); }
@@ -42,23 +44,25 @@ class NeighborhoodPlan {
     /// Pairs that a pass computes, over all batch entries and heads: for every group of
     /// neighbouring rows the lines of slots that one of them sees along the first axis, whole along
     /// the others. Rows are the patch of a forward tile and the box of a backward one, slots the
-    /// other way round, so the two differ. kBackward: of plans with a backward.
+    /// other way round, so the two differ; where keys are lanes, those of patch and box. kBackward:
+    /// of plans with a backward.
     double visited_pairs(Pass pass) const;
 
     /// Floating-point operations of a pass over its visited pairs: two products forward, five
-    /// backward.
+    /// backward, however often lanes make the scores again.
     double flops(Pass pass) const;
 
     /// States of the tiles of stats(), [num_q_tiles, num_kv_tiles], in patch order.
     void write_tiles(uint8* tiles) const;
 
   private:
-    double needed_pairs() const;  // of one head
+    double needed_pairs() const;            // of one head
+    double pairs_of_head(Pass pass) const;  // visited, without additional keys
 
     NeighborhoodGrid grid_;
-    QueryPatch patch_;
-    Patch key_patch_;
-    int32 row_group_;  // of the backward
+    ChosenPatch patch_;
+    ChosenPatch key_patch_;  // in plans with a backward
+    int32 row_group_;        // of the backward
     int32 query_group_;
     BoxScheduleData keys_of_queries_;
     BoxScheduleData queries_of_keys_;

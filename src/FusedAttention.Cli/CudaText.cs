@@ -12,6 +12,11 @@ internal static class CudaText
         ? $"not used: {text.TrimEnd('.')}"
         : string.Create(CultureInfo.InvariantCulture, $"{version / 1000}.{version % 1000 / 10}, {text}");
 
+    /// <summary>What the library carries ready to run.</summary>
+    internal static string Kernels(CudaReport cuda) => cuda.Images == 0
+        ? "none in this build (made without a CUDA compiler); NVRTC makes them when a plan needs them"
+        : $"{cuda.Images} images, for {cuda.ImageTargets}";
+
     /// <summary>Where compiled programs are kept, and how many there are.</summary>
     internal static string Cache(CudaReport cuda) => cuda.CacheEntries == 0
         ? cuda.Cache

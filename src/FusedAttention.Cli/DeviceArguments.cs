@@ -72,13 +72,17 @@ internal sealed class DeviceArguments
         return device == "cpu" ? AttentionDevice.Open(target, threads) : OpenCuda(device);
     }
 
+    /// <summary>"1 thread", "2 threads".</summary>
+    internal static string Threads(DeviceDescription device) =>
+        device.Threads == 1 ? "1 thread" : $"{device.Threads} threads";
+
     /// <summary>What is used for the work, one line.</summary>
     internal static string Describe(AttentionDevice device)
     {
         DeviceDescription description = device.Describe();
         return description.Kind == DeviceKind.Cuda
             ? $"cuda:{description.Index}, {description.Name}"
-            : $"cpu, {description.Name}, {NameOf(description.Target)}, {description.Threads} threads";
+            : $"cpu, {description.Name}, {NameOf(description.Target)}, {Threads(description)}";
     }
 
     private static AttentionDevice OpenBest(

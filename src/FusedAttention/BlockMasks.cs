@@ -12,7 +12,8 @@ namespace FusedAttention;
 /// </summary>
 /// <remarks>
 /// All of them see the first blocks that "sinks" says and the blocks less than "window" away, the query's own included
-/// with a window of 1 or more. All numbers are blocks.
+/// with a window of 1 or more. All numbers are blocks. Thread-safe; time and memory are those of the mask, H times
+/// query blocks times key blocks bytes, which grid and pattern alone decide: made once, it serves many runs.
 /// </remarks>
 public static unsafe class BlockMasks
 {
@@ -21,6 +22,7 @@ public static unsafe class BlockMasks
     /// <param name="sinks">First blocks that every query sees, 0 or more.</param>
     /// <param name="window">Blocks of the window on one side, 0 or more.</param>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] SinkWindow(BlockGrid grid, long sinks, long window) => Make(
         grid, new fattn_block_pattern { kind = Kind.FATTN_BLOCK_PATTERN_SINK_WINDOW }, sinks, window);
 
@@ -30,6 +32,7 @@ public static unsafe class BlockMasks
     /// <param name="window">Blocks of the window on one side, 0 or more; the paper takes the stride.</param>
     /// <param name="sinks">First blocks that every query sees, 0 or more.</param>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] Strided(BlockGrid grid, long stride, long window, long sinks = 0) => Make(
         grid, new fattn_block_pattern { kind = Kind.FATTN_BLOCK_PATTERN_STRIDED, stride_blocks = stride }, sinks,
         window);
@@ -41,6 +44,7 @@ public static unsafe class BlockMasks
     /// <param name="window">Blocks of a window on one side, 0 or more.</param>
     /// <param name="sinks">First blocks that every query sees, 0 or more.</param>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] Fixed(BlockGrid grid, long group, long summaries, long window = 0, long sinks = 0) => Make(
         grid,
         new fattn_block_pattern
@@ -61,6 +65,7 @@ public static unsafe class BlockMasks
     /// <param name="random">Blocks drawn besides for each head and query block, 0 or more.</param>
     /// <param name="seed">Key of the generator; the same seed draws the same blocks everywhere.</param>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] RandomGlobal(BlockGrid grid, long globals, long window, long random, ulong seed) => Make(
         grid,
         new fattn_block_pattern
@@ -76,6 +81,7 @@ public static unsafe class BlockMasks
     /// <param name="window">Blocks of the window on one side, 0 or more.</param>
     /// <param name="sinks">First blocks that every query sees, 0 or more.</param>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] PowerOfTwo(BlockGrid grid, long window = 1, long sinks = 0) => Make(
         grid, new fattn_block_pattern { kind = Kind.FATTN_BLOCK_PATTERN_POWER_OF_TWO }, sinks, window);
 
@@ -85,6 +91,7 @@ public static unsafe class BlockMasks
     /// <param name="sinks">First blocks that every query sees, 0 or more.</param>
     /// <exception cref="ArgumentException">There is not one window a head.</exception>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] HeadWindows(BlockGrid grid, ReadOnlySpan<long> windows, long sinks = 0)
     {
         CheckHeads(grid, windows.Length, nameof(windows));
@@ -106,6 +113,7 @@ public static unsafe class BlockMasks
     /// <param name="window">Blocks of the window on one side, 0 or more.</param>
     /// <exception cref="ArgumentException">There is not one value a head.</exception>
     /// <exception cref="AttentionException">A number is outside its range.</exception>
+    /// <returns>The mask, [H, query blocks, key blocks] of 0 and 1.</returns>
     public static byte[] HeadClasses(BlockGrid grid, ReadOnlySpan<bool> streaming, long sinks, long window)
     {
         CheckHeads(grid, streaming.Length, nameof(streaming));

@@ -11,7 +11,8 @@ namespace FusedAttention;
 /// <remarks>
 /// Disposing an own buffer waits for everything that the GPU was given before and then frees the memory, so that work in
 /// flight never loses it; a borrowed one is left to its owner. Disposing twice is fine. The garbage collector frees what
-/// nobody disposed. Copies check their extents; reading and writing elements is ordered by streams.
+/// nobody disposed. Copies check their extents; reading and writing elements is ordered by streams. Thread-safe but for
+/// the order of its elements.
 /// </remarks>
 public sealed unsafe class DeviceBuffer<T> : IDisposable
     where T : unmanaged

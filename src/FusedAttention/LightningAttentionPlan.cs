@@ -12,12 +12,18 @@ namespace FusedAttention;
 /// System.Numerics.BFloat16.
 /// </typeparam>
 /// <remarks>
+/// <para>
 /// Time is proportional to the number of tokens. The memory of a run is independent of it, with two exceptions: the
 /// two-sided form keeps, for each thread, the sums of one direction over a part of a sequence (one of up to 16), and
 /// the backward pass with <see cref="LightningOptions.Normalize"/> keeps 8 bytes a row;
 /// <see cref="AttentionPlan.GetWorkspaceBytes"/> counts both. A sequence may be run in parts: the final state of one
-/// run is the initial state of the next, and the state of <c>Step</c>.
-/// Qin et al. 2024, arXiv:2401.04658.
+/// run is the initial state of the next, and the state of <c>Step</c>. Thread-safe: runs of one plan may be concurrent,
+/// with distinct outputs.
+/// </para>
+/// <para>
+/// Source: Qin et al. 2024 (Lightning Attention-2), arXiv:2401.04658. What differs: states are those after the last
+/// token, without a further factor of decay, and slopes of any size neither overflow nor lose the diagonal.
+/// </para>
 /// </remarks>
 public sealed unsafe partial class LightningAttentionPlan<T>
     : AttentionPlan, ICachedPlan<LightningAttentionPlan<T>, AttentionShape, LightningOptions>

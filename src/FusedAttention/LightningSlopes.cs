@@ -4,7 +4,10 @@ using System;
 namespace FusedAttention;
 
 /// <summary>Slopes of published models: the decay of a head per token is exp(-slope).</summary>
-/// <remarks>The conventions differ; a model needs the one it was trained with.</remarks>
+/// <remarks>
+/// The conventions differ; a model needs the one it was trained with. Slopes are 0 or more and have no unit: the weight
+/// of a token that is n tokens away is exp(-slope n). Thread-safe.
+/// </remarks>
 public static class LightningSlopes
 {
     private const double LayerRest = 1e-5;

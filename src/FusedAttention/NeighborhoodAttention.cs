@@ -10,7 +10,7 @@ namespace FusedAttention;
 /// kept.</summary>
 /// <remarks>
 /// Thread-safe. Finding the plan of a known problem costs some hundred nanoseconds; hot loops keep their own
-/// <see cref="NeighborhoodAttentionPlan{T}"/>.
+/// <see cref="NeighborhoodAttentionPlan{T}"/>, whose remarks name cost and source.
 /// </remarks>
 public static unsafe class NeighborhoodAttention
 {

@@ -11,6 +11,23 @@ namespace FusedAttention;
 /// Type of queries, keys and values: <see cref="float"/>, <see cref="Half"/>, <see cref="BFloat16"/> or
 /// System.Numerics.BFloat16.
 /// </typeparam>
+/// <remarks>
+/// <para>
+/// Time is proportional to the pairs that patches of queries visit (<see cref="AttentionPlan.GetScheduleStats"/>): for
+/// one window it grows with the number of tokens, not with its square. The score matrix is never stored. Making a plan
+/// takes 10 to 100 microseconds, a run allocates nothing on the managed heap. Thread-safe: runs of one plan may be
+/// concurrent, with distinct outputs.
+/// </para>
+/// <para>
+/// A window that is the whole grid makes the plan a dense one, with its bits. On a <see cref="CudaDevice"/> the
+/// overloads with a stream take device tensors and only queue their work.
+/// </para>
+/// <para>
+/// Source: Hassani et al. 2022 (neighborhood attention), arXiv:2204.07143, with the dilation of arXiv:2209.15001 and
+/// the stride of Hassani et al. 2025 (generalized neighborhood attention), arXiv:2504.16922. What differs: the order of
+/// tokens and the patches are the planner's, and the backward has the exact inverse window of every key.
+/// </para>
+/// </remarks>
 public sealed unsafe partial class NeighborhoodAttentionPlan<T>
     : AttentionPlan, ICachedPlan<NeighborhoodAttentionPlan<T>, AttentionShape, NeighborhoodOptions>
     where T : unmanaged

@@ -9,7 +9,10 @@ namespace FusedAttention;
 /// <summary>
 /// Permuted block-sparse attention without a plan in sight: the plans of the last 64 different problems are kept.
 /// </summary>
-/// <remarks>Thread-safe. Hot loops keep their own <see cref="PermutedBlockAttentionPlan{T}"/>.</remarks>
+/// <remarks>
+/// Thread-safe. Hot loops keep their own <see cref="PermutedBlockAttentionPlan{T}"/>, whose remarks name cost and
+/// source.
+/// </remarks>
 public static unsafe class PermutedBlockAttention
 {
     /// <summary>Options that keep every default.</summary>

@@ -13,9 +13,21 @@ namespace FusedAttention;
 /// System.Numerics.BFloat16.
 /// </typeparam>
 /// <remarks>
+/// <para>
 /// A selection (which token lies in which slot, which blocks are kept) is made by one of the Select methods or by the
-/// caller, and then given to runs. Source: PBS-Attn for <c>Select</c>, MoBA for <c>SelectMoba</c>,
-/// SeerAttention for gates over scores.
+/// caller, for example with <see cref="BlockMasks"/>, and then given to runs.
+/// </para>
+/// <para>
+/// Time is proportional to the pairs of kept blocks; a selection costs 2 to 10 % of dense attention over 32768 to 8192
+/// tokens. The score matrix is never stored. A run allocates nothing on the managed heap. Thread-safe: runs of one plan
+/// may be concurrent, with distinct outputs. On a <see cref="CudaDevice"/> the overloads with a stream take device
+/// tensors and only queue their work.
+/// </para>
+/// <para>
+/// Source: Wang et al. 2025 (PBS-Attn), arXiv:2510.21270, for <c>Select</c>; Lu et al. 2025 (MoBA), arXiv:2502.13189,
+/// for <c>SelectMoba</c>; Gao et al. 2024 (SeerAttention), arXiv:2410.13276, for gates over scores. What differs: the
+/// backward through the permutation, the shared permutation and fewer queries than keys, which PBS-Attn has not.
+/// </para>
 /// </remarks>
 public sealed unsafe partial class PermutedBlockAttentionPlan<T>
     : AttentionPlan, ICachedPlan<PermutedBlockAttentionPlan<T>, AttentionShape, PermutedBlockOptions>

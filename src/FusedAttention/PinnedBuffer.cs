@@ -11,7 +11,8 @@ namespace FusedAttention;
 /// <remarks>
 /// Disposing waits for everything that the GPU was given before; spans taken from the buffer must not be used
 /// afterwards, nor after another library has reset the device's context, which frees the memory too. Disposing twice is
-/// fine. Page-locked memory is taken from the whole system: keep and reuse it.
+/// fine. Page-locked memory is taken from the whole system: keep and reuse it. Reading and writing elements is not
+/// synchronised.
 /// </remarks>
 public sealed unsafe class PinnedBuffer<T> : IDisposable
     where T : unmanaged

@@ -9,7 +9,7 @@ namespace FusedAttention;
 /// <summary>Sharded (S2) attention without a plan in sight: the plans of the last 64 different problems are kept.</summary>
 /// <remarks>
 /// Thread-safe. Finding the plan of a known problem costs some hundred nanoseconds; hot loops keep their own
-/// <see cref="S2AttentionPlan{T}"/>.
+/// <see cref="S2AttentionPlan{T}"/>, whose remarks name cost and source.
 /// </remarks>
 public static unsafe class S2Attention
 {

@@ -11,6 +11,19 @@ namespace FusedAttention;
 /// Type of queries, keys and values: <see cref="float"/>, <see cref="Half"/>, <see cref="BFloat16"/> or
 /// System.Numerics.BFloat16.
 /// </typeparam>
+/// <remarks>
+/// <para>
+/// Time is proportional to the pairs of the blocks that heads see (<see cref="AttentionPlan.GetScheduleStats"/>). The
+/// score matrix is never stored, nor is a list of blocks: both sides of the pattern have a closed form. A run allocates
+/// nothing on the managed heap. Thread-safe: runs of one plan may be concurrent, with distinct outputs.
+/// </para>
+/// <para>
+/// <see cref="GetCoverage"/> says whether the heads together see the whole context, and
+/// <see cref="S2KeyValueCache{T}"/> decodes from the blocks that each head can still see. On a <see cref="CudaDevice"/>
+/// the overloads with a stream take device tensors and only queue their work.
+/// </para>
+/// <para>Source: Lin et al. 2024 (S2-Attention), arXiv:2407.17678, with the pattern of its released kernels.</para>
+/// </remarks>
 public sealed unsafe partial class S2AttentionPlan<T>
     : AttentionPlan, ICachedPlan<S2AttentionPlan<T>, AttentionShape, S2Options>
     where T : unmanaged

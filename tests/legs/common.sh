@@ -8,7 +8,11 @@ source cmake/need.sh
 root=$PWD
 work=$root/.build/test/$(basename "$0" .sh)
 mkdir -p "$work"
-: "${LEG_COUNTS:=$work/counts}" "${FATTN_TEST_MODE:=sampled}"
+if [[ ! -v LEG_COUNTS ]]; then
+    LEG_COUNTS=$work/counts
+    : > "$LEG_COUNTS"
+fi
+: "${FATTN_TEST_MODE:=sampled}"
 mode_of_run=$FATTN_TEST_MODE
 # Random problems begin at seed 1 unless FATTN_TEST_SEED says otherwise, so that a red run is red again for everyone
 # (native/notes/0028-test-seeds.md).
@@ -35,7 +39,6 @@ check() {
         echo "FAIL  $name (exit $?): $*"
         tail -n 60 "$log" | sed 's/^/      /'
         count 0 1
-        leg_failed=1
         return 1
     fi
 }
@@ -76,20 +79,23 @@ gtest() {
         all_passed=$((all_passed + passed)) all_failed=$((all_failed + failed)) all_skipped=$((all_skipped + skipped))
     done
     count "$all_passed" "$all_failed" "$all_skipped"
-    ((all_failed)) && leg_failed=1
     echo "$name: $all_passed passed, $all_failed failed, $all_skipped skipped, $((SECONDS - started)) s"
 }
 
-# each_program <folder> <command>...: calls the command with each GoogleTest program that the build tree has there.
+# each_program <folder> <command>...: calls the command with each GoogleTest program that the build tree has there, two at a
+# time: where a share of one ends before its others, the next keeps the processor.
 each_program() {
     local folder=$1 program programs=()
     shift
     if ! mapfile -t programs 2> /dev/null < "$folder/programs.txt" || ((${#programs[@]} == 0)); then
         echo "FAIL  there are no programs in $folder"
         count 0 1
-        leg_failed=1
     fi
-    for program in "${programs[@]}"; do "$@" "$folder/$program"; done
+    for program in "${programs[@]}"; do
+        while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
+        "$@" "$folder/$program" &
+    done
+    wait
 }
 
 # gtest_all <folder> <launcher>...: runs each of them.
@@ -109,10 +115,7 @@ dotnet_tests() {
         failed=$((failed + 1))
     fi
     count "$passed" "$failed" "$skipped"
-    if ((failed)); then
-        tail -n 150 "$log"
-        leg_failed=1
-    fi
+    ((failed)) && tail -n 150 "$log"
     echo "$label: $passed passed, $failed failed, $skipped skipped"
 }
 
@@ -138,5 +141,9 @@ native_build() {
     check "configure ${tree##*/}" cmake -S . -B "$tree" -G Ninja -DFATTN_JOIN_SOURCES=$quickly "$@" && check "build ${tree##*/}" cmake --build "$tree" || finish
 }
 
-leg_failed=0
-finish() { exit "$leg_failed"; }
+# anything_failed: true when the leg, or a process of its, has counted a failure.
+anything_failed() { ! awk '$2 > 0 { exit 1 }' "$LEG_COUNTS"; }
+finish() {
+    anything_failed && exit 1
+    exit 0
+}

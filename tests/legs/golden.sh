@@ -5,10 +5,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 need /usr/bin/python3=python3 '/usr/lib/python3/dist-packages/numpy=python3-numpy' || not_run "python3-numpy is missing"
 tool=$root/.build/dotnet/bin/FusedAttention.Cli/release/fattn
 golden() { # LABEL OPTION...
-    local log=$work/$1.log passed failed
-    /usr/bin/python3 tests/golden/check.py --tool "$tool" "${@:2}" > "$log" 2>&1 || leg_failed=1
+    local log=$work/$1.log passed failed status
+    /usr/bin/python3 tests/golden/check.py --tool "$tool" "${@:2}" > "$log" 2>&1
+    status=$?
     cat "$log"
     read -r passed failed < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1 | grep . || echo 0 1)
+    ((status && !failed)) && failed=1
     count "$passed" "$failed"
 }
 for dtype in f32 f16 bf16; do

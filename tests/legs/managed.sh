@@ -9,7 +9,7 @@ dotnet_tests net10.0 dotnet test --solution Interop.sln -c Release --no-build --
 # In a process of its own: a process has one driver, and the other tests are of machines without.
 if (virtual_gpu); then
     (virtual_gpu && dotnet_tests gpu .build/dotnet/bin/FusedAttention.Tests/release/FusedAttention.Tests \
-        --filter "Category=GPU" --minimum-expected-tests 30 && exit "$leg_failed") || leg_failed=1
+        --filter "Category=GPU" --minimum-expected-tests 30)
 else
     echo "gpu: not run, the build has no virtual GPU"
 fi

@@ -5,46 +5,53 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# Two rows of legs run side by side: what uses every processor, and what mostly uses one (all that calls dotnet is in one row).
-heavy_legs=(native sanitizers neon)
-light_legs=(managed package checks golden older_cpu aot fuzz cuda_core cuda_kernels virtual_gpu)
+# Rows of legs run side by side: all that calls dotnet is in one, which uses less than a processor, waits often and is the
+# longest; the others, which use what there is, stand back for it.
+rows=("native sanitizers" "managed package checks golden aot" "fuzz cuda_core cuda_kernels virtual_gpu older_cpu neon")
+niceness=(5 0 5)
 strict=0
 export FATTN_TEST_MODE=sampled
 for option in "$@"; do
     case $option in
-        --quick) heavy_legs=(native) light_legs=(managed checks) ;;
+        --quick) rows=(native "managed checks") ;;
         --full) FATTN_TEST_MODE=full ;;
         --strict) strict=1 ;;
-        --leg=*) heavy_legs=("${option#--leg=}") light_legs=() ;;
+        --leg=*) rows=("${option#--leg=}") ;;
         *) echo "unknown option $option; test takes --quick, --full, --strict, --leg=NAME" >&2; exit 2 ;;
     esac
 done
 
 mkdir -p .build/test
 
-# run_legs <leg>...: one after the other; each leaves <leg>.counts and <leg>.end: exit status, seconds, processor seconds.
+# run_legs <niceness> <leg>...: one after the other; each leaves <leg>.counts and <leg>.end: exit status, seconds, processor
+# seconds.
 run_legs() {
     local leg started status user system
     local TIMEFORMAT='%0U %0S'
-    for leg in "$@"; do
+    for leg in "${@:2}"; do
         echo "=== $leg"
         export LEG_COUNTS=$PWD/.build/test/$leg.counts
         : > "$LEG_COUNTS"
         started=$SECONDS
-        { time bash "tests/legs/$leg.sh" 2>&3; } 3>&2 2> ".build/test/$leg.time" && status=0 || status=$?
+        { time nice -n "$1" bash "tests/legs/$leg.sh" 2>&3; } 3>&2 2> ".build/test/$leg.time" && status=0 || status=$?
         read -r user system < ".build/test/$leg.time"
         echo "$status $((SECONDS - started)) $((user + system))" > ".build/test/$leg.end"
     done
 }
 
-run_legs "${light_legs[@]}" > .build/test/light_legs.log 2>&1 &
-run_legs "${heavy_legs[@]}"
+# The first row is seen at once, the others when all have ended. Each is a process of its own: times are those of its children.
+# shellcheck disable=SC2086 # names of legs
+for ((row = 1; row < ${#rows[@]}; ++row)); do
+    run_legs "${niceness[row]}" ${rows[row]} > ".build/test/row_$row.log" 2>&1 &
+done
+# shellcheck disable=SC2086
+(run_legs "${niceness[0]}" ${rows[0]})
 wait
-cat .build/test/light_legs.log
+for ((row = 1; row < ${#rows[@]}; ++row)); do cat ".build/test/row_$row.log"; done
 
 total_passed=0 total_failed=0 total_skipped=0 left_out=()
 table=""
-for leg in "${heavy_legs[@]}" "${light_legs[@]}"; do
+for leg in ${rows[*]}; do
     read -r status seconds processor < ".build/test/$leg.end"
     read -r passed failed skipped < <(awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }' ".build/test/$leg.counts")
     if ((status == 77)); then

@@ -26,12 +26,6 @@ constexpr int kPanelLanes = min_of(kLaneAccumulators / kVecs, 8);
 /// Bytes that a prefetch brings.
 constexpr int64 kLineBytes = 64;
 
-/// Where the rows of K and V of a run lie.
-struct RunRows {
-    const char* k;
-    const char* v;
-};
-
 /// One 32-bit word at any address in every lane.
 FATTN_HD inline Vec broadcast_word(const char* p) {
     float word;
@@ -45,12 +39,21 @@ struct LaneScores {
     float factor;        // of all products
     float* scores;       // [keys][kGroupLanes]
     float* max;          // [kGroupLanes], raised to the largest score of each lane
+
+    void advance(int64 num_runs) {
+        if (seen != nullptr) seen += num_runs;
+        scores += num_runs * kRunKeys * kGroupLanes;
+    }
 };
 
-/// Writes the scores of one key, vector v of its lanes.
+/// Writes the scores of one key, vector v of its lanes. kHides: -inf where they are not seen, and
+/// best is raised.
+template <bool kHides>
 FATTN_HD inline void put_scores(Vec x, uint64 seen, int64 at, float* __restrict scores, Vec* best) {
-    x = select_bits(static_cast<uint32>(seen), x, Vec(-kInfinity));
-    *best = max(x, *best);
+    if constexpr (kHides) {
+        x = select_bits(static_cast<uint32>(seen), x, Vec(-kInfinity));
+        *best = max(x, *best);
+    }
     store(scores + at, x);
 }
 
@@ -89,16 +92,17 @@ inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* _
     }
 }
 
-/// Scores of runs of keys with a group's queries in quads.
-template <class Dot>
-[[gnu::noinline]] void quad_scores(const float* __restrict q, const RunRows* runs, int64 num_runs,
-                                   int64 stride, int64 words, const LaneScores& out) {
+/// Scores of runs of keys with a group's lanes in quads. kHides: else seen and max are not used.
+template <class Dot, bool kHides>
+[[gnu::noinline]] void quad_scores(const float* __restrict q, const char* const* runs,
+                                   int64 num_runs, int64 stride, int64 words,
+                                   const LaneScores& out) {
     const float factor = out.factor;
     const bool scaled = factor != 1.0F;
     const uint64* __restrict seen = out.seen;
     float* __restrict scores = out.scores;
     const int64 thrice = 3 * stride;
-    Vec best[2] = {load(out.max), Vec(-kInfinity)};
+    Vec best[2] = {kHides ? load(out.max) : Vec(0.0F), Vec(-kInfinity)};
     for (int64 r = 0; r < num_runs; ++r) {
         Vec acc[kRunKeys][4];
 #pragma GCC unroll 4
@@ -106,7 +110,7 @@ template <class Dot>
 #pragma GCC unroll 4
             for (int i = 0; i < 4; ++i) acc[j][i] = Vec(0.0F);
         }
-        const char* k = runs[r].k;
+        const char* k = runs[r];
         const float* lanes = q;
         for (int64 w = 0; w < words; w += kQuadWords) {
             const char* rows[kRunKeys] = {k, k + stride, k + 2 * stride, k + thrice};
@@ -122,26 +126,26 @@ template <class Dot>
             k += kQuadWords * sizeof(float);
             lanes += kQuadWords * kGroupLanes;
         }
-        const uint64 of_run = seen[r];
+        const uint64 of_run = kHides ? seen[r] : 0;
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; ++j) {
             Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
             if (scaled) x = x * Vec(factor);
-            put_scores(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes, scores,
-                       &best[j % 2]);
+            put_scores<kHides>(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes,
+                               scores, &best[j % 2]);
         }
     }
-    store(out.max, max(best[1], best[0]));
+    if constexpr (kHides) store(out.max, max(best[1], best[0]));
 }
 
-/// Scores of runs of keys with a group's queries.
-template <class Dot, int kRuns>
-[[gnu::noinline]] void lane_scores(const float* __restrict q, const RunRows* runs, int64 stride,
+/// Scores of runs of keys with a group's lanes; kHides as in quad_scores.
+template <class Dot, int kRuns, bool kHides>
+[[gnu::noinline]] void lane_scores(const float* __restrict q, const char* const* runs, int64 stride,
                                    int64 words, const LaneScores& out) {
     Vec acc[kRuns * kRunKeys][kLaneVecs];
     const char* k[kRuns];
 #pragma GCC unroll 8
-    for (int r = 0; r < kRuns; ++r) k[r] = runs[r].k;
+    for (int r = 0; r < kRuns; ++r) k[r] = runs[r];
 #pragma GCC unroll 24
     for (auto& key : acc) {
 #pragma GCC unroll 16
@@ -184,21 +188,23 @@ template <class Dot, int kRuns>
     Vec best[2][kLaneVecs];
 #pragma GCC unroll 16
     for (int v = 0; v < kLaneVecs; ++v) {
-        best[0][v] = load(out.max + v * kWidth);
+        best[0][v] = kHides ? load(out.max + v * kWidth) : Vec(0.0F);
         best[1][v] = Vec(-kInfinity);
     }
 #pragma GCC unroll 24
     for (int i = 0; i < kRuns * kRunKeys; ++i) {
-        const uint64 lanes = seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes);
+        const uint64 lanes = kHides ? seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes) : 0;
 #pragma GCC unroll 16
         for (int v = 0; v < kLaneVecs; ++v) {
-            put_scores(acc[i][v], lanes >> (v * kWidth), i * kGroupLanes + v * kWidth, scores,
-                       &best[i % 2][v]);
+            put_scores<kHides>(acc[i][v], lanes >> (v * kWidth), i * kGroupLanes + v * kWidth,
+                               scores, &best[i % 2][v]);
         }
     }
+    if constexpr (kHides) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kLaneVecs; ++v) {
-        store(out.max + v * kWidth, max(best[1][v], best[0][v]));
+        for (int v = 0; v < kLaneVecs; ++v) {
+            store(out.max + v * kWidth, max(best[1][v], best[0][v]));
+        }
     }
 }
 
@@ -220,10 +226,16 @@ FATTN_HD inline void load_values(const char* rows, int64 stride, Vec (&x)[kVecs]
     }
 }
 
-/// Runs whose values are added together, and what O is multiplied by before.
+/// What the sums of lanes are multiplied by before something is added.
+struct LaneFactors {
+    const float* alpha;  // [kGroupLanes] before the first part
+    const float* ones;   // [kGroupLanes] before the others
+};
+
+/// Runs whose values are added together, and what sums are multiplied by before.
 struct Weighted {
     const float* p;  // [steps of depth][kGroupLanes]
-    const RunRows* runs;
+    const char* const* rows;
     int64 num_runs;
     int64 stride;        // bytes from one value of a run to the next
     const float* alpha;  // [kGroupLanes]
@@ -235,7 +247,7 @@ template <class Dot>
 constexpr int64 kRunsAhead = Dot::kDepth == 2 ? 10 : 3;
 
 /// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V. kAsks: the first
-/// tile that reads these values; kRunsAhead runs more than there are can be read from part.runs.
+/// tile that reads these values; kRunsAhead runs more than there are can be read from part.rows.
 template <class Dot, int kLanes, int kVecs, bool kAsks>
 [[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset,
                                    float* __restrict o, int64 o_stride) {
@@ -251,9 +263,9 @@ template <class Dot, int kLanes, int kVecs, bool kAsks>
         }
     }
     for (int64 r = 0; r < part.num_runs; ++r) {
-        const char* rows = part.runs[r].v + offset;
+        const char* rows = part.rows[r] + offset;
         if constexpr (kAsks) {
-            const char* ahead = part.runs[r + kRunsAhead<Dot>].v + offset;
+            const char* ahead = part.rows[r + kRunsAhead<Dot>] + offset;
 #pragma GCC unroll 4
             for (int j = 0; j < kRunKeys; ++j, ahead += stride) {
 #pragma GCC unroll 4

@@ -8,6 +8,7 @@
 #include "cpu/generic/epilogue.h"
 #include "cpu/generic/forward.h"
 #include "cpu/generic/gathered_backward.h"
+#include "cpu/generic/lane_backward.h"
 #include "cpu/generic/lanes.h"
 #include "cpu/generic/linear_scan.h"
 #include "cpu/generic/linear_step.h"
@@ -54,17 +55,23 @@ constexpr bool lanes_use_pairs(const DenseProblem& problem) {
 }
 
 uint64 lanes_scratch(const DenseProblem& problem, int64 num_heads) {
-    LaneScratch scratch;
-    return lanes_use_pairs(problem)
-               ? LaneLoop<DotPairs>::layout(problem, num_heads, nullptr, &scratch)
-               : LaneLoop<DotF32>::layout(problem, num_heads, nullptr, &scratch);
+    Scratch scratch(nullptr);
+    if (lanes_use_pairs(problem)) {
+        LaneScratch<DotPairs>::take(problem, num_heads, scratch);
+    } else {
+        LaneScratch<DotF32>::take(problem, num_heads, scratch);
+    }
+    return scratch.used();
 }
 
 void lanes(const LaneTask& task) {
+    Scratch scratch(task.scratch);
     if (lanes_use_pairs(*task.problem)) {
-        LaneLoop<DotPairs>(task).run();
+        const auto parts = LaneScratch<DotPairs>::take(*task.problem, task.num_heads, scratch);
+        LaneLoop<DotPairs>(task, parts).run();
     } else {
-        LaneLoop<DotF32>(task).run();
+        const auto parts = LaneScratch<DotF32>::take(*task.problem, task.num_heads, scratch);
+        LaneLoop<DotF32>(task, parts).run();
     }
 }
 
@@ -78,6 +85,53 @@ int32 lane_percent(const DenseProblem& problem) {
     // Pairs do twice the work of f32 in a time.
     if (uses_pairs(problem)) return 2 * copied;
     return problem.k.dtype == DType::kF32 ? in_place : copied;
+}
+
+/// What they read in the backward is added as well as multiplied: whole vectors of all of it.
+constexpr bool lanes_backward_use_pairs(const DenseProblem& problem) {
+    return lanes_use_pairs(problem) && problem.d_o.dtype == DType::kBF16 &&
+           problem.head_dim % (2 * kWidth) == 0;
+}
+
+uint64 lanes_backward_scratch(const DenseProblem& problem) {
+    const auto bytes = [&](LaneSide side) {
+        Scratch scratch(nullptr);
+        if (lanes_backward_use_pairs(problem)) {
+            LaneBackwardScratch<DotPairs>::take(problem, side, scratch);
+        } else {
+            LaneBackwardScratch<DotF32>::take(problem, side, scratch);
+        }
+        return scratch.used();
+    };
+    return max_of(bytes(LaneSide::kQueries), bytes(LaneSide::kKeys));
+}
+
+template <LaneSide kSide>
+void lanes_backward_of(const LaneBackwardTask& task) {
+    Scratch scratch(task.scratch);
+    if (lanes_backward_use_pairs(*task.problem)) {
+        const auto parts = LaneBackwardScratch<DotPairs>::take(*task.problem, kSide, scratch);
+        LaneBackwardLoop<DotPairs, kSide>(task, parts).run();
+    } else {
+        const auto parts = LaneBackwardScratch<DotF32>::take(*task.problem, kSide, scratch);
+        LaneBackwardLoop<DotF32, kSide>(task, parts).run();
+    }
+}
+
+void lanes_backward(const LaneBackwardTask& task, LaneSide side) {
+    if (side == LaneSide::kKeys) {
+        lanes_backward_of<LaneSide::kKeys>(task);
+    } else {
+        lanes_backward_of<LaneSide::kQueries>(task);
+    }
+}
+
+/// Measured like lane_percent. Rows that are copied are copied seven times; narrower vectors never
+/// won.
+int32 lane_backward_percent(const DenseProblem& problem) {
+    if (lanes_backward_use_pairs(problem)) return 130;
+    const int32 alone = kWidth < 16 ? 200 : problem.k.dtype == DType::kF32 ? 98 : 135;
+    return uses_pairs(problem) ? 2 * alone : alone;
 }
 
 uint64 decode_scratch(const DenseProblem& problem) {
@@ -182,6 +236,9 @@ constexpr KernelTable make_table(const char* name) {
             .lanes_scratch = lanes_scratch,
             .lanes = lanes,
             .lane_percent = lane_percent,
+            .lanes_backward_scratch = lanes_backward_scratch,
+            .lanes_backward = lanes_backward,
+            .lane_backward_percent = lane_backward_percent,
             .decode_rows = kDecodeRows,
             .decode_keys = kDecodeKeys,
             .decode = decode,

@@ -175,7 +175,8 @@ class GatheredBackwardBlock {
                     }
                 }
             }
-            prim::sync_block();
+            // Queries stand behind the barrier of their tile.
+            if (kKeys || tile == kNoTile) prim::sync_block();
             if (next != kNoTile) load_second(head, next, next_full, buffer ^ 1);
             prim::commit_copies();
             if (tile != kNoTile) {

@@ -2,6 +2,7 @@
 // the ones that bring such blocks into an order.
 #pragma once
 
+#include "core/head_map.h"
 #include "core/problem.h"
 #include "core/types.h"
 #include "cuda/device/gathered_params.h"
@@ -45,10 +46,9 @@ __device__ inline KeyHeads key_heads(const DenseProblem& problem, const KeyGroup
                                      int32 group) {
     const bool of_k = groups.both_sums || group < groups.num_k_blocks;
     const int32 head = of_k ? group : group - groups.num_k_blocks;
-    const auto heads = narrow<int32>(of_k ? problem.num_k_heads : problem.num_v_heads);
-    const auto num_q_heads = narrow<int32>(problem.num_q_heads);
-    return {head, ceil_div(head * num_q_heads, heads), ceil_div((head + 1) * num_q_heads, heads),
-            of_k};
+    const int64 heads = of_k ? problem.num_k_heads : problem.num_v_heads;
+    return {head, narrow<int32>(first_q_head_of(head, heads, problem.num_q_heads)),
+            narrow<int32>(first_q_head_of(head + 1, heads, problem.num_q_heads)), of_k};
 }
 
 }  // namespace fattn::cuda

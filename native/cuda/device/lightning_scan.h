@@ -7,6 +7,7 @@
 // (native/notes/0038-cuda-lightning.md)
 #pragma once
 
+#include "core/head_map.h"
 #include "core/linear_state.h"
 #include "core/types.h"
 #include "cuda/device/element_parts.h"
@@ -63,6 +64,7 @@ class LightningBlock {
         int32 first_q_head;
         int32 end_q_head;
         int32 segment;
+        int32 kv_head;  // of all these query heads
     };
 
     __device__ Place find_place() const {
@@ -78,23 +80,25 @@ class LightningBlock {
         return {first_column,
                 head,
                 narrow<int32>(idx % batch),
-                ceil_div(head * params_.num_q_heads, num_heads),
-                ceil_div((head + 1) * params_.num_q_heads, num_heads),
-                narrow<int32>(idx / batch)};
+                narrow<int32>(first_q_head_of(head, num_heads, params_.num_q_heads)),
+                narrow<int32>(first_q_head_of(head + 1, num_heads, params_.num_q_heads)),
+                narrow<int32>(idx / batch),
+                narrow<int32>(head_of_q_head(head, params_.num_kv_heads, num_heads))};
     }
 
     /// The place is looked up rather than kept: a state leaves no registers for it.
     __device__ void write_place(const Place& p) const {
         prim::store_shared_16(s_place_, {narrow<uint32>(p.first_column), narrow<uint32>(p.head),
                                          narrow<uint32>(p.entry), narrow<uint32>(p.segment)});
-        prim::store_shared_8(s_place_ + 16, narrow<uint32>(p.first_q_head),
-                             narrow<uint32>(p.end_q_head));
+        prim::store_shared_16(s_place_ + 16,
+                              {narrow<uint32>(p.first_q_head), narrow<uint32>(p.end_q_head),
+                               narrow<uint32>(p.kv_head), 0});
     }
     __device__ Place place_of_block() const {
         const prim::Words a = prim::load_shared_16(s_place_);
-        const prim::WordPair b = prim::load_shared_8(s_place_ + 16);
-        return {narrow<int32>(a.x), narrow<int32>(a.y), narrow<int32>(a.z),
-                narrow<int32>(b.x), narrow<int32>(b.y), narrow<int32>(a.w)};
+        const prim::Words b = prim::load_shared_16(s_place_ + 16);
+        return {narrow<int32>(a.x), narrow<int32>(a.y), narrow<int32>(a.z), narrow<int32>(b.x),
+                narrow<int32>(b.y), narrow<int32>(a.w), narrow<int32>(b.z)};
     }
 
     /// One after the last position of a segment.
@@ -146,8 +150,7 @@ class LightningBlock {
     template <class Tile>
     __device__ void load(uint32 s_tile, const LightningRows& rows, const Place& place, int32 head,
                          int32 first, int32 column, int32 num_columns) const {
-        const int32 of_rows =
-            rows.of_q_heads ? head : head * params_.num_kv_heads / params_.num_q_heads;
+        const int32 of_rows = rows.of_q_heads ? head : place.kv_head;
         const uint8* base = static_cast<const uint8*>(rows.data) +
                             (rows.layout.row(place.entry, of_rows, 0) + column) * kBytes;
         const int64 token_bytes = rows.layout.strides[2] * kBytes;

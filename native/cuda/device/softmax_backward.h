@@ -9,6 +9,7 @@
 // bit. (native/notes/0036-cuda-backward.md)
 #pragma once
 
+#include "core/head_map.h"
 #include "core/modifier.h"
 #include "core/predicate.h"
 #include "core/problem.h"
@@ -142,10 +143,10 @@ class BackwardBlock {
         const bool of_k = params_.both_sums || block_head < params_.num_k_blocks;
         const int32 head = of_k ? block_head : block_head - params_.num_k_blocks;
         const int64 num_heads = of_k ? problem_.num_k_heads : problem_.num_v_heads;
-        // Query head h reads head floor(h * num_heads / Hq).
+        const int64 num_q_heads = problem_.num_q_heads;
         return {.head = head,
-                .first_q_head = narrow<int32>(ceil_div(head * problem_.num_q_heads, num_heads)),
-                .end_q_head = narrow<int32>(ceil_div((head + 1) * problem_.num_q_heads, num_heads)),
+                .first_q_head = narrow<int32>(first_q_head_of(head, num_heads, num_q_heads)),
+                .end_q_head = narrow<int32>(first_q_head_of(head + 1, num_heads, num_q_heads)),
                 .wants_k = of_k,
                 .wants_v = !of_k || params_.both_sums};
     }

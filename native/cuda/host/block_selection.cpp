@@ -160,15 +160,21 @@ Status BlockSelection::load(KernelStore* store) {
     return of_values_.allow_dynamic_shared(key.tile().shared_bytes());
 }
 
+int64 BlockSelection::num_pooled() const {
+    const PermutedBlockProblem& p = problem_;
+    return p.batch * (p.num_q_heads * p.num_query_blocks() + num_units() * p.num_key_blocks());
+}
+
 Status BlockSelection::check_sizes() const {
     const PermutedBlockProblem& p = problem_;
-    if (widens(p) && num_rows_of(p) > INT32_MAX) {
+    const auto check = [](int64 count, const char* of_what) -> Status {
+        if (count <= INT32_MAX) return {};
         return {StatusCode::kUnsupported,
-                text("there are ", num_rows_of(p),
-                     " keys and judging queries of all heads; CUDA kernels select from up to ",
-                     INT32_MAX)};
-    }
-    return {};
+                text("there are ", count, " ", of_what,
+                     " of all heads; CUDA kernels select from up to ", INT32_MAX)};
+    };
+    FATTN_CUDA_RETURN_IF_ERROR(check(num_pooled(), "blocks of queries and keys"));
+    return check(widens(p) ? num_rows_of(p) : 0, "keys and judging queries");
 }
 
 BlockSelectParams BlockSelection::params(BlockChoice choice, void* workspace) const {
@@ -243,9 +249,8 @@ Status BlockSelection::choose(const BlockSelectParams& params, bool pools,
     const PermutedBlockProblem& p = problem_;
     BlockSelectParams of_run = params;
     if (pools) {
-        const int64 blocks =
-            p.batch * (p.num_q_heads * p.num_query_blocks() + num_units() * p.num_key_blocks());
-        FATTN_CUDA_RETURN_IF_ERROR(launch_helper(pool_, narrow<uint32>(blocks), stream, &of_run));
+        FATTN_CUDA_RETURN_IF_ERROR(
+            launch_helper(pool_, narrow<uint32>(num_pooled()), stream, &of_run));
     }
     return launch_blocks(choose_,
                          {narrow<uint32>(num_choosers()), narrow<int32>(kSelectThreads),

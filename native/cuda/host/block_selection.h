@@ -51,6 +51,7 @@ class BlockSelection {
     int64 num_units() const;  // of an entry
     int64 num_rows() const;   // of all units' masks
     int64 num_choosers() const;
+    int64 num_pooled() const;  // blocks of queries and keys that pooling makes rows of
     int64 runs_of_segment() const;
     bool has_long_rows() const;
     BlockSelectParams params(BlockChoice choice, void* workspace) const;

@@ -72,6 +72,8 @@ BackwardKey backward_key(const DenseProblem& problem, Side side) {
 Status supports_dense_backward(const DenseProblem& p) {
     const Status common = supports_dense(p);
     if (!common.ok()) return common;
+    const Status rows = supports_rows(p);
+    if (!rows.ok()) return rows;
     const BackwardTile queries = backward_key(p, Side::kQueries).tile();
     const BackwardTile keys = backward_key(p, Side::kKeys).tile();
     const Status status =

@@ -86,8 +86,8 @@ class CudaDenseKernel final : public DenseKernel {
         void* workspace = nullptr;
         DenseForwardArgs args = given;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(check_arrays(given, run));
         FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kForward, stream, run, &workspace, &args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device_, problem_, args));
         if (num_splits_ > 1 && run.workspace != nullptr) {
             return forward_in_parts(args, stream, workspace);
         }
@@ -100,8 +100,8 @@ class CudaDenseKernel final : public DenseKernel {
         void* workspace = nullptr;
         DenseBackwardArgs args = given;
         FATTN_CUDA_RETURN_IF_ERROR(Stream::borrow(device_, run.stream, &stream));
+        FATTN_CUDA_RETURN_IF_ERROR(check_arrays(given, run));
         FATTN_CUDA_RETURN_IF_ERROR(begin(Pass::kBackward, stream, run, &workspace, &args));
-        FATTN_CUDA_RETURN_IF_ERROR(check_run_arrays(*device_, problem_, args));
         WideCopies copies(static_cast<char*>(workspace) + terms_bytes());
         if (has_wide_backward(problem_)) args = copies.args(problem_, args);
         FATTN_CUDA_RETURN_IF_ERROR(launch_converts(backward_.convert, copies.before(), stream));
@@ -138,6 +138,13 @@ class CudaDenseKernel final : public DenseKernel {
     /// Where the lengths of a run lie in its workspace, behind the bytes that its kernels use.
     uint64 lengths_offset(uint64 bytes) const {
         return lengths_workspace(problem_) == 0 ? bytes : ceil_div<uint64>(bytes, 64) * 64;
+    }
+
+    /// Arrays of a run, but for lengths in host memory, which are looked at when they are copied.
+    template <class Args>
+    Status check_arrays(Args args, const RunOptions& run) const {
+        if (run.lengths_on_host) args.cu_seqlens_q = args.cu_seqlens_k = args.kv_len = nullptr;
+        return check_run_arrays(*device_, problem_, args);
     }
 
     /// Finds the workspace of a run, and puts lengths that lie in host memory there. A forward run

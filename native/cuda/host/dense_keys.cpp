@@ -42,6 +42,21 @@ Status supports_tiles(const DenseProblem& problem, int64 tiles, const char* of_w
                           " each; CUDA kernels take up to ", kMostBlocks, " tiles in all"));
 }
 
+Status supports_rows(const DenseProblem& problem) {
+    constexpr int64 kMostRows = 4 * kMostBlocks;
+    const struct {
+        const char* name;
+        const TensorLayout& layout;
+    } tensors[] = {{"q", problem.q}, {"k", problem.k}, {"v", problem.v}};
+    for (const auto& [name, layout] : tensors) {
+        const int64 rows = layout.shape[0] * layout.shape[1] * layout.shape[2];
+        if (rows <= kMostRows) continue;
+        return no_kernel(text(name, " has ", rows,
+                              " rows in all heads; the backward on CUDA takes up to ", kMostRows));
+    }
+    return {};
+}
+
 bool is_wide(const TensorLayout& layout, const void* data) {
     if (reinterpret_cast<std::uintptr_t>(data) % kWideBytes != 0) return false;
     for (int n = 0; n < 3; ++n) {

@@ -14,6 +14,10 @@ Status supports_dense(const DenseProblem& problem);
 /// Not ok when `tiles` tiles for each of the problem's batch entries are more than a grid holds.
 Status supports_tiles(const DenseProblem& problem, int64 tiles, const char* of_what);
 
+/// Not ok when a tensor has more rows than the small kernels around the gradients take, a warp
+/// each.
+Status supports_rows(const DenseProblem& problem);
+
 /// What a wide access takes.
 inline constexpr int64 kWideBytes = 16;
 

@@ -34,12 +34,6 @@ int64 gathered_query_rows(const DenseProblem& p) {
     return p.q.shape[0] * p.num_q_heads * p.q.shape[2];
 }
 
-int32 num_patches_in_all(const GridBoxes& boxes) {
-    int64 patches = boxes.grid.num_groups();
-    for (const int32 n : boxes.num_patches) patches *= n;
-    return narrow<int32>(patches);
-}
-
 int32 tokens_of_patch(const GridBoxes& boxes) {
     return boxes.patch[0] * boxes.patch[1] * boxes.patch[2];
 }
@@ -81,6 +75,12 @@ GatheredKeys gathered_keys(const DenseProblem& problem) {
     return keys;
 }
 
+int64 num_patches(const GridBoxes& boxes) {
+    int64 patches = boxes.grid.num_groups();
+    for (const int32 n : boxes.num_patches) patches *= n;
+    return patches;
+}
+
 void set_patches(const int32 (&patch)[PatchGrid::kAxes], GridBoxes* boxes) {
     for (int a = 0; a < PatchGrid::kAxes; ++a) {
         boxes->patch[a] = patch[a];
@@ -112,8 +112,9 @@ GatheredProblem gathered_by_patch(const DenseProblem& dense, const GatheredPatte
     const int32 key_rows = keys.backward_tile(Side::kKeys).rows;
     return {.dense = dense,
             .pattern = pattern,
-            .queries = {num_patches_in_all(boxes), tokens, heads, groups_of(dense, heads)},
-            .keys = {num_patches_in_all(of_keys.boxes) + ceil_div(boxes.num_additional, key_rows),
+            .queries = {narrow<int32>(num_patches(boxes)), tokens, heads, groups_of(dense, heads)},
+            .keys = {narrow<int32>(num_patches(of_keys.boxes)) +
+                         ceil_div(boxes.num_additional, key_rows),
                      tokens_of_patch(of_keys.boxes), 1, 0}};
 }
 
@@ -124,6 +125,8 @@ Status supports_gathered(const GatheredProblem& problem) {
     const Status queries =
         supports_tiles(p, int64{problem.queries.num_tiles} * problem.queries.num_groups, "queries");
     if (!queries.ok() || !p.backward) return queries;
+    const Status rows = supports_rows(p);
+    if (!rows.ok()) return rows;
     return supports_tiles(p, problem.keys.num_tiles * (p.num_k_heads + p.num_v_heads), "keys");
 }
 

@@ -45,9 +45,14 @@ struct GatheredProblem {
 GatheredProblem gathered_by_position(const DenseProblem& dense, const GatheredPattern& pattern,
                                      bool heads_alike);
 
-/// Rows in patches of a grid: pattern has those of queries, of_keys those of keys.
+/// Rows in patches of a grid: pattern has those of queries, of_keys those of keys. Tiles of both
+/// have been found to be no more than a grid of blocks holds.
 GatheredProblem gathered_by_patch(const DenseProblem& dense, const GatheredPattern& pattern,
                                   const GatheredPattern& of_keys);
+
+/// Patches of all dilation groups. Short groups have some without tokens, so there may be more of
+/// them than tokens.
+int64 num_patches(const GridBoxes& boxes);
 
 /// Patches of a pattern's grid, and how many there are along the axes of a group.
 void set_patches(const int32 (&patch)[PatchGrid::kAxes], GridBoxes* boxes);

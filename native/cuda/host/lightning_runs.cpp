@@ -12,13 +12,14 @@
 namespace fattn::cuda {
 namespace {
 
-constexpr int64 kMostLightningTokens = INT32_MAX - 256;
 constexpr int64 kMostLightningBlocks = INT32_MAX;
 constexpr int64 kLargestLightningHeadDim = 256;
 /// Few heads have their tokens cut into segments, each at least so long, until there are so many
 /// blocks. The cut depends on the problem alone, and so do results.
 constexpr int64 kLeastSegmentTokens = 256;
 constexpr int64 kEnoughBlocks = 256;
+/// The last segment may end so far behind the last token, and positions are counted in 32 bits.
+constexpr int64 kMostLightningTokens = INT32_MAX - kEnoughBlocks * kLeastSegmentTokens;
 
 /// Problems whose operands are the tensors as they are.
 bool is_plain(const LightningProblem& p) { return p.map == FeatureMap::kIdentity && !p.normalize; }

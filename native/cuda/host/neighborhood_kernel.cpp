@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "backend/text.h"
+#include "cuda/host/dense_keys.h"
 #include "cuda/host/gathered_kernel.h"
 #include "cuda/host/launch_checks.h"
 #include "cuda/host/run_workspace.h"
@@ -130,7 +131,8 @@ GatherTiles gather_tiles_of(const DenseProblem& problem) {
             .tile_row = 1,
             .lane_group = 0,
             .lane_run = 0,
-            .lane_percent = 0};
+            .lane_percent = 0,
+            .lane_backward_percent = 0};
 }
 
 Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
@@ -142,6 +144,10 @@ Status make_neighborhood_kernel(const NeighborhoodProblem& problem,
     const GatheredPattern pattern = box_pattern(problem, schedules.keys_of_queries);
     const GatheredPattern of_keys =
         problem.dense.backward ? box_pattern(problem, schedules.queries_of_keys) : pattern;
+    for (const GridBoxes* boxes : {&pattern.boxes, &of_keys.boxes}) {
+        FATTN_CUDA_RETURN_IF_ERROR(
+            supports_tiles(problem.dense, num_patches(*boxes) + problem.num_additional, "patches"));
+    }
     const GatheredProblem gathered = gathered_by_patch(problem.dense, pattern, of_keys);
     const GatheredProblem of_backward =
         gathered_by_patch(backward_problem(problem.dense), pattern, of_keys);

@@ -71,20 +71,26 @@ Status ImagePack::open(std::string_view bytes, std::string what, ImagePack* pack
     if (!reader.ok()) return damaged("it ends too early");
     if (reader.left() != 0) return damaged("bytes follow its end");
     opened.what_ = std::move(what);
-    opened.held_ = std::make_shared<std::vector<std::atomic<bool>>>(opened.entries_.size());
+    opened.unpacked_ = std::make_shared<std::vector<Unpacked>>(opened.entries_.size());
     *pack = std::move(opened);
     return {};
 }
 
 Status ImagePack::read(std::size_t entry, std::string* content) const {
     const ImageEntry& wanted = entries_[entry];
-    std::atomic<bool>& held = (*held_)[entry];
+    Unpacked& unpacked = (*unpacked_)[entry];
+    if (keeps_ && unpacked.held) {
+        *content = unpacked.kept;
+        return {};
+    }
     if (!decompress(stored_[entry], static_cast<std::size_t>(wanted.bytes), content) ||
-        (!held && bytes_of(sha256(*content)).substr(0, kChecksumBytes) != checksums_[entry])) {
+        (!unpacked.held &&
+         bytes_of(sha256(*content)).substr(0, kChecksumBytes) != checksums_[entry])) {
         return {StatusCode::kInternal, text(what_, " is damaged at the image ", wanted.name,
                                             wanted.target.empty() ? "" : " for ", wanted.target)};
     }
-    held = true;
+    if (keeps_) std::call_once(unpacked.once, [&] { unpacked.kept = *content; });
+    unpacked.held = true;
     return {};
 }
 

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,17 +50,28 @@ class ImagePack {
     const std::vector<ImageEntry>& entries() const { return entries_; }
     const std::string& origin() const { return origin_; }
 
+    /// From here on what an entry unpacks to is kept, for packs that every device of the process
+    /// reads again.
+    void keep_contents() { keeps_ = true; }
+
     /// Unpacks an entry and compares it with its checksum; once that has held for the entry of
-    /// this pack or of a copy, it is not made again.
+    /// this pack or of a copy, it is not made again. Any thread may call this.
     Status read(std::size_t entry, std::string* content) const;
 
   private:
+    struct Unpacked {
+        std::atomic<bool> held = false;  // its checksum has
+        std::once_flag once;
+        std::string kept;  // once `once` was called
+    };
+
     std::string what_;
     std::string origin_;
+    bool keeps_ = false;
     std::vector<ImageEntry> entries_;
     std::vector<std::string_view> stored_;
     std::vector<std::string_view> checksums_;
-    std::shared_ptr<std::vector<std::atomic<bool>>> held_;  // of each entry, that its checksum has
+    std::shared_ptr<std::vector<Unpacked>> unpacked_;  // of each entry
 };
 
 }  // namespace fattn::cuda

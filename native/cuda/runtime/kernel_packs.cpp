@@ -44,6 +44,7 @@ struct Opened {
         ptx_bytes.assign(std::istreambuf_iterator<char>(file), {});
         const std::string what = text("the PTX pack ", packs.ptx_path);
         FATTN_CUDA_RETURN_IF_ERROR(ImagePack::open(ptx_bytes, what, &packs.ptx));
+        packs.ptx.keep_contents();
         return check_origin(packs.ptx, what, embedded_sources());
     }
 

@@ -57,7 +57,7 @@ internal sealed class DenseFamily : AttentionFamily
 
         if (options.Window is { } window)
         {
-            words.Add($"window {Side(window.Left)} left {Side(window.Right)} right");
+            words.Add($"window {Side(window.Left)} left, {Side(window.Right)} right");
         }
 
         return string.Join(" ", words);

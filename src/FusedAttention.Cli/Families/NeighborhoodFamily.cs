@@ -71,7 +71,10 @@ internal sealed class NeighborhoodFamily : AttentionFamily
         + $" window {Join(options, static axis => axis.KernelSize)}"
         + Unless(options, 1, "stride", static axis => axis.Stride)
         + Unless(options, 1, "dilation", static axis => axis.Dilation)
-        + Unless(options, 0, "causal", static axis => axis.Causal ? 1 : 0);
+        + (options.Axes.Any(static axis => axis.Causal)
+            ? $" causal along axis {string.Join(
+                " and ", Enumerable.Range(0, options.Axes.Count).Where(n => options.Axes[n].Causal))}"
+            : "");
 
     private static string Unless(
         NeighborhoodOptions options, long usual, string word, System.Func<NeighborhoodAxis, long> value) =>

@@ -93,8 +93,11 @@ internal static class ResultTable
         }
     }
 
-    /// <summary>Writes the file that a later run can take as its baseline.</summary>
-    internal static void WriteJson(Stream stream, MeasuredReport report)
+    /// <summary>
+    /// Writes the file that a later run can take as its baseline; <paramref name="statistics"/> is JSON that says what
+    /// kernels did on a virtual GPU, null elsewhere.
+    /// </summary>
+    internal static void WriteJson(Stream stream, MeasuredReport report, string? statistics = null)
     {
         JsonWriterOptions options = new() { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
         using Utf8JsonWriter json = new(stream, options);
@@ -150,6 +153,12 @@ internal static class ResultTable
         }
 
         json.WriteEndArray();
+        if (statistics is not null)
+        {
+            json.WritePropertyName("virtual_gpu");
+            json.WriteRawValue(statistics);
+        }
+
         json.WriteEndObject();
     }
 

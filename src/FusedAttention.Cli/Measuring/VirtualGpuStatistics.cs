@@ -37,14 +37,19 @@ internal sealed unsafe class VirtualGpuStatistics
     internal void Reset() => Check(_reset());
 
     /// <summary>A table, a kernel a block of lines.</summary>
-    internal string Read()
+    internal string ReadTable() => Read(json: 0);
+
+    /// <summary>The same as JSON: an object with the array "kernels".</summary>
+    internal string ReadJson() => Read(json: 1);
+
+    private string Read(int json)
     {
         nuint length;
-        Check(_read(0, null, 0, &length));
+        Check(_read(json, null, 0, &length));
         byte[] text = new byte[(int)length + 1];
         fixed (byte* first = text)
         {
-            Check(_read(0, first, (nuint)text.Length, &length));
+            Check(_read(json, first, (nuint)text.Length, &length));
         }
 
         return Encoding.UTF8.GetString(text.AsSpan(0, (int)length));

@@ -46,10 +46,11 @@ internal static class BenchVerb
         {
             Dictionary<string, double>? before =
                 parsed.GetValue(baseline) is { } file ? Baseline.ReadFile(file) : null;
-            MeasuredCase[] cases = Select(parsed.GetValue(filter));
-            if (tokens.Find(parsed) is { } most)
+            long? most = (long?)tokens.Find(parsed);
+            MeasuredCase[] cases = Select(parsed.GetValue(filter), most);
+            if (most is { } cut)
             {
-                cases = Array.ConvertAll(cases, one => one.Cut((long)most));
+                cases = Array.ConvertAll(cases, one => one.Cut(cut));
             }
 
             using AttentionDevice opened = device.Open(parsed, output);
@@ -60,37 +61,44 @@ internal static class BenchVerb
             MeasuredReport report = CaseSuite.Measure(
                 cases, opened, seconds, CaseSuite.CommandLine(parsed), output);
             ResultTable.Show(output.ResultConsole, report, before);
-            OutputFile.Write(Path.Combine(path, "bench.json"), stream => ResultTable.WriteJson(stream, report));
+            OutputFile.Write(
+                Path.Combine(path, "bench.json"),
+                stream => ResultTable.WriteJson(stream, report, statistics?.ReadJson()));
             OutputFile.WriteText(
                 Path.Combine(path, "bench.md"),
                 text => ResultTable.WriteMarkdown(text, "Attention, measured", report, before));
+            string written = $"Wrote {Path.Combine(path, "bench.json")}, bench.md";
             foreach (AttentionFamily family in FamilyRegistry.Available)
             {
                 if (family.Scaling?.Plot(report.Results) is { } plot)
                 {
-                    PngWriter.WriteFile(Path.Combine(path, $"scaling-{family.Name}.png"), plot.Draw());
+                    string picture = $"scaling-{family.Name}.png";
+                    PngWriter.WriteFile(Path.Combine(path, picture), plot.Draw());
+                    written += $", {picture}";
                 }
             }
 
             if (statistics is not null)
             {
                 output.Results.WriteLine("Times and peaks are those of a virtual GPU's interpreter. What its kernels did:");
-                output.Results.WriteLine(statistics.Read());
+                output.Results.WriteLine(statistics.ReadTable());
             }
 
             output.Results.WriteLine($"{report.Machine}.");
-            output.Results.WriteLine($"Wrote {Path.Combine(path, "bench.json")} and bench.md.");
+            output.Results.WriteLine($"{written}.");
             return ExitCode.Success;
         });
         return command;
     }
 
-    private static MeasuredCase[] Select(string? filter)
+    // A point of a series says how many tokens it has: longer ones are left out, not cut.
+    private static MeasuredCase[] Select(string? filter, long? most)
     {
         MeasuredCase[] all =
         [
-            .. FamilyRegistry.Available.SelectMany(static family => family.BenchCases()
-                .Concat(family.Scaling?.Points.Select(static point => point.Case) ?? [])),
+            .. FamilyRegistry.Available.SelectMany(family => family.BenchCases()
+                .Concat(family.Scaling?.Points.Where(point => point.Tokens <= (most ?? point.Tokens))
+                    .Select(static point => point.Case) ?? [])),
         ];
         MeasuredCase[] selected =
             [.. all.Where(entry => filter is null || entry.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))];

@@ -54,7 +54,7 @@ internal static class DoctorVerb
                 continue;
             }
 
-            text.WriteLine($"cpu: {device.Name}, {device.Threads} threads");
+            text.WriteLine($"cpu: {device.Name}, {DeviceArguments.Threads(device)}");
             text.WriteLine($"  chosen: {DeviceArguments.NameOf(device.Target)}. {device.Reason}");
             foreach (CpuTarget target in device.BuiltTargets)
             {
@@ -78,7 +78,7 @@ internal static class DoctorVerb
         text.WriteLine($"  driver: {CudaText.Found(cuda.DriverVersion, cuda.Driver)}");
         text.WriteLine($"  devices: {cuda.Devices}");
         text.WriteLine($"  nvrtc: {CudaText.Found(cuda.NvrtcVersion, cuda.Nvrtc)}");
-        text.WriteLine($"  kernels: {cuda.Images} images, for {cuda.ImageTargets}");
+        text.WriteLine($"  kernels: {CudaText.Kernels(cuda)}");
         text.WriteLine($"  cache: {CudaText.Cache(cuda)}");
         if (cuda.PtxPack.Length > 0)
         {

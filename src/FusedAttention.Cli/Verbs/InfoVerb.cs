@@ -36,7 +36,7 @@ internal static class InfoVerb
                 continue;
             }
 
-            text.WriteLine($"device:  cpu, {device.Name}, {device.Threads} threads");
+            text.WriteLine($"device:  cpu, {device.Name}, {DeviceArguments.Threads(device)}");
             text.WriteLine($"         instruction sets here: {Names(device.AvailableTargets)}");
             text.WriteLine($"         in use: {DeviceArguments.NameOf(device.Target)}. {device.Reason}");
         }
@@ -55,7 +55,8 @@ internal static class InfoVerb
     {
         text.WriteLine($"cuda:    driver {CudaText.Found(cuda.DriverVersion, cuda.Driver)}");
         text.WriteLine($"         nvrtc {CudaText.Found(cuda.NvrtcVersion, cuda.Nvrtc)}");
-        text.WriteLine($"         kernels for {cuda.ImageTargets}; cache {CudaText.Cache(cuda)}");
+        text.WriteLine($"         kernels {CudaText.Kernels(cuda)}");
+        text.WriteLine($"         cache {CudaText.Cache(cuda)}");
     }
 
     private static string Names(System.Collections.Generic.IEnumerable<CpuTarget> targets) =>

@@ -111,7 +111,7 @@ internal sealed class NeighborhoodVerbTests
         _tool.Run("draw", _tool.At("problem.json"), "--output", _tool.At("mask.png"));
         Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
         Assert.That(
-            _tool.Results, Does.Contain("neighborhood 5x6 window 3x2 dilation 1x2 causal 1x0 in patch order, 30 queries"));
+            _tool.Results, Does.Contain("neighborhood 5x6 window 3x2 dilation 1x2 causal along axis 0 in patch order, 30 queries"));
         Assert.That(new FileInfo(_tool.At("mask.png")).Length, Is.Positive);
         _tool.Run("draw", _tool.At("problem.json"), "--output", _tool.At("mask.png"), "--q-len", "7");
         Assert.That(_tool.ExitCode, Is.EqualTo(2));

@@ -168,7 +168,20 @@ internal sealed class VerbTests
         Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
         Assert.That(_tool.Results, Does.Contain("vs baseline").And.Match(@"\d\.\d\d x"));
         string table = File.ReadAllText(_tool.At("second/bench.md"));
-        Assert.That(table, Does.Contain("vs baseline").And.Contain("1 threads"));
+        Assert.That(table, Does.Contain("vs baseline").And.Contain(", 1 thread."));
+    }
+
+    [Test]
+    public void Bench_leaves_points_of_a_series_out_that_would_be_cut()
+    {
+        _tool.Run("bench", "--tokens", "1024", "--filter", "growing", "--out", _tool.At("cut"));
+        Assert.That(_tool.ExitCode, Is.Zero, _tool.Remarks);
+        using JsonDocument written = JsonDocument.Parse(File.ReadAllText(_tool.At("cut/bench.json")));
+        Assert.That(
+            written.RootElement.GetProperty("cases").EnumerateArray().Select(
+                static entry => entry.GetProperty("name").GetString()),
+            Is.EqualTo(new[] { "f32 2-D 32 w13 growing" }));
+        Assert.That(File.Exists(_tool.At("cut/scaling-neighborhood.png")), Is.False, "one point is no line");
     }
 
     [TestCase("{}", "no array \"cases\"")]

@@ -73,6 +73,17 @@ internal sealed class ToolOnGpuTests : GpuTest
         Assert.That(cases.Select(one => one.GetProperty("error").GetDouble()), Is.All.LessThan(0.01));
         Assert.That(cases.Select(one => one.GetProperty("milliseconds").GetDouble()), Is.All.Positive);
         Assert.That(cases.Select(one => one.GetProperty("peak").GetDouble()), Is.All.Positive);
+        JsonElement[] kernels =
+            [.. written.RootElement.GetProperty("virtual_gpu").GetProperty("kernels").EnumerateArray()];
+        JsonElement backward = kernels.First(one => one.GetProperty("name").GetString()!.StartsWith("gathered_backward_f"));
+        Assert.That(backward.GetProperty("launches").GetInt64(), Is.Positive);
+        JsonElement counts = backward.GetProperty("statistics");
+        foreach (string one in new[] { "global_load_bytes", "shared_wavefronts", "tensor_flops", "barrier_waits" })
+        {
+            Assert.That(counts.GetProperty(one).GetInt64(), Is.Positive, one);
+        }
+
+        Assert.That(counts.GetProperty("by_kind").EnumerateObject().Any(static kind => kind.Value.GetInt64() > 0));
     }
 
     [Test]
@@ -104,7 +115,7 @@ internal sealed class ToolOnGpuTests : GpuTest
         Assert.That(
             tool.Results,
             Does.Match(@"device:  cuda:0, .*, compute capability \d+\.\d, \d+ multiprocessors, \d+ MiB")
-                .And.Match(@"cuda:    driver \d+\.\d, ").And.Contain("kernels for "));
+                .And.Match(@"cuda:    driver \d+\.\d, ").And.Match(@"kernels \d+ images, for \S"));
     }
 
     private static OutputTensor[] Tensors() => Make(32, "q", "k", "v", "do");

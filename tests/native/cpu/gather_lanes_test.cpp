@@ -15,13 +15,17 @@ namespace {
 
 struct LaneCase {
     NeighborhoodProblem problem{};
-    BoxScheduleData keys_of_queries;
+    LaneSide side;
+    BoxScheduleData schedule;
     std::string text;
 
-    LaneCase(const NeighborhoodGrid& grid, const Patch& queries, int64 additional)
-        : keys_of_queries(neighborhood_schedule(grid, queries, {{1, 1, 1}})),
-          text(test::describe(grid, queries, queries) + "additional " +
-               std::to_string(additional)) {
+    LaneCase(const NeighborhoodGrid& grid, const Patch& patch, int64 additional,
+             LaneSide lanes = LaneSide::kQueries)
+        : side(lanes),
+          schedule(lanes == LaneSide::kKeys
+                       ? neighborhood_schedule_of_keys(grid, patch, {{1, 1, 1}})
+                       : neighborhood_schedule(grid, patch, {{1, 1, 1}})),
+          text(test::describe(grid, patch, patch) + "additional " + std::to_string(additional)) {
         problem.grid = grid;
         problem.dense.batch = 2;
         problem.dense.num_q_heads = 3;
@@ -29,9 +33,15 @@ struct LaneCase {
         problem.dense.q_len = problem.dense.kv_len = grid.num_tokens();
         problem.num_additional = additional;
     }
-    LaneGatherer gatherer() const { return {problem, keys_of_queries.view()}; }
-    bool sees(int64 i, int64 j) const {
-        return j >= problem.num_tokens() || reference::neighborhood_sees(problem.grid, i, j);
+    LaneGatherer gatherer() const { return {problem, schedule.view(), side}; }
+    /// Whether a lane sees something of a run; additional keys follow the tokens.
+    bool sees(int64 lane, int64 other) const {
+        if (side == LaneSide::kKeys) {
+            return other < problem.num_tokens() &&
+                   reference::neighborhood_sees(problem.grid, other, lane);
+        }
+        return other >= problem.num_tokens() ||
+               reference::neighborhood_sees(problem.grid, lane, other);
     }
 };
 
@@ -39,15 +49,15 @@ struct LaneCase {
 struct LaneMemory {
     explicit LaneMemory(const LaneGatherer& gatherer)
         : shape(kLaneShapeNumbers),
-          queries(kGroupLanes),
+          tokens(kGroupLanes),
           first(static_cast<std::size_t>(gatherer.max_runs())),
           seen(static_cast<std::size_t>(gatherer.max_runs())),
           axis(static_cast<std::size_t>(gatherer.max_axis())) {}
     LaneBuffer view() {
-        return {shape.data(), queries.data(), first.data(), seen.data(), axis.data()};
+        return {shape.data(), tokens.data(), first.data(), seen.data(), axis.data()};
     }
 
-    std::vector<int32> shape, queries, first;
+    std::vector<int32> shape, tokens, first;
     std::vector<uint64> seen, axis;
 };
 
@@ -66,8 +76,8 @@ std::string count_pairs(const LaneCase& s, const LaneGroup& group, std::vector<i
             }
             for (int64 l = 0; l < kGroupLanes; ++l) {
                 if ((group.seen[r] >> (j * kGroupLanes + l) & 1) == 0) continue;
-                if (l >= group.num_lanes) return "a key is seen by no query";
-                const int64 row = group.queries[l] * keys;
+                if (l >= group.num_lanes) return "a key is seen by no lane";
+                const int64 row = group.tokens[l] * keys;
                 ++pairs[static_cast<std::size_t>(row + (additional ? tokens : 0) + key)];
             }
         }
@@ -99,8 +109,8 @@ std::string check_lanes(const LaneCase& s) {
             for (int64 j = 0; j < keys; ++j) {
                 const int count = of_head[static_cast<std::size_t>(i * keys + j)];
                 if (count != (s.sees(i, j) ? 1 : 0)) {
-                    return "query " + std::to_string(i) + " key " + std::to_string(j) +
-                           " is seen " + std::to_string(count) + " times";
+                    return "lane " + std::to_string(i) + " key " + std::to_string(j) + " is seen " +
+                           std::to_string(count) + " times";
                 }
             }
         }
@@ -120,6 +130,8 @@ TEST(LaneGatherer, ListsEveryPairThatIsSeenOnceAndNoOther) {
                 ASSERT_EQ(check_lanes(s), "") << s.text;
                 ++checked;
             }
+            const LaneCase of_keys(grid, queries, 3, LaneSide::kKeys);
+            ASSERT_EQ(check_lanes(of_keys), "") << "keys are lanes\n" << of_keys.text;
         });
     EXPECT_GT(checked, 1000);
 }
@@ -128,25 +140,31 @@ TEST(LaneGatherer, WholeGroupsAndManySharesCoverLargerGrids) {
     const NeighborhoodGrid square{{single_token_axis(), {37, 1, 6, 1, false}, {30, 2, 7, 3, true}}};
     const NeighborhoodGrid box{{{6, 1, 3, 1, false}, {9, 1, 5, 2, false}, {10, 1, 4, 1, true}}};
     for (const LaneCase& s : {LaneCase(square, {{1, 4, 4}}, 4), LaneCase(square, {{1, 2, 8}}, 0),
-                              LaneCase(box, {{2, 2, 4}}, 1), LaneCase(box, {{1, 16, 1}}, 0)}) {
+                              LaneCase(box, {{2, 2, 4}}, 1), LaneCase(box, {{1, 16, 1}}, 0),
+                              LaneCase(square, {{1, 4, 4}}, 4, LaneSide::kKeys),
+                              LaneCase(box, {{2, 2, 4}}, 0, LaneSide::kKeys)}) {
         EXPECT_EQ(check_lanes(s), "") << s.text;
     }
 }
 
 /// Boxes of 10 x 10 keys: two whole runs a line, and three runs along each of the two columns that
-/// are left, where three runs a line would be 30.
+/// are left, where three runs a line would be 30. Of queries, next to the border, 11 x 11: three
+/// columns, 31 instead of 33.
 TEST(LaneGatherer, WhatLinesLeaveOverRunsAlongTheAxisBefore) {
-    const LaneCase s({{single_token_axis(), {32, 1, 7, 1, false}, {32, 1, 7, 1, false}}},
-                     {{1, 4, 4}}, 0);
-    const LaneGatherer gatherer = s.gatherer();
-    LaneMemory memory(gatherer);
-    const LaneShare share = gatherer.share(0);
-    for (int64 g = 0; g < share.num_groups(); ++g) {
-        const LaneGroup group = gatherer.group(share, g, memory.view());
-        // Lines whose windows end at the grid's border are one run shorter.
-        EXPECT_LE(group.num_runs, 26) << "group " << g;
-        EXPECT_LT(group.num_line_runs, group.num_runs) << "group " << g;
-        EXPECT_EQ(group.side_step, 32);
+    const NeighborhoodGrid grid{{single_token_axis(), {32, 1, 7, 1, false}, {32, 1, 7, 1, false}}};
+    for (const LaneSide side : {LaneSide::kQueries, LaneSide::kKeys}) {
+        const int64 most = side == LaneSide::kQueries ? 26 : 31;
+        const LaneCase s(grid, {{1, 4, 4}}, 0, side);
+        const LaneGatherer gatherer = s.gatherer();
+        LaneMemory memory(gatherer);
+        const LaneShare share = gatherer.share(0);
+        for (int64 g = 0; g < share.num_groups(); ++g) {
+            const LaneGroup group = gatherer.group(share, g, memory.view());
+            // Lines whose windows end at the grid's border are one run shorter.
+            EXPECT_LE(group.num_runs, most) << "group " << g;
+            EXPECT_LT(group.num_line_runs, group.num_runs) << "group " << g;
+            EXPECT_EQ(group.side_step, 32);
+        }
     }
 }
 

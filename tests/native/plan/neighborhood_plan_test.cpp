@@ -24,13 +24,15 @@ constexpr GatherTiles kTiles{.most_rows = 192,
                              .tile_row = 10,
                              .lane_group = 0,
                              .lane_run = 0,
-                             .lane_percent = 0};
+                             .lane_percent = 0,
+                             .lane_backward_percent = 0};
 
 /// The same where patches may be groups of lanes.
 constexpr GatherTiles with_lanes(GatherTiles tiles) {
     tiles.lane_group = 16;
     tiles.lane_run = 4;
     tiles.lane_percent = 90;
+    tiles.lane_backward_percent = 90;
     return tiles;
 }
 constexpr GatherTiles kLaneTiles = with_lanes(kTiles);
@@ -46,7 +48,8 @@ constexpr GatherTiles kSmallTiles{.most_rows = 8,
                                   .tile_row = 1,
                                   .lane_group = 0,
                                   .lane_run = 0,
-                                  .lane_percent = 0};
+                                  .lane_percent = 0,
+                                  .lane_backward_percent = 0};
 
 /// Batch entries times query heads of problem_of.
 constexpr int64 kCopies = 12;
@@ -189,10 +192,11 @@ TEST(NeighborhoodPlan, VisitedPairsAreWhatGroupsOfRowsSeeOfSlots) {
         for (const GatherTiles& tiles : {kTiles, kSmallTiles, kLaneTiles}) {
             const NeighborhoodPlan plan(problem_of(grid), tiles);
             const auto visited = [&](const Patch& patch, Pass pass) {
-                const bool lanes = pass == Pass::kForward && plan.lanes();
+                // Lanes visit whole boxes.
+                const bool lanes = pass == Pass::kForward ? plan.lanes() : plan.lanes_backward();
                 return static_cast<double>(
                     kCopies * visited_by_pairs(grid, patch, pass,
-                                               lanes ? tiles.lane_group : tiles.row_group));
+                                               lanes ? grid.num_tokens() : tiles.row_group));
             };
             ASSERT_EQ(plan.visited_pairs(Pass::kForward), visited(plan.patch(), Pass::kForward))
                 << test::describe(grid, plan.patch(), plan.patch());
@@ -241,7 +245,8 @@ TEST(NeighborhoodPlan, PatchesStayWithinTheRowsAndKeysOfATile) {
                 ASSERT_LE(patch.extent[a], grid.axis[a].group_length(0));
             }
         }
-        const Patch patch = choose_key_patch(grid, kTiles.most_keys, kTiles);
+        const ChosenPatch rows{{{1, 1, 1}}, false};
+        const Patch patch = choose_key_patch(grid, rows, 0, kTiles.most_keys, kTiles).patch;
         ASSERT_LE(patch.num_tokens(), kTiles.most_keys);
         for (int a = 0; a < 3; ++a) {
             ASSERT_GE(patch.extent[a], 1);
@@ -286,12 +291,32 @@ TEST(NeighborhoodPlan, NarrowWindowsAreGroupsOfLanesWhereThereIsSuchAWay) {
     EXPECT_FALSE(NeighborhoodPlan(problem_of(dilated), kLaneTiles).lanes());
 }
 
+TEST(NeighborhoodPlan, KeysAreLanesWhereQueriesAreAndNothingIsAdded) {
+    NeighborhoodProblem narrow = problem_of(square(128, 13));
+    const NeighborhoodPlan lanes(narrow, kLaneTiles);
+    EXPECT_TRUE(lanes.lanes_backward());
+    EXPECT_EQ(lanes.key_patch().num_tokens(), 16);
+    EXPECT_FALSE(NeighborhoodPlan(narrow, kTiles).lanes_backward());
+    GatherTiles dear = kLaneTiles;
+    dear.lane_backward_percent = 1000;
+    EXPECT_TRUE(NeighborhoodPlan(narrow, dear).lanes());
+    EXPECT_FALSE(NeighborhoodPlan(narrow, dear).lanes_backward());
+    narrow.num_additional = 1;
+    EXPECT_TRUE(NeighborhoodPlan(narrow, kLaneTiles).lanes());
+    EXPECT_FALSE(NeighborhoodPlan(narrow, kLaneTiles).lanes_backward());
+}
+
 TEST(NeighborhoodPlan, GroupsOfLanesHaveNoMoreTokensThanLanes) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
         for (const int64 heads : {1, 500}) {
-            const QueryPatch chosen = choose_patch(grid, heads, 5, kTiles.most_rows, kLaneTiles);
+            const ChosenPatch chosen = choose_patch(grid, heads, 5, kTiles.most_rows, kLaneTiles);
             if (!chosen.lanes) continue;
             ASSERT_LE(chosen.patch.num_tokens(), kLaneTiles.lane_group);
+            const ChosenPatch keys =
+                choose_key_patch(grid, chosen, 0, kTiles.most_keys, kLaneTiles);
+            if (keys.lanes) {
+                ASSERT_LE(keys.patch.num_tokens(), kLaneTiles.lane_group);
+            }
             ASSERT_GE(grid.axis[2].group_length(grid.axis[2].dilation - 1), kLaneTiles.lane_run);
         }
     });

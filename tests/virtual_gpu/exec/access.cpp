@@ -34,11 +34,7 @@ Place resolve_shared(Warp& w, const Op& op, uint32_t lane, uint64_t address, uin
         }
         cta = w.cta.cluster.ctas[rank].get();
         offset = address & ((1u << kRankShift) - 1);
-        if (cta != &w.cta && cta->ended()) {
-            w.fault(op, lane, FaultKind::kUseAfterFree,
-                    "the block of the cluster whose shared memory is accessed has ended", {},
-                    address);
-        }
+        need_running(w, op, lane, *cta);
     }
     SharedMemory& shared = cta->shared;
     if (offset + bytes > shared.bytes.size()) {
@@ -116,6 +112,35 @@ bool all_defined(const uint8_t* defined, uint32_t bytes) {
 }
 
 }  // namespace
+
+uint32_t outside_windows(const uint64_t* addresses, uint32_t mask) {
+    uint32_t outside = 0;
+    each_lane(mask, [&](uint32_t lane) {
+        const bool inside = addresses[lane] - kSharedWindow < kWindowBytes ||
+                            addresses[lane] - kLocalWindow < kWindowBytes ||
+                            addresses[lane] - kParamWindow < kWindowBytes;
+        outside |= uint32_t{!inside} << lane;
+    });
+    return outside;
+}
+
+void need_running(Warp& w, const Op& op, uint32_t lane, const Cta& cta) {
+    if (&cta == &w.cta) return;
+    const auto name = [&] { return "block " + std::to_string(cta.rank) + " of the cluster"; };
+    if (cta.ended()) {
+        w.fault(op, lane, FaultKind::kUseAfterFree,
+                name() + ", whose shared memory is accessed, has ended");
+    }
+    if (!w.grid.options.checks.races || w.knowledge.floor() >= w.cta.cluster.started) return;
+    const uint32_t first = cta.first_agent();
+    for (uint32_t agent = first; agent < first + 32 * cta.warps.size(); ++agent) {
+        if (w.knowledge.ordered(lane, agent, w.cta.cluster.started)) return;
+    }
+    w.fault(op, lane, FaultKind::kRace,
+            name() +
+                ", whose shared memory is accessed, is not known to have started; "
+                "barrier.cluster tells that");
+}
 
 Place resolve_or_nowhere(Warp& w, const Op& op, uint32_t lane, Space space, uint64_t address,
                          uint32_t bytes, bool writes) {

@@ -23,6 +23,13 @@ struct Access {
     bool releases = false;
 };
 
+// What a strong access of this scope is to the shadows.
+inline AccessFlags strong_for(Scope scope) {
+    return scope == Scope::kCta       ? kStrongInBlock
+           : scope == Scope::kCluster ? kStrongInCluster
+                                      : kStrong;
+}
+
 // Where a lane's bytes lie on this machine.
 struct Place {
     std::byte* data = nullptr;
@@ -84,6 +91,12 @@ bool whole_defined(const uint8_t* defined) {
 // Faults when the bytes lie nowhere or are misaligned.
 Place resolve(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,
               uint32_t bytes, bool writes);
+
+// Which lanes' generic addresses lie in device memory.
+uint32_t outside_windows(const uint64_t* addresses, uint32_t mask);
+
+// Faults when the block is another one of the cluster that may not have started, or has ended.
+void need_running(Warp& w, const Op& op, uint32_t lane, const Cta& cta);
 
 // Without the check of bounds a place that is of no effect, where the bytes lie nowhere.
 Place resolve_or_nowhere(Warp& w, const Op& op, uint32_t lane, ptx::Space space, uint64_t address,

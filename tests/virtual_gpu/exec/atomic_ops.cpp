@@ -54,6 +54,7 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
     lane_addresses(w, op, 0, addresses);
     const StrongAccess order = {static_cast<Scope>(op.aux >> 40 & 255), (op.aux >> 32 & 1) != 0,
                                 (op.aux >> 33 & 1) != 0, true};
+    const AccessFlags flags = strong_for(order.scope);
     const auto row = [&](Row of) { return reinterpret_cast<std::byte*>(w.lanes<uint16_t>(of)); };
     const auto value = [&](uint32_t source, uint32_t lane) {
         return bits_at(row(op.src(source)) + lane * bytes, bytes);
@@ -65,10 +66,10 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
         if (w.grid.options.checks.races) {
             if (place.shared)
                 place.shared->write(w, op, lane, static_cast<uint32_t>(place.address),
-                                    bytes * count, kStrong, nullptr);
+                                    bytes * count, flags, nullptr);
             if (place.block)
                 w.grid.global_shadow.write(w, op, lane, *place.block, place.address, bytes * count,
-                                           kStrong, nullptr);
+                                           flags, nullptr);
             // What nobody is given is not observed.
             if (op.num_dst > 0) observe(w, lane, place, order);
             publish(w, lane, place, order);
@@ -145,8 +146,7 @@ void decode_atomic(Decoding& d) {
                       : what == Rmw::kInc || what == Rmw::kDec ? type == Type::kU32
                       : what == Rmw::kAdd
                           ? type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
-                                type == Type::kS64 || type == Type::kF32 || type == Type::kF64 ||
-                                half
+                                type == Type::kF32 || type == Type::kF64 || half
                           : type == Type::kU32 || type == Type::kS32 || type == Type::kU64 ||
                                 type == Type::kS64 || (half && width > 1);
     if (!fits)
@@ -185,6 +185,7 @@ void decode_atomic(Decoding& d) {
                uint64_t{acquires} << 32 | uint64_t{releases} << 33 |
                static_cast<uint64_t>(scope) << 40;
     d.op.propagates = false;
+    d.reduction = what;
     d.finish(atomic, "atomic");
 }
 

@@ -107,6 +107,7 @@ void logic_unary(Decoding& d) {
             if (d.in.opcode != "not") d.fail("the type .pred is for not alone");
             return d.finish(predicate_not, "logic");
         case Type::kB16:
+            if (d.in.opcode == "brev") d.fail("the type is b32 or b64");
             return d.finish(unary<F, uint16_t>, "logic");
         case Type::kB32:
             return d.finish(unary<F, uint32_t>, "logic");

@@ -164,7 +164,7 @@ void need_copies_ended(Warp& warp, const Op& op, uint32_t mask) {
     for (const auto& [offset, barrier] : warp.cta.mbarriers.all()) {
         for (const auto* list : {&barrier.arriving, &barrier.arrived}) {
             for (const Arrived& one : *list) {
-                if (one.shared == &warp.cta.shared) unseen(one.pc, one.offset);
+                if (one.shared == &warp.cta.shared && !one.by.warp) unseen(one.pc, one.offset);
             }
         }
     }

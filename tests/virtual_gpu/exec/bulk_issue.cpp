@@ -6,6 +6,7 @@
 
 #include "exec/cta.h"
 #include "exec/grid.h"
+#include "exec/mbarrier_ops.h"
 
 namespace fattn::vgpu {
 
@@ -87,12 +88,7 @@ void start_to_shared(Warp& w, const Op& op, const BulkCopy& made, const SharedTa
                         std::to_string(cluster.ctas.size()));
         }
         Cta& cta = *cluster.ctas[rank];
-        if (cta.ended()) {
-            w.fault(op, made.lane, FaultKind::kUseAfterFree,
-                    "block " + std::to_string(rank) +
-                        " of the cluster, into which is copied, has "
-                        "ended");
-        }
+        need_running(w, op, made.lane, cta);
         auto one = std::make_unique<BulkCopy>(made);
         one->to = {&cta, at};
         // Each block's copy of a multicast signals the mbarrier at the same place of that block.
@@ -104,13 +100,12 @@ void start_to_shared(Warp& w, const Op& op, const BulkCopy& made, const SharedTa
                     "there is no mbarrier at shared byte " + std::to_string(one->barrier) +
                         " for a bulk copy to complete on");
         }
-        if (races && !w.knowledge.ordered(made.lane, found->initialiser, found->initialised)) {
+        if (races && !knows_initialised(w, made.lane, *found)) {
             w.fault(op, made.lane, FaultKind::kRace,
                     "completes on the mbarrier at shared byte " + std::to_string(one->barrier) +
                         ", whose initialisation by another thread nothing orders before");
         }
-        if (races && target.async_proxy &&
-            !w.knowledge.ordered_async(made.lane, found->initialiser, found->initialised)) {
+        if (races && target.async_proxy && !initialised_for_async(w, made.lane, *found)) {
             w.fault(op, made.lane, FaultKind::kMissingProxyFence,
                     "the mbarrier at shared byte " + std::to_string(one->barrier) +
                         " was initialised through the generic proxy; fence.mbarrier_init or "
@@ -188,7 +183,8 @@ bool reduces(Rmw what, Type type) {
         case Rmw::kDec:
             return type == Type::kU32;
         case Rmw::kAdd:
-            return whole || half || type == Type::kF32 || type == Type::kF64;
+            return (whole && type != Type::kS64) || half || type == Type::kF32 ||
+                   type == Type::kF64;
         default:
             return whole || half;
     }

@@ -147,8 +147,9 @@ void decode_bulk_copy(Decoding& d, bool reduces) {
     const bool multicast = d.take("multicast::cluster");
     const bool hinted = d.take("L2::cache_hint");
     if ((to != "global" && !to_shared) || (to == "global" && !from_shared) ||
-        (to_shared && from_global == from_shared) || to_shared != barred || to_shared == grouped ||
-        (reduces && (from_global || multicast)))
+        (to_shared && from_global == from_shared) ||
+        (to_shared && !from_global && (multicast || hinted)) || to_shared != barred ||
+        to_shared == grouped || (reduces && (from_global || multicast)))
         d.fail(
             "the forms are .shared::cluster.global (copies alone) and .shared::cluster.shared::cta "
             "with .mbarrier::complete_tx::bytes, .global.shared::cta with .bulk_group");
@@ -166,6 +167,7 @@ void decode_bulk_copy(Decoding& d, bool reduces) {
                                (type == Type::kU64 && what == Rmw::kAdd);
         if (to_shared && !in_shared)
             d.fail("in shared memory a reduction is of 32-bit integers, or adds u64");
+        d.reduction = what;
         d.op.aux2 |=
             1u << 9 | static_cast<uint64_t>(what) << 20 | static_cast<uint64_t>(type) << 24;
     }

@@ -290,17 +290,21 @@ void decode_setp(Decoding& d) {
     take_comparison(d);
     const Type type = d.take_type();
     const ptx::Operand& to = d.operand(0, "the destination");
+    const bool pairs = type == Type::kF16x2 || type == Type::kBf16x2;
     if (to.kind == ptx::Operand::Kind::kPair) {
         d.dst(to.parts[0], 1);
         d.dst(to.parts[1], 1);
     } else {
         d.dst(to, 1);
+        // Of a pair with one destination the upper half's result is of no use.
+        if (pairs) d.add_destination(d.scratch(1));
     }
     take_sources(d, type);
-    if (type == Type::kF16x2 || type == Type::kBf16x2) {
-        if (to.kind != ptx::Operand::Kind::kPair) d.fail("comparing pairs needs two destinations");
+    if (pairs) {
         return d.finish(type == Type::kF16x2 ? setp_pair<F16> : setp_pair<Bf16>, "compare");
     }
+    if (is_half(type) && to.kind == ptx::Operand::Kind::kPair)
+        d.fail("comparing f16 and bf16 has one destination");
     d.finish(by_type<MakeSetp>(d, type), "compare");
 }
 
@@ -329,10 +333,13 @@ void decode_set(Decoding& d) {
     const bool pairs = type == Type::kF16x2 || type == Type::kBf16x2;
     const bool word = to == Type::kU32 || to == Type::kS32;
     const bool half_word = to == Type::kU16 || to == Type::kS16;
+    const bool half = is_half(type);
     const bool fits = pairs ? word || to == type
-                            : word || to == Type::kF32 || to == Type::kF16 || to == Type::kBf16 ||
-                                  (half_word && (type == Type::kF16 || type == Type::kBf16));
+                            : word || to == Type::kBf16 ||
+                                  (to == Type::kF16 && type != Type::kBf16) ||
+                                  (half ? half_word : to == Type::kF32);
     if (!fits) d.fail("the result's type does not fit the type compared");
+    if ((d.op.aux & kFtz) && to == Type::kBf16) d.fail("a result of bf16 has no .ftz");
     const uint32_t bytes = bytes_of(to);
     if (bytes == 2) d.op.aux |= kWritesHalf;
     d.op.aux |= uint64_t{pairs && word ? 0xffff : truth_of(to)} << 32;
@@ -342,23 +349,32 @@ void decode_set(Decoding& d) {
     d.finish(by_type<MakeSet>(d, type), "compare");
 }
 
-// The chosen side alone decides whether the result is defined.
+// The chosen side alone decides whether the result is defined: the first source in the lanes of
+// `first`.
+void define_chosen(Warp& w, const Op& op, uint32_t mask, uint32_t first, uint32_t chooser) {
+    const uint32_t defined =
+        chooser & ((w.defined(op.src(0)) & first) | (w.defined(op.src(1)) & ~first));
+    w.set_defined(op.dst(0), mask, defined);
+    if ((defined & mask) == mask) return;
+    for (uint32_t i = 0; i < 3; ++i) {
+        if (w.origin(op.src(i)) != 0) return w.set_origin(op.dst(0), w.origin(op.src(i)));
+    }
+    w.set_origin(op.dst(0), 0);
+}
+
 template <class T>
 Step selp(Warp& w, const Op& op, uint32_t mask) {
     const T* a = w.src<T>(op, 0);
     const T* b = w.src<T>(op, 1);
     const uint32_t p = *w.src<uint32_t>(op, 2) ^ (op.aux2 >> 34 & 1 ? ~0u : 0);
     write_lanes(w.dst<T>(op), mask, [&](uint32_t i) { return p >> i & 1 ? a[i] : b[i]; });
-    const uint32_t defined =
-        w.defined(op.src(2)) & ((w.defined(op.src(0)) & p) | (w.defined(op.src(1)) & ~p));
-    w.set_defined(op.dst(0), mask, defined);
-    if ((defined & mask) != mask)
-        w.set_origin(op.dst(0), w.origin(op.src(0)) ? w.origin(op.src(0)) : w.origin(op.src(1)));
+    define_chosen(w, op, mask, p, w.defined(op.src(2)));
     return Step::kNext;
 }
 
 void decode_selp(Decoding& d) {
     const Type type = d.take_type();
+    if (is_half(type) || type == Type::kTf32) d.fail("such values are chosen as bits");
     d.need_count(4, 4);
     const uint32_t bytes = bytes_of(type);
     d.dst(d.in.operands[0], bytes);
@@ -378,12 +394,18 @@ Step slct(Warp& w, const Op& op, uint32_t mask) {
     const T* b = w.src<T>(op, 1);
     const C* c = w.src<C>(op, 2);
     write_lanes(w.dst<T>(op), mask, [&](uint32_t i) { return c[i] >= 0 ? a[i] : b[i]; });
+    const uint32_t first = gather_bits([&](uint32_t i) { return c[i] >= 0; });
+    define_chosen(w, op, mask, first, w.defined(op.src(2)));
     return Step::kNext;
 }
 
 void decode_slct(Decoding& d) {
-    d.take("ftz");  // -0 and flushed values choose alike
+    const bool ftz = d.take("ftz");  // -0 and flushed values choose alike
     const Type type = d.take_type(), by = d.take_type();
+    if (is_half(type) || type == Type::kTf32 || type == Type::kPred)
+        d.fail("such values are chosen as bits");
+    if (ftz && by != Type::kF32) d.fail(".ftz comes with a choice by f32");
+    d.op.propagates = false;
     d.need_count(4, 4);
     d.dst(d.in.operands[0], bytes_of(type));
     d.src(d.in.operands[1], type);

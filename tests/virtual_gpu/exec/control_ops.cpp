@@ -9,6 +9,7 @@
 #include "exec/grid.h"
 #include "exec/grid_trace.h"
 #include "exec/lanes.h"
+#include "exec/mbarrier_ops.h"
 
 namespace fattn::vgpu {
 
@@ -133,7 +134,7 @@ void decode_barrier(Decoding& d) {
     d.take("cta");
     const auto what = d.take_one({"sync", "arrive", "red"});
     if (what.empty()) d.fail("one of .sync .arrive .red is missing");
-    const bool aligned = d.take("aligned") || old_name;
+    const bool aligned = old_name || d.take("aligned");
     uint64_t operation = 0;
     size_t first = 0;
     if (what == "red") {
@@ -168,7 +169,7 @@ Step fence(Warp& w, const Op& op, uint32_t mask) {
 // aux: bit 0 shared memory, 1 device memory.
 Step proxy_fence(Warp& w, const Op& op, uint32_t mask) {
     w.knowledge.fence_proxy(mask, w.whole(mask), w.cta.cluster.next_epoch(),
-                            {(op.aux & 1) != 0, (op.aux & 2) != 0});
+                            {(op.aux & 1) != 0, (op.aux & 2) != 0}, w.grid.options.checks.strict);
     return Step::kNext;
 }
 
@@ -193,10 +194,9 @@ void decode_fence(Decoding& d) {
         return decode_tensor_map_fence(d);
     }
     if (d.take("mbarrier_init")) {
-        d.take_hints({"release"});
-        d.take_hints({"cluster"});
-        d.op.aux = 1;
-        return d.finish(proxy_fence, "fence");
+        if (!d.take("release") || !d.take("cluster"))
+            d.fail("the form is fence.mbarrier_init.release.cluster");
+        return d.finish(mbarrier_init_fence, "fence");
     }
     d.take_hints({"sc", "acq_rel"});
     if (!d.has_one({"cta", "cluster", "gpu", "sys"}))

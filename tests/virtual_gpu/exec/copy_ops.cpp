@@ -237,29 +237,58 @@ Step copy_commit(Warp& w, const Op&, uint32_t mask) {
 // aux: groups that may stay; bit 63: everything ends, committed or not.
 Step copy_wait(Warp& w, const Op& op, uint32_t mask) {
     const bool all = op.aux >> 63;
+    const auto is_over = [&](uint32_t lane, uint32_t group) {
+        return all || (group != PendingCopy::kOpenGroup &&
+                       uint64_t{group} + op.aux < w.committed_groups[lane]);
+    };
     for (const auto& pending : w.copies) {
         PendingCopy& copy = *pending;
         uint32_t done = 0;
-        each_lane(copy.mask & mask, [&](uint32_t lane) {
-            const bool old = copy.group != PendingCopy::kOpenGroup &&
-                             uint64_t{copy.group} + op.aux < w.committed_groups[lane];
-            done |= uint32_t{all || old} << lane;
-        });
+        each_lane(copy.mask & mask,
+                  [&](uint32_t lane) { done |= uint32_t{is_over(lane, copy.group)} << lane; });
         finish(w, copy, done);
     }
     sweep(w);
+    if (!w.has_arrived_copies) return Step::kNext;
+    // Copies whose end an mbarrier was to tell.
+    for (auto& [offset, barrier] : w.cta.mbarriers.all()) {
+        for (auto* list : {&barrier.arriving, &barrier.arrived}) {
+            std::erase_if(*list, [&](const Arrived& one) {
+                if (one.by.warp != &w || !(mask >> one.by.lane & 1) ||
+                    !is_over(one.by.lane, one.by.group))
+                    return false;
+                one.shared->settle(one.offset, one.bytes, w.knowledge.first_agent() + one.by.lane,
+                                   w.knowledge.epoch(), one.pc);
+                return true;
+            });
+        }
+    }
     return Step::kNext;
 }
 
-// cp.async.mbarrier.arrive: here the lanes' copies end at once, which is in the window that they
-// have.
+// cp.async.mbarrier.arrive: the lanes' copies write now, which is in the window that they have, and
+// nobody may count on it before the mbarrier's phase has ended. Without .noinc the arrival was
+// added to those expected, so that nothing remains to be counted down.
 Step arrive_when_copied(Warp& w, const Op& op, uint32_t mask) {
-    for (const auto& copy : w.copies) finish(w, *copy, mask);
+    std::vector<Arrived> arrived;
+    for (const auto& pending : w.copies) {
+        PendingCopy& copy = *pending;
+        const uint32_t lanes = copy.mask & mask;
+        if (lanes == 0) continue;
+        if (!copy.has_read) fetch(w, copy);
+        if (!copy.has_written) deliver(w, copy, lanes);
+        each_lane(lanes, [&](uint32_t lane) {
+            arrived.push_back({&w.cta.shared,
+                               copy.target[lane],
+                               copy.bytes,
+                               copy.pc,
+                               {&w, lane, copy.group, w.knowledge.epoch()}});
+        });
+        copy.mask &= ~lanes;
+    }
     sweep(w);
-    if (op.aux == 1) return mbarrier_arrive(w, op, mask);
-    // Without .noinc the arrival was added to those expected, so that nothing remains to be counted
-    // down.
-    return mbarrier_touch(w, op, mask);
+    w.has_arrived_copies |= !arrived.empty();
+    return mbarrier_arrive_with(w, op, mask, op.aux == 1, arrived);
 }
 
 void decode_copy(Decoding& d) {

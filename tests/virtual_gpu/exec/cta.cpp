@@ -31,7 +31,7 @@ Cta::Cta(Grid& of, Cluster& in, Dim3 at, uint32_t cluster_rank)
     const uint32_t num_warps = (num_threads_ + 31) / 32;
     for (uint32_t i = 0; i < num_warps; ++i) {
         warps.push_back(std::make_unique<Warp>(*this, i, std::min(32u, num_threads_ - i * 32)));
-        warps.back()->knowledge.start((rank * num_warps + i) * 32, cluster.now);
+        warps.back()->knowledge.start((rank * num_warps + i) * 32, cluster.now, cluster.floor());
     }
     warpgroups.resize((num_warps + kWarpsPerGroup - 1) / kWarpsPerGroup);
     // What the block's threads do not have when they start is there for setmaxnreg.

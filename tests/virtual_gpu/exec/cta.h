@@ -36,10 +36,12 @@ struct NamedBarrier {
 // Blocks that share one clock: a cluster, which is a single block unless the launch says otherwise.
 struct Cluster {
     uint32_t id = 0;
+    uint32_t started = 0;      // an epoch without accesses: who knows of it knows that blocks run
     uint32_t now = 1;          // the last epoch that was given out
     uint32_t num_threads = 0;  // agents below this are threads
     uint32_t num_agents = 0;
     Dim3 first_block;
+    Dim3 shape;  // in blocks
     std::vector<std::unique_ptr<Cta>> ctas;
     // barrier.cluster
     uint32_t arrived_threads = 0;
@@ -51,6 +53,8 @@ struct Cluster {
 
     ~Cluster();
     uint32_t next_epoch() { return ++now; }
+    // What threads know when they start: of a single block that it has.
+    uint32_t floor() const { return shape.count() > 1 ? started - 1 : started; }
     bool ended() const;
 };
 
@@ -70,6 +74,7 @@ class Cta {
 
     uint32_t num_threads() const { return num_threads_; }
     uint32_t live_warps() const;
+    uint32_t first_agent() const { return rank * static_cast<uint32_t>(warps.size()) * 32; }
 
     // bar.*: the lanes of `mask` arrive; false when they have to wait.
     struct BarrierUse {

@@ -335,6 +335,7 @@ void Decoder::decode(const ptx::Instruction& instruction) {
     info.source_file = instruction.source_file;
     info.source_line = instruction.source_line;
     info.flops = d.flops;
+    info.reduction = d.reduction;
     for (size_t at; (at = info.text.find_first_of("\t\n\r")) != std::string::npos;)
         info.text[at] = ' ';
     program_->infos.push_back(std::move(info));

@@ -144,6 +144,8 @@ void Decoding::src(const Operand& operand, Type type) {
         case Operand::Kind::kVariable:
             return srcs_.push_back(decoder_.address_row(operand, bytes, in));
         case Operand::Kind::kSpecial:
+            if (in.opcode != "mov" && in.opcode != "cvt")
+                fail("special registers are read by mov and cvt alone");
             return srcs_.push_back(decoder_.special_row(operand, bytes, in));
         default:
             fail("an operand is neither register, constant nor variable" +

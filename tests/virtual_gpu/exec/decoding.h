@@ -59,6 +59,7 @@ class Decoding {
     Op op;
     std::string kind;
     uint32_t flops = 0;
+    std::optional<Rmw> reduction;
     void finish(Handler handler, std::string_view statistics_kind) {
         op.run = handler;
         kind = statistics_kind;

@@ -105,8 +105,8 @@ void GlobalShadow::need_earlier_ordered(Warp& warp, const Op& op, uint32_t lane,
                                         bool writes) {
     for (uint32_t i = at.more; i != 0; i = earlier_[i].next) {
         const EarlierAccess& one = earlier_[i];
-        const bool both_strong = (flags & kStrong) && (one.cell.how & GlobalCell::kStrongBit);
-        if ((one.cell.bytes & touched) == 0 || both_strong || (!writes && !one.wrote)) continue;
+        if ((one.cell.bytes & touched) == 0 || (!writes && !one.wrote)) continue;
+        if (tolerates(warp, op, flags, one.cell)) continue;
         if (one.wrote) {
             if (!ordered(warp, lane, one.cell))
                 conflict(warp, op, lane, address, one.cell, writes, true);

@@ -306,10 +306,14 @@ void approximate(Decoding& d) {
     const bool ftz = d.take("ftz");
     const Type type = d.take_type();
     if (is_half(type)) {
-        if (ftz && type != Type::kBf16 && type != Type::kBf16x2) d.fail(".ftz is for f32 and bf16");
+        const bool brain = type == Type::kBf16 || type == Type::kBf16x2;
+        if (!approx) d.fail(".approx is missing");
+        if (ftz != (brain && d.in.opcode == "ex2"))
+            d.fail(brain ? ".ftz comes with ex2 of bf16, and with it alone" : ".ftz is for f32");
         return decode_half(d, type);
     }
     if (!approx) d.fail(".approx is missing");
+    if (ftz && d.in.opcode == "tanh") d.fail("tanh has no .ftz");
     if (type != Type::kF32 && !(type == Type::kF64 && ftz && d.in.opcode == "rsqrt")) {
         if (!(type == Type::kF64 && d.in.opcode == "rsqrt")) d.fail("the type is f32");
     }
@@ -329,7 +333,12 @@ void root_or_reciprocal(Decoding& d) {
     const Type type = d.take_type();
     if (type != Type::kF32 && type != Type::kF64) d.fail("the type is f32 or f64");
     take_flags(d, type);
-    d.take("ftz");
+    if (type == Type::kF64) {
+        const bool ftz = d.take("ftz"), reciprocal = d.in.opcode == "rcp";
+        if (approx && !reciprocal) d.fail(".approx is for f32");
+        if ((ftz && !reciprocal) || (approx && !ftz))
+            d.fail("of f64 .ftz comes with rcp.approx, and goes with rcp alone");
+    }
     operands(d, type, 1);
     d.finish(by_type<F, 1>(type, mode), approx ? "mufu" : type == Type::kF64 ? "fp64" : "fp32");
 }
@@ -351,6 +360,9 @@ void decode_float(Decoding& d, Type type) {
     take_flags(d, type);
     const std::string_view kind = type == Type::kF64 ? "fp64" : "fp32";
     if (opcode == "min" || opcode == "max") {
+        if (type == Type::kF64 && d.has_one({"NaN", "xorsign"}))
+            d.fail("of f64 there is neither .NaN nor .xorsign");
+        if (d.op.aux & kSat) d.fail("min and max have no .sat");
         if (d.take("NaN")) d.op.aux |= kNanPropagates;
         if (d.take("xorsign")) {
             if (!d.take("abs")) d.fail(".xorsign comes with .abs");
@@ -363,6 +375,7 @@ void decode_float(Decoding& d, Type type) {
         return d.finish(is_max ? extreme<float, true> : extreme<float, false>, kind);
     }
     if (opcode == "neg" || opcode == "abs") {
+        if (d.op.aux & kSat) d.fail("neg and abs have no .sat");
         operands(d, type, 1);
         const bool negates = opcode == "neg";
         if (type == Type::kF64)
@@ -373,6 +386,8 @@ void decode_float(Decoding& d, Type type) {
     if (opcode == "div") {
         const auto how = d.take_one({"approx", "full"});
         if (how.empty() == mode.empty()) d.fail("one of .approx .full .rn .rz .rm .rp is needed");
+        if (!how.empty() && type == Type::kF64) d.fail(".approx and .full are for f32");
+        if (d.op.aux & kSat) d.fail("div has no .sat");
         operands(d, type, 2);
         if (how == "approx") return d.finish(by_type<ApproxDiv, 2>(type, "rn"), kind);
         return d.finish(by_type<Div, 2>(type, mode), kind);

@@ -45,6 +45,22 @@ bool knows_of_others(const Knowledge& knowledge) {
 
 constexpr uint8_t kByPart = GlobalCell::kByWordBit | GlobalCell::kByPairBit;
 
+uint8_t how_of(AccessFlags flags) {
+    if (!(flags & kStrong)) return 0;
+    const uint8_t scope = (flags & kStrongInBlock) == kStrongInBlock ? GlobalCell::kInBlockBit
+                          : (flags & kStrongInCluster) == kStrongInCluster
+                              ? GlobalCell::kInClusterBit
+                              : uint8_t{0};
+    return GlobalCell::kStrongBit | scope;
+}
+
+// Strong accesses whose scopes hold threads of other grids.
+bool both_for_all(AccessFlags flags, const GlobalCell& earlier) {
+    const uint8_t both = how_of(flags) & earlier.how;
+    return (both & GlobalCell::kStrongBit) &&
+           !((how_of(flags) | earlier.how) & GlobalCell::kScopeBits);
+}
+
 }  // namespace
 
 GlobalShadow::GlobalShadow() : earlier_(std::move(spare_list())) { earlier_.assign(1, {}); }
@@ -79,7 +95,8 @@ void GlobalShadow::split_granule(GlobalChunk& chunk, uint32_t index) {
         if (cell.how & GlobalCell::kByWordBit) cell.agent = static_cast<uint16_t>(cell.agent + i);
         if (cell.how & GlobalCell::kByPairBit)
             cell.agent = static_cast<uint16_t>(cell.agent + i / 2);
-        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit | GlobalCell::kManyBit;
+        cell.how &= GlobalCell::kStrongBit | GlobalCell::kAsyncBit | GlobalCell::kManyBit |
+                    GlobalCell::kScopeBits;
         return cell;
     };
     for (uint32_t i = 0; i < 4; ++i) {
@@ -138,21 +155,36 @@ bool GlobalShadow::ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier)
     return warp.knowledge.ordered_across(lane, earlier.cluster, earlier.agent, earlier.epoch);
 }
 
+bool GlobalShadow::tolerates(const Warp& warp, const Op& op, AccessFlags flags,
+                             const GlobalCell& earlier) {
+    if (!(flags & kStrong) || !(earlier.how & GlobalCell::kStrongBit)) return false;
+    const uint8_t scopes = (how_of(flags) | earlier.how) & GlobalCell::kScopeBits;
+    if (scopes != 0) {
+        if (earlier.cluster != warp.cta.cluster.id) return false;
+        const uint32_t block = earlier.agent / (32 * static_cast<uint32_t>(warp.cta.warps.size()));
+        if ((scopes & GlobalCell::kInBlockBit) && block != warp.cta.rank) return false;
+    }
+    const bool in_bulk =
+        (earlier.how & GlobalCell::kAsyncBit) || (flags & kBulkReduction) == kBulkReduction;
+    const auto& infos = warp.program.infos;
+    return !in_bulk || infos[earlier.pc].reduction == infos[warp.program.index_of(op)].reduction;
+}
+
 void GlobalShadow::conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
                             const GlobalCell& earlier, bool writes, bool earlier_wrote) {
     char place[32];
     std::snprintf(place, sizeof place, "0x%llx", static_cast<unsigned long long>(address));
-    const bool other_cluster = earlier.cluster != warp.cta.cluster.id;
+    const std::string who = warp.grid.describe_thread(earlier.cluster, earlier.agent);
     if (earlier.epoch == kPendingEpoch) {
         warp.fault(op, lane, FaultKind::kInFlight,
                    std::string(writes ? "writes" : "reads") + " device memory at " + place +
                        " while a bulk copy that was not waited for still writes it",
-                   "issued with " + warp.describe_op(earlier.pc), address);
+                   "issued by " + who + " with " + warp.describe_op(earlier.pc), address);
     }
     warp.fault(op, lane, FaultKind::kRace,
                std::string(writes ? "writes" : "reads") + " device memory at " + place +
-                   ", which a thread of " + (other_cluster ? "another block" : "this block") +
-                   (earlier_wrote ? " wrote" : " read") + " in this grid; nothing orders the two",
+                   ", which " + who + (earlier_wrote ? " wrote" : " read") +
+                   " in this grid; nothing orders the two",
                "the earlier access is " + warp.describe_op(earlier.pc), address);
 }
 
@@ -170,17 +202,18 @@ const GlobalCell* GlobalShadow::find_conflict(const MemoryBlock& block, uint64_t
         if (at->write.how & GlobalCell::kSplitBit) at = &chunk->words[index];
         const uint64_t low = std::max(begin, word) - word, high = std::min(end, word + 4) - word;
         const uint64_t touched = ((1u << high) - 1) & ~((1u << low) - 1);
-        const bool both_strong = (flags & kStrong) && (at->write.how & GlobalCell::kStrongBit);
-        wrote = at->write.cluster != 0 && (at->write.bytes & touched) != 0 && !both_strong;
+        wrote = at->write.cluster != 0 && (at->write.bytes & touched) != 0 &&
+                !both_for_all(flags, at->write);
         if (wrote) return &at->write;
-        const bool strong_read = (flags & kStrong) && (at->read.how & GlobalCell::kStrongBit);
-        if (writes && at->read.cluster != 0 && (at->read.bytes & touched) != 0 && !strong_read)
+        if (writes && at->read.cluster != 0 && (at->read.bytes & touched) != 0 &&
+            !both_for_all(flags, at->read))
             return &at->read;
         for (uint32_t i = at->more; i != 0; i = earlier_[i].next) {
             const EarlierAccess& one = earlier_[i];
-            const bool strong = (flags & kStrong) && (one.cell.how & GlobalCell::kStrongBit);
             wrote = one.wrote;
-            if ((one.cell.bytes & touched) != 0 && !strong && (writes || wrote)) return &one.cell;
+            if ((one.cell.bytes & touched) != 0 && (writes || wrote) &&
+                !both_for_all(flags, one.cell))
+                return &one.cell;
         }
     }
     return nullptr;
@@ -189,7 +222,7 @@ const GlobalCell* GlobalShadow::find_conflict(const MemoryBlock& block, uint64_t
 void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                         uint64_t address, uint32_t bytes, AccessFlags flags, bool non_coherent) {
     if (!warp.grid.launch.before.empty())
-        need_grids_before(warp, op, lane, block, address, bytes, flags, false);
+        need_grids_before(warp, op, lane, block, address, bytes, flags, false, non_coherent);
     const uint32_t cluster = warp.cta.cluster.id;
     const auto agent = static_cast<uint16_t>(warp.knowledge.first_agent() + lane);
     each_unit(block, address, bytes, [&](GlobalWord& at, uint8_t touched, uint64_t, uint64_t) {
@@ -200,13 +233,13 @@ void GlobalShadow::read(Warp& warp, const Op& op, uint32_t lane, const MemoryBlo
                     "a non-coherent load (.nc, __ldg) reads what was written in the same grid",
                     "the earlier access is " + warp.describe_op(at.write.pc), address);
             }
-            const bool both_strong = (flags & kStrong) && (at.write.how & GlobalCell::kStrongBit);
-            if (!both_strong && !ordered(warp, lane, at.write))
+            if (!tolerates(warp, op, flags, at.write) && !ordered(warp, lane, at.write))
                 conflict(warp, op, lane, address, at.write, false, true);
         }
         if (at.more != 0) need_earlier_ordered(warp, op, lane, address, at, touched, flags, false);
-        const uint8_t strong = flags & kStrong ? GlobalCell::kStrongBit : 0;
-        const bool alike = (at.read.how & GlobalCell::kStrongBit) == strong;
+        const uint8_t strong = how_of(flags);
+        const bool alike =
+            (at.read.how & (GlobalCell::kStrongBit | GlobalCell::kScopeBits)) == strong;
         const bool same_thread = at.read.cluster == cluster && at.read.agent == agent;
         if (same_thread && at.read.epoch == warp.knowledge.epoch() && alike) {
             at.read.bytes |= touched;
@@ -302,26 +335,24 @@ void GlobalShadow::write(Warp& warp, const Op& op, uint32_t lane, const MemoryBl
                 const bool same =
                     data && at.write.pc == pc && !warp.grid.options.checks.strict &&
                     std::memcmp(block.data + low, data + (low - begin), high - low) == 0;
-                const bool both_strong =
-                    (flags & kStrong) && (at.write.how & GlobalCell::kStrongBit);
-                if (!both_strong && !same && !ordered(warp, lane, at.write))
+                if (!same && !tolerates(warp, op, flags, at.write) &&
+                    !ordered(warp, lane, at.write))
                     conflict(warp, op, lane, address, at.write, true, true);
             }
             if (at.more != 0)
                 need_earlier_ordered(warp, op, lane, address, at, touched, flags, true);
             if (at.read.cluster != 0 && (at.read.bytes & touched) != 0) {
-                const bool both_strong =
-                    (flags & kStrong) && (at.read.how & GlobalCell::kStrongBit);
                 // Of readers of several clusters the last is known by itself; of the others who
                 // has acquired something is believed to know.
                 const bool of_others = !(at.read.how & GlobalCell::kManyBit) ||
                                        knows_of_others(warp.knowledge.of(lane));
-                const bool fine = both_strong || (of_others && ordered(warp, lane, at.read));
+                const bool fine = tolerates(warp, op, flags, at.read) ||
+                                  (of_others && ordered(warp, lane, at.read));
                 if (!fine) conflict(warp, op, lane, address, at.read, true, false);
             }
             // Of bytes that this write leaves alone the accesses stay known; where it is strong
             // also strong writes that are not ordered before it, with which it does not conflict.
-            const uint8_t strong = (flags & kStrong) ? GlobalCell::kStrongBit : uint8_t{0};
+            const uint8_t strong = how_of(flags);
             const auto rest = static_cast<uint8_t>(~touched & 15);
             drop_earlier(warp, lane, at, touched, strong != 0);
             if (at.read.cluster != 0 && (at.read.bytes & rest) != 0)
@@ -388,7 +419,7 @@ void GlobalShadow::read_async(Warp& warp, const Op& op, uint32_t lane, const Mem
 void GlobalShadow::owe(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                        uint64_t address, uint32_t bytes, bool reduces) {
     need_async(warp, op, lane, block, address, bytes);
-    write(warp, op, lane, block, address, bytes, reduces ? kStrong : kPlain, nullptr);
+    write(warp, op, lane, block, address, bytes, reduces ? kBulkReduction : kPlain, nullptr);
     each_unit(block, address, bytes, [](GlobalWord& at, uint8_t, uint64_t, uint64_t) {
         at.write.epoch = kPendingEpoch;
         at.write.how |= GlobalCell::kAsyncBit;

@@ -21,7 +21,11 @@ struct GlobalCell {
     // Of a read: those of more other clusters came before it than are known by themselves.
     static constexpr uint8_t kManyBit = 32;
     static constexpr uint8_t kSplitBit = 16;  // of a granule's write: its words have their own
-    uint32_t cluster = 0;                     // 0: nothing yet
+    // Of a strong access: its scope is the block or the cluster.
+    static constexpr uint8_t kInBlockBit = 64;
+    static constexpr uint8_t kInClusterBit = 128;
+    static constexpr uint8_t kScopeBits = kInBlockBit | kInClusterBit;
+    uint32_t cluster = 0;  // 0: nothing yet
     uint32_t epoch = 0;
     uint16_t agent = 0;
     uint8_t how = 0;
@@ -95,6 +99,10 @@ class GlobalShadow {
     void conflict(Warp& warp, const Op& op, uint32_t lane, uint64_t address,
                   const GlobalCell& earlier, bool writes, bool earlier_wrote);
     bool ordered(Warp& warp, uint32_t lane, const GlobalCell& earlier) const;
+    // Both are strong, with scopes that hold both threads, and neither is a bulk reduction of
+    // another operation.
+    static bool tolerates(const Warp& warp, const Op& op, AccessFlags flags,
+                          const GlobalCell& earlier);
     void need_async(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
                     uint64_t address, uint32_t bytes);
     // A read of a whole granule, whose `how` says which parts of it are whose. False where there is

@@ -111,17 +111,29 @@ void Grid::start_cluster() {
     const uint32_t columns = launch.grid.x / shape.x, rows = launch.grid.y / shape.y;
     const Dim3 at{number % columns, number / columns % rows, number / columns / rows};
     auto cluster = std::make_unique<Cluster>();
-    cluster->id = next_cluster_id_++;
-    cluster->now = ShadowPool::of_thread().first_epoch();
+    cluster->started = ShadowPool::of_thread().first_epoch();
+    cluster->now = cluster->started + 1;
     cluster->first_block = {at.x * shape.x, at.y * shape.y, at.z * shape.z};
+    cluster->shape = shape;
+    first_blocks_.push_back(cluster->first_block);
+    cluster->id = static_cast<uint32_t>(first_blocks_.size());
     const auto warps = static_cast<uint32_t>((launch.block.count() + 31) / 32);
     cluster->num_threads = cluster->num_agents = static_cast<uint32_t>(shape.count()) * warps * 32;
     for (uint32_t rank = 0; rank < shape.count(); ++rank) {
-        const Dim3 block{at.x * shape.x + rank % shape.x, at.y * shape.y + rank / shape.x % shape.y,
-                         at.z * shape.z + rank / shape.x / shape.y};
+        const Dim3 block = block_of_rank(cluster->first_block, shape, rank);
         cluster->ctas.push_back(std::make_unique<Cta>(*this, *cluster, block, rank));
     }
     active_.push_back(std::move(cluster));
+}
+
+std::string Grid::describe_thread(uint32_t cluster, uint32_t agent) const {
+    const auto text = [](Dim3 at) {
+        return "(" + std::to_string(at.x) + "," + std::to_string(at.y) + "," +
+               std::to_string(at.z) + ")";
+    };
+    const auto agents = static_cast<uint32_t>((launch.block.count() + 31) / 32 * 32);
+    return "thread " + text(thread_position(launch.block, agent % agents)) + " of block " +
+           text(block_of_rank(first_blocks_[cluster - 1], launch.cluster, agent / agents));
 }
 
 LaunchResult Grid::run() {

@@ -37,6 +37,8 @@ class Grid {
     void made_progress() { since_progress_ = 0; }
     uint32_t shared_bytes() const { return shared_bytes_; }
     uint32_t sm_of(const Cta& cta) const;
+    // "thread (0,1,0) of block (2,0,0)"; the agent is a thread of the cluster.
+    std::string describe_thread(uint32_t cluster, uint32_t agent) const;
     uint64_t workspace_address() const { return launch.cooperative ? workspace_.base : 0; }
 
     const Launch& launch;
@@ -75,7 +77,7 @@ class Grid {
     uint64_t next_start_ = 0;
     std::vector<uint32_t> start_order_;
     std::vector<std::unique_ptr<Cluster>> active_;
-    uint32_t next_cluster_id_ = 1;
+    std::vector<Dim3> first_blocks_;  // of clusters, by their number from 1
     MemoryBlock const* cache_[kCacheEntries] = {};
 };
 

@@ -9,11 +9,18 @@
 namespace fattn::vgpu {
 
 void GridTrace::need_apart(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
-                           uint64_t address, uint32_t bytes, AccessFlags flags, bool writes) const {
+                           uint64_t address, uint32_t bytes, AccessFlags flags, bool writes,
+                           bool has_ended) const {
     bool wrote = false;
     const GlobalCell* const found =
         shadow_.find_conflict(block, address, bytes, flags, writes, wrote);
     if (!found) return;
+    if (has_ended) {
+        warp.fault(op, lane, FaultKind::kRace,
+                   "a non-coherent load (.nc, __ldg) reads what the grid before, " + name_ +
+                       ", wrote, which may have run when this one began",
+                   "the earlier access is " + describe_op(*program_, found->pc), address);
+    }
     char place[32];
     std::snprintf(place, sizeof place, "0x%llx", static_cast<unsigned long long>(address));
     warp.fault(op, lane, FaultKind::kRace,
@@ -24,12 +31,14 @@ void GridTrace::need_apart(Warp& warp, const Op& op, uint32_t lane, const Memory
 }
 
 void need_grids_before(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
-                       uint64_t address, uint32_t bytes, AccessFlags flags, bool writes) {
+                       uint64_t address, uint32_t bytes, AccessFlags flags, bool writes,
+                       bool non_coherent) {
     const bool knows = warp.knowledge.ordered_across(lane, kGridsBefore, 0, 1);
     // A wait is for the grid before, and so for what that one has waited for.
     bool ended = knows;
     for (const auto& trace : warp.grid.launch.before) {
-        if (!ended) trace->need_apart(warp, op, lane, block, address, bytes, flags, writes);
+        if (!ended || non_coherent)
+            trace->need_apart(warp, op, lane, block, address, bytes, flags, writes, ended);
         ended = ended && trace->waited();
     }
 }

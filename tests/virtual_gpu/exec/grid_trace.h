@@ -27,9 +27,11 @@ class GridTrace {
           waited_(waited) {}
 
     bool waited() const { return waited_; }
-    // Faults when the grid touched these bytes in a way that conflicts with this access.
+    // Faults when the grid touched these bytes in a way that conflicts with this access;
+    // `has_ended`: one that does not mind that the grid is known to have ended.
     void need_apart(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
-                    uint64_t address, uint32_t bytes, AccessFlags flags, bool writes) const;
+                    uint64_t address, uint32_t bytes, AccessFlags flags, bool writes,
+                    bool has_ended) const;
 
   private:
     std::string name_;
@@ -39,8 +41,10 @@ class GridTrace {
 };
 
 // An access of a grid that was launched as a programmatic dependent: grids before it that the lane
-// does not know to have ended must not have touched these bytes.
+// does not know to have ended must not have touched these bytes, and none of them have written what
+// a non-coherent load reads.
 void need_grids_before(Warp& warp, const Op& op, uint32_t lane, const MemoryBlock& block,
-                       uint64_t address, uint32_t bytes, AccessFlags flags, bool writes);
+                       uint64_t address, uint32_t bytes, AccessFlags flags, bool writes,
+                       bool non_coherent = false);
 
 }  // namespace fattn::vgpu

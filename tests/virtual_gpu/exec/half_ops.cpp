@@ -149,9 +149,10 @@ void decode_half(Decoding& d, Type type) {
         }
         return finish(opcode == "min" ? by_type<What::kMin>(type) : by_type<What::kMax>(type), 2);
     }
-    d.take("rn");
+    const bool rounds = d.take("rn");
     if (!brain && d.take("sat")) d.op.aux |= kHalfSat;
     if (opcode == "fma") {
+        if (!rounds) d.fail(".rn is missing");
         if (d.take("relu")) d.op.aux |= kRelu;
         return finish(by_type<What::kFma>(type), 3);
     }

@@ -234,6 +234,8 @@ void simple(Decoding& d) {
     if ((d.in.opcode == "min" || d.in.opcode == "max") && decode_integer_pair(d)) return;
     const Type type = d.take_type();
     if (handed_on(d, type)) return;
+    const bool of_signs = d.in.opcode == "neg" || d.in.opcode == "abs";
+    if (of_signs && !is_signed(type)) d.fail("the types are s16 s32 s64");
     integer_operands(d, type, static_cast<uint32_t>(arity) + 1);
     d.finish(by_type<F, arity>(d, type), "int");
 }

@@ -143,9 +143,7 @@ void decode_matrix(Decoding& d) {
     const Operand& value = d.in.operands[stores ? 1 : 0];
     const Operand& address = d.in.operands[stores ? 0 : 1];
     if (stores) d.address(address);
-    const std::vector<Operand> single = {value};
-    for (const Operand& element :
-         value.kind == Operand::Kind::kVector ? d.elements(value, count, count) : single) {
+    for (const Operand& element : d.elements(value, count, count)) {
         if (stores) {
             d.src(element, Type::kB32);
         } else {
@@ -153,8 +151,6 @@ void decode_matrix(Decoding& d) {
         }
     }
     if (!stores) d.address(address);
-    if (value.kind != Operand::Kind::kVector && count != 1)
-        d.fail("a vector of " + std::to_string(count) + " registers is expected");
     d.op.aux = count | uint64_t{transposed} << 8 |
                static_cast<uint64_t>(shared ? Space::kShared : Space::kGeneric) << 16;
     d.op.propagates = false;

@@ -12,13 +12,23 @@
 namespace fattn::vgpu {
 
 class SharedMemory;
+class Warp;
 
-// Bytes that a bulk copy has written, and that nobody has waited for.
+// Bytes that an asynchronous copy has written, and that nobody has waited for.
 struct Arrived {
+    // Of cp.async, which writes through the generic proxy: whose, of which group, and when it
+    // arrived. Its thread may wait for the group too.
+    struct Thread {
+        Warp* warp = nullptr;
+        uint32_t lane = 0;
+        uint32_t group = 0;
+        uint32_t epoch = 0;
+    };
     SharedMemory* shared;
     uint32_t offset;
     uint32_t bytes;
     uint32_t pc;
+    Thread by = {};  // of a bulk copy nobody's
 };
 
 struct Mbarrier {
@@ -28,8 +38,9 @@ struct Mbarrier {
     uint64_t phase = 0;
     Knowledge current;         // what the phase that runs has been given
     Knowledge completed;       // what the last phase that ended had
-    uint32_t initialiser = 0;  // the thread, and when: everyone who uses it must know
+    uint32_t initialiser = 0;  // the thread, and when: everyone who uses it must know,
     uint32_t initialised = 0;
+    uint32_t fenced = 0;            // or of its fence.mbarrier_init: an epoch of `agent`
     uint32_t agent = 0;             // of asynchronous operations that complete on it
     std::vector<Arrived> arriving;  // in the phase that runs
     std::vector<Arrived> arrived;   // in the last phase that ended
@@ -52,6 +63,7 @@ class MbarrierTable {
         return false;
     }
     const std::unordered_map<uint32_t, Mbarrier>& all() const { return table_; }
+    std::unordered_map<uint32_t, Mbarrier>& all() { return table_; }
     std::string describe() const;  // one line for each
 
   private:

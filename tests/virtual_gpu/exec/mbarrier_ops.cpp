@@ -59,6 +59,12 @@ Found find_together(Warp& w, const Op& op, uint32_t mask, uint64_t address) {
     if (barrier->initialised > w.knowledge.floor()) {
         each_lane(mask, [&](uint32_t lane) {
             if (w.knowledge.ordered(lane, barrier->initialiser, barrier->initialised)) return;
+            if (knows_initialised(w, lane, *barrier)) {
+                // The fence stands for the initialisation, where that is the last write.
+                place.shared->replace_write(offset, 8, barrier->initialiser, barrier->initialised,
+                                            barrier->agent, barrier->fenced);
+                return;
+            }
             w.fault(op, lane, FaultKind::kRace,
                     "uses the mbarrier at shared byte " + std::to_string(offset) +
                         ", whose initialisation by another thread nothing orders before",
@@ -188,8 +194,14 @@ Step arrive(Warp& w, const Op& op, uint32_t mask) {
 void take_arrived(Warp& w, Mbarrier& barrier) {
     if (barrier.arrived.empty()) return;
     const uint32_t epoch = w.cta.cluster.next_epoch();
-    for (const Arrived& one : barrier.arrived)
-        one.shared->settle(one.offset, one.bytes, barrier.agent, epoch, one.pc);
+    for (const Arrived& one : barrier.arrived) {
+        if (one.by.warp) {
+            const uint32_t thread = one.by.warp->knowledge.first_agent() + one.by.lane;
+            one.shared->settle(one.offset, one.bytes, thread, one.by.epoch, one.pc);
+        } else {
+            one.shared->settle(one.offset, one.bytes, barrier.agent, epoch, one.pc);
+        }
+    }
     barrier.arrived.clear();
     barrier.completed.generic.learn(barrier.agent, epoch);
     barrier.completed.async.learn(barrier.agent, epoch);
@@ -310,6 +322,21 @@ void decode_mbarrier(Decoding& d) {
     d.finish(arrive, "mbarrier");
 }
 
+// What a relaxed arrival tells: what was known at the last fence that reaches the cluster, and
+// which mbarriers were initialised before fence.mbarrier_init.
+void publish_fenced(Warp& w, uint32_t mask, Knowledge& to) {
+    each_lane(mask, [&](uint32_t lane) {
+        const FenceState::Fenced& fenced = w.fences.fenced[lane];
+        if (fenced.knowledge && fenced.scope >= Scope::kCluster) to.join(*fenced.knowledge);
+    });
+    for (const auto& [offset, barrier] : w.cta.mbarriers.all()) {
+        const uint32_t lane = barrier.initialiser - w.knowledge.first_agent();
+        if (barrier.fenced == 0 || lane >= 32 || !(mask >> lane & 1)) continue;
+        to.generic.learn(barrier.agent, barrier.fenced);
+        to.async.learn(barrier.agent, barrier.fenced);
+    }
+}
+
 // --- barrier.cluster: aux 1 arrives, 2 waits, 4 relaxed.
 Step cluster_barrier(Warp& w, const Op& op, uint32_t mask) {
     Cluster& cluster = w.cta.cluster;
@@ -327,8 +354,13 @@ Step cluster_barrier(Warp& w, const Op& op, uint32_t mask) {
             ++w.cluster_generation[lane];
         });
         cluster.arrived_threads += static_cast<uint32_t>(std::popcount(mask));
-        if (w.grid.options.checks.races && !(op.aux & 4))
-            cluster.knowledge.join(w.knowledge.release(mask, cluster.next_epoch()));
+        if (w.grid.options.checks.races) {
+            if (op.aux & 4) {
+                publish_fenced(w, mask, cluster.knowledge);
+            } else {
+                cluster.knowledge.join(w.knowledge.release(mask, cluster.next_epoch()));
+            }
+        }
         uint32_t live = 0;
         for (const auto& cta : cluster.ctas) {
             for (const auto& warp : cta->warps)
@@ -339,6 +371,9 @@ Step cluster_barrier(Warp& w, const Op& op, uint32_t mask) {
             cluster.arrived_threads = 0;
             ++cluster.generation;
             cluster.completed = std::move(cluster.knowledge);
+            // Even a relaxed arrival tells that its block runs.
+            Clock& generic = cluster.completed.generic;
+            generic.floor = std::max(generic.floor, cluster.started);
             cluster.knowledge = {};
             for (const auto& cta : cluster.ctas) cta->wake();
         }
@@ -414,13 +449,18 @@ void decode_cluster_barrier(Decoding& d) {
     d.finish(cluster_barrier, "barrier");
 }
 
-Step mbarrier_arrive(Warp& w, const Op& op, uint32_t mask) {
+Step mbarrier_arrive_with(Warp& w, const Op& op, uint32_t mask, bool counts,
+                          const std::vector<Arrived>& copies) {
     uint64_t addresses[32];
     lane_addresses(w, op, 0, addresses);
     const Knowledge knowledge = release(w, mask);
     each_lane(mask, [&](uint32_t lane) {
         const Found found = find(w, op, lane, addresses[lane]);
         give(w, found, knowledge);
+        for (const Arrived& one : copies) {
+            if (one.by.lane == lane) found.barrier->arriving.push_back(one);
+        }
+        if (!counts) return;
         if (--found.barrier->pending < 0) {
             w.fault(op, lane, FaultKind::kBarrier,
                     "more arrivals than the " + std::to_string(found.barrier->expected) +
@@ -432,12 +472,25 @@ Step mbarrier_arrive(Warp& w, const Op& op, uint32_t mask) {
     return Step::kNext;
 }
 
-Step mbarrier_touch(Warp& w, const Op& op, uint32_t mask) {
-    uint64_t addresses[32];
-    lane_addresses(w, op, 0, addresses);
-    const Knowledge knowledge = release(w, mask);
-    each_lane(mask, [&](uint32_t lane) { give(w, find(w, op, lane, addresses[lane]), knowledge); });
+Step mbarrier_init_fence(Warp& w, const Op&, uint32_t mask) {
+    if (!w.grid.options.checks.races) return Step::kNext;
+    for (auto& [offset, barrier] : w.cta.mbarriers.all()) {
+        const uint32_t lane = barrier.initialiser - w.knowledge.first_agent();
+        if (lane >= 32 || !(mask >> lane & 1)) continue;
+        barrier.fenced = w.cta.cluster.next_epoch();
+        w.knowledge.learn(1u << lane, false, barrier.agent, barrier.fenced);
+    }
     return Step::kNext;
+}
+
+bool knows_initialised(const Warp& w, uint32_t lane, const Mbarrier& barrier) {
+    return w.knowledge.ordered(lane, barrier.initialiser, barrier.initialised) ||
+           (barrier.fenced != 0 && w.knowledge.ordered(lane, barrier.agent, barrier.fenced));
+}
+
+bool initialised_for_async(const Warp& w, uint32_t lane, const Mbarrier& barrier) {
+    return w.knowledge.ordered_async(lane, barrier.initialiser, barrier.initialised) ||
+           (barrier.fenced != 0 && w.knowledge.ordered_async(lane, barrier.agent, barrier.fenced));
 }
 
 void add_mbarrier_opcodes(OpcodeTable& table) {

@@ -45,7 +45,7 @@ struct Form {
     Access access() const {
         return {space,
                 uint32_t{bytes} * count,
-                strong ? kStrong : kPlain,
+                strong ? strong_for(scope) : kPlain,
                 non_coherent,
                 scope,
                 acquires,
@@ -121,10 +121,12 @@ Step store(Warp& w, const Op& op, uint32_t mask) {
     lane_addresses(w, op, 0, addresses);
     LaneData data;
     std::memset(data.defined, 0, sizeof data.defined);
-    const bool global = form.space == Space::kGlobal;
+    const uint32_t to_device = form.space == Space::kGlobal    ? mask
+                               : form.space == Space::kGeneric ? outside_windows(addresses, mask)
+                                                               : 0;
     for (uint32_t k = 0; k < form.count; ++k) {
         const Row row = op.src(k + 1);
-        if (check && global) w.need_defined(op, row, mask, "what is stored to device memory");
+        if (check) w.need_defined(op, row, to_device, "what is stored to device memory");
         const uint32_t defined = w.defined(row);
         const auto* from = reinterpret_cast<const std::byte*>(w.lanes<uint16_t>(row));
         const uint32_t element = (1u << form.bytes) - 1;
@@ -149,11 +151,18 @@ Space take_space(Decoding& d) {
     return Space::kGeneric;
 }
 
-void take_cache_hints(Decoding& d) {
-    d.take_hints({"ca", "cg", "cs", "lu", "cv", "wb", "wt"});
+void take_cache_hints(Decoding& d, bool stores, Space space, bool strong) {
+    if (strong) {
+        // These say how caches are used, and are for weak accesses.
+    } else if (stores) {
+        d.take_hints({"wb", "cg", "cs", "wt"});
+    } else {
+        d.take_hints({"ca", "cg", "cs", "lu", "cv"});
+    }
+    if (space != Space::kGlobal && space != Space::kGeneric) return;
     d.take_hints({"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last",
                   "L1::no_allocate", "L2::evict_normal", "L2::evict_first", "L2::evict_last"});
-    d.take_hints({"L2::64B", "L2::128B", "L2::256B"});
+    if (!stores) d.take_hints({"L2::64B", "L2::128B", "L2::256B"});
 }
 
 void decode_access(Decoding& d) {
@@ -176,7 +185,7 @@ void decode_access(Decoding& d) {
     form.space = take_space(d);
     form.non_coherent = d.take("nc");
     const bool hinted = d.take("L2::cache_hint");
-    take_cache_hints(d);
+    take_cache_hints(d, stores, form.space, is_volatile || relaxed || acquires || releases);
     const uint32_t width = d.take_width();
     const Type type = d.take_type();
     form.strong = is_volatile || relaxed || acquires || releases;
@@ -188,6 +197,9 @@ void decode_access(Decoding& d) {
     if (form.bytes * width > 16) d.fail("a vector has at most 16 bytes");
     const bool ordinary =
         form.space == Space::kLocal || form.space == Space::kConst || form.space == Space::kParam;
+    if (is_half(type) || type == Type::kPred || type == Type::kTf32 || width > 4)
+        d.fail("up to four values of .b .u .s .f32 .f64 are loaded and stored");
+    if (form.non_coherent && (relaxed || acquires)) d.fail(".nc is for weak loads");
     if (form.strong && ordinary) d.fail("only .global, .shared and generic accesses are strong");
     if (form.non_coherent && form.space != Space::kGlobal) d.fail(".nc is for .global");
     if (stores && (form.space == Space::kConst || form.non_coherent))

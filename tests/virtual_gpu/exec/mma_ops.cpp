@@ -224,7 +224,11 @@ void decode_mma(Decoding& d) {
                     (shape.d == Type::kF16 || shape.d == Type::kF32))) {
         d.fail("the accumulator's type does not fit: f32, for integers s32, with f16 also f16");
     }
-    if (eight(shape.a)) d.need_arch(89, "fp8");
+    if (eight(shape.a)) {
+        if (depth != 32) d.fail("of 8-bit floats there is m16n8k32 alone");
+        d.need_arch(89, "fp8");
+    }
+    if (shape.c != shape.d) d.fail("C and D are of one type");
     if (saturates && !integer(shape.a)) d.fail(".satfinite is for integers");
     d.need_count(4, 4);
     const size_t d_registers = shape.d == Type::kF16 ? 2 : 4,

@@ -1,9 +1,11 @@
 // Moves: mov with packing and unpacking, address conversions, special registers that change.
+#include <bit>
 #include <cstring>
 
 #include "exec/decoding.h"
 #include "exec/grid.h"
 #include "exec/lanes.h"
+#include "exec/spelling.h"
 #include "gpu/memory.h"
 
 namespace fattn::vgpu {
@@ -95,6 +97,7 @@ Step clock(Warp& w, const Op& op, uint32_t mask) {
 
 void decode_mov(Decoding& d) {
     const Type type = d.take_type();
+    if (is_half(type) || type == Type::kTf32) d.fail("such values are moved as bits");
     const uint32_t bytes = bytes_of(type);
     d.need_count(2, 2);
     const Operand& to = d.in.operands[0];
@@ -218,8 +221,19 @@ void decode_createpolicy(Decoding& d) {
     d.take_hints({"L2::evict_first", "L2::evict_unchanged"});
     if (!d.take("b64")) d.fail("the type is b64");
     d.dst(d.operand(0, "the policy"), 8);
+    if (form == "fractional" && d.count() > 1) {
+        const Operand& part = d.in.operands[1];
+        const double value =
+            part.kind == Operand::Kind::kFloat ? std::bit_cast<double>(part.value) : 1;
+        if (!(value > 0 && value <= 1)) d.fail("the fraction is above 0 and at most 1");
+    }
     d.finish(policy, "move");
 }
+
+constexpr std::string_view kPrefetchForms[] = {
+    "?global,local L1,L2", "?global L2::evict_last,L2::evict_normal", "?const,param tensormap"};
+constexpr std::string_view kPrefetchuForms[] = {"L1"};
+constexpr std::string_view kPriorityForms[] = {"?global L2::evict_normal"};
 
 void decode_hint(Decoding& d) {
     if (d.in.opcode == "nanosleep") {
@@ -230,9 +244,13 @@ void decode_hint(Decoding& d) {
         d.take("mask");
         d.constant(d.operand(0, "the event"), "the event");
     } else {
-        if (d.in.opcode == "applypriority") d.need_count(2, 2);
+        const bool changes = d.in.opcode == "applypriority";
+        need_form(d, changes                      ? Forms(kPriorityForms)
+                     : d.in.opcode == "prefetchu" ? Forms(kPrefetchuForms)
+                                                  : Forms(kPrefetchForms));
+        d.need_count(changes ? 2 : 1, changes ? 2 : 1);
         d.take_hints({"global", "local", "L1", "L2", "L2::evict_last", "L2::evict_normal",
-                      "L2::128B", "tensormap", "const", "param"});
+                      "tensormap", "const", "param"});
         d.address(d.operand(0, "an address"));
     }
     d.finish(move_nothing, "hint");

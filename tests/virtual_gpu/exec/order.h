@@ -103,11 +103,12 @@ struct ProxySpaces {
 // others.
 class WarpKnowledge {
   public:
-    void start(uint32_t first_agent, uint32_t epoch) {
+    // Everything up to `floor` is ordered before the warp.
+    void start(uint32_t first_agent, uint32_t epoch, uint32_t floor) {
         first_agent_ = first_agent;
-        base_.generic.set_floor(epoch - 1);
-        base_.async.set_floor(epoch - 1);
-        base_.async_global.set_floor(epoch - 1);
+        base_.generic.set_floor(floor);
+        base_.async.set_floor(floor);
+        base_.async_global.set_floor(floor);
         for (auto& one : own_) one.reset();
         private_lanes_ = 0;
         own_floor_ = epoch - 1;
@@ -242,19 +243,21 @@ class WarpKnowledge {
         epoch_ = next_epoch;
     }
 
-    // fence.proxy.async: what is ordered for the generic proxy becomes ordered for the async proxy.
-    void fence_proxy(uint32_t mask, bool whole, uint32_t next_epoch, ProxySpaces spaces) {
+    // fence.proxy.async: what is ordered for the generic proxy becomes ordered for the async proxy;
+    // `own`: only what the lanes themselves have written.
+    void fence_proxy(uint32_t mask, bool whole, uint32_t next_epoch, ProxySpaces spaces, bool own) {
         const auto fence = [&](Knowledge& knowledge, uint32_t lanes) {
             const auto raise = [&](Clock& clock) {
-                clock.join(knowledge.generic);
+                if (!own) clock.join(knowledge.generic);
                 for (uint32_t lane = 0; lane < 32; ++lane) {
                     if (lanes >> lane & 1) clock.learn(first_agent_ + lane, epoch_);
-                    clock.learn(first_agent_ + lane, own_floor_);
+                    if (!own) clock.learn(first_agent_ + lane, own_floor_);
                 }
             };
             if (spaces.shared) raise(knowledge.async);
             if (!spaces.global) return;
             raise(knowledge.async_global);
+            if (own) return;
             for (Knowledge::OfCluster& one : knowledge.others) one.async_global.join(one.generic);
         };
         if (whole) {

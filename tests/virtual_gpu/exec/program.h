@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "exec/rmw.h"
 #include "gpu/module.h"
 
 namespace fattn::vgpu {
@@ -64,7 +66,8 @@ struct OpInfo {
     uint32_t line = 0;
     uint32_t source_file = 0;
     uint32_t source_line = 0;
-    uint32_t flops = 0;  // of a tensor instruction, by the warp
+    uint32_t flops = 0;            // of a tensor instruction, by the warp
+    std::optional<Rmw> reduction;  // what an atomic or a bulk reduction computes
 };
 
 enum class Special : uint8_t {

@@ -267,14 +267,10 @@ void SharedMemory::race(Warp& warp, const Op& op, uint32_t lane, const ShadowLay
                         uint32_t cell, bool writes, bool earlier_wrote, uint32_t agent, uint32_t pc,
                         bool pending) {
     const uint32_t offset = cell * (&layer == &words_ ? 4 : 1);
-    const uint32_t num_warps = static_cast<uint32_t>(warp.cta.warps.size());
-    const uint32_t in_block = agent % (num_warps * 32);
-    const Dim3 thread = thread_position(warp.grid.launch.block, in_block);
-    const std::string who = agent >= warp.cta.cluster.num_threads
+    const Cluster& cluster = warp.cta.cluster;
+    const std::string who = agent >= cluster.num_threads
                                 ? std::string("an asynchronous operation")
-                                : "thread (" + std::to_string(thread.x) + "," +
-                                      std::to_string(thread.y) + "," + std::to_string(thread.z) +
-                                      ")";
+                                : warp.grid.describe_thread(cluster.id, agent);
     const std::string where = "shared memory at byte " + std::to_string(offset);
     if (pending) {
         warp.fault(op, lane, FaultKind::kInFlight,

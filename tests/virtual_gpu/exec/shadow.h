@@ -74,6 +74,16 @@ class SharedMemory {
     // It has, and the writes count as the lane's own of this moment (or of `agent` in `epoch`).
     void settle(uint32_t offset, uint32_t size, uint32_t agent, uint32_t epoch, uint32_t pc);
 
+    // Where the last write of whole words is this one it counts as that of `agent` in `epoch`.
+    void replace_write(uint32_t offset, uint32_t size, uint32_t writer, uint32_t written,
+                       uint32_t agent, uint32_t epoch) {
+        for (uint32_t word = offset / 4; word < (offset + size) / 4; ++word) {
+            if (words_.epochs[word] != written || words_.writers[word] != writer) continue;
+            words_.epochs[word] = epoch;
+            words_.writers[word] = agent;
+        }
+    }
+
     std::vector<std::byte> bytes;
     std::vector<uint8_t> defined;
     uint64_t id = 0;  // of no other block in the grid, and never 0

@@ -212,9 +212,16 @@ void SharedMemory::owe_reduction(Warp& warp, const Op& op, uint32_t lane, uint32
     if (!words_.size) return;
     if (async_proxy) need_async(warp, op, lane, offset, size);
     for (uint32_t word = offset / 4; word <= (offset + size - 1) / 4; ++word) {
-        if (words_.epochs[word] == kPendingEpoch &&
-            (words_.writers[word] & ShadowLayer::kStrongBit))
+        const uint32_t writer = words_.writers[word];
+        const auto& infos = warp.program.infos;
+        const bool late = !is_split(word) && words_.epochs[word] > warp.knowledge.floor() &&
+                          (writer & ShadowLayer::kStrongBit);
+        if (late &&
+            infos[words_.pcs[word]].reduction != infos[warp.program.index_of(op)].reduction) {
+            need_write_ordered(warp, op, lane, words_, word, kPlain, false);
+        } else if (late && words_.epochs[word] == kPendingEpoch) {
             continue;
+        }
         write(warp, op, lane, word * 4, 4, kStrong, nullptr);
         words_.epochs[word] = kPendingEpoch;
     }

@@ -18,6 +18,10 @@ struct Op;
 enum AccessFlags : uint16_t {
     kPlain = 0,
     kStrong = 1,  // atomic, volatile, relaxed or stronger
+    // Strong for threads of the same block or cluster alone.
+    kStrongInBlock = kStrong | 2,
+    kStrongInCluster = kStrong | 4,
+    kBulkReduction = kStrong | 8,  // which minds reductions of other operations
 };
 
 // Epoch of a write that an asynchronous operation still owes.

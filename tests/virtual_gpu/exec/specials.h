@@ -15,6 +15,12 @@ inline Dim3 thread_position(const Dim3& block, uint32_t thread) {
     return {thread % block.x, thread / block.x % block.y, thread / block.x / block.y};
 }
 
+// The place of a cluster's block in the grid, from its rank.
+inline Dim3 block_of_rank(const Dim3& first, const Dim3& shape, uint32_t rank) {
+    return {first.x + rank % shape.x, first.y + rank / shape.x % shape.y,
+            first.z + rank / shape.x / shape.y};
+}
+
 void fill_specials(Warp& warp);
 
 }  // namespace fattn::vgpu

@@ -66,9 +66,10 @@ void decode_store_async(Decoding& d) {
     const uint32_t width = reduces_it ? 1 : d.take_width();
     Type type = d.take_type();
     const uint32_t size = bytes_of(type);
-    if (width > 4 || (size != 4 && size != 8) || size * width > 32)
-        d.fail("one, two or four elements of 4 or 8 bytes are stored");
-    if (reduces_it && !reduces(what, type)) d.fail("the type does not fit the operation");
+    if (width > 4 || (size != 4 && size != 8) || size * width > 16)
+        d.fail("one, two or four elements of 4 or 8 bytes are stored, 16 bytes at most");
+    if (reduces_it && (!reduces(what, type) || (size == 8 && what != Rmw::kAdd)))
+        d.fail("the type does not fit the operation");
     d.need_count(3, 3);
     d.address(d.in.operands[0]);
     const std::vector<Operand> single = {d.in.operands[1]};
@@ -79,6 +80,7 @@ void decode_store_async(Decoding& d) {
     d.op.aux = static_cast<uint64_t>(type) | uint64_t{width} << 8 | uint64_t{reduces_it} << 16 |
                static_cast<uint64_t>(what) << 24;
     d.op.propagates = false;
+    if (reduces_it) d.reduction = what;
     d.finish(store_async, "st.async");
 }
 

@@ -133,6 +133,7 @@ void decode_tensor_copy(Decoding& d, bool reduces) {
     d.op.aux = rank | static_cast<uint64_t>(way) << 3 | (multicast ? 1u << 5 : 0u) |
                static_cast<uint64_t>(what) << 8;
     decode_map_and_coordinates(d, d.in.operands[loads ? 1 : 0], rank);
+    if (reduces) d.reduction = what;
     if (loads) decode_barrier_address(d, d.in.operands[2]);
     if (multicast) d.src(d.in.operands[3], Type::kU16);
     d.finish(copy_box, "bulk");

@@ -179,7 +179,11 @@ bool Warp::run(uint64_t& budget) {
         }
         current_ = chosen;
         ran = true;
-        run_path(budget);
+        try {
+            run_path(budget);
+        } catch (WaitsForLanes) {
+            // The path's state says so.
+        }
     }
     return ran;
 }
@@ -288,6 +292,7 @@ bool Warp::rejoin(uint32_t mask) {
 
 void Warp::need_converged(const Op& op, uint32_t mask) {
     if (mask == initial_ || !grid.options.checks.convergence) return;
+    if (alive_ == initial_ && rejoin(mask)) throw WaitsForLanes{};
     fault(op, static_cast<uint32_t>(std::countr_zero(mask)), FaultKind::kDivergence,
           "all lanes of the warp must execute this instruction together; " +
               std::to_string(std::popcount(mask)) + " of " +

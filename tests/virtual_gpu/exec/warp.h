@@ -42,6 +42,9 @@ struct Path {
     uint32_t result = 0;    // of barrier.red
 };
 
+// Thrown before an instruction has done anything: its path waits for other lanes.
+struct WaitsForLanes {};
+
 struct Join {
     uint32_t pc = 0;
     uint32_t expected = 0;
@@ -127,6 +130,7 @@ class Warp {
     // made to go on without others: true when the path waits for these now, to go on as one with
     // them. It is no mistake of the program that they are apart.
     bool rejoin(uint32_t mask);
+    // Faults unless all lanes are there; waits for those that have been made to go on without.
     void need_converged(const Op& op, uint32_t mask);
     bool whole(uint32_t mask) const { return (alive_ & ~mask) == 0; }
     std::vector<std::string> where()
@@ -147,6 +151,7 @@ class Warp {
     FenceState fences;
     std::vector<std::unique_ptr<PendingCopy>> copies;
     std::vector<std::unique_ptr<PendingCopy>> spare_copies;  // that have ended
+    bool has_arrived_copies = false;                         // some were given to an mbarrier
     uint32_t committed_groups[32] = {};
     uint32_t committed_bulk_groups[32] = {};
     WgmmaState wgmma;

@@ -165,6 +165,7 @@ void decode_match(Decoding& d) {
     d.need_count(3, 3);
     const Operand& to = d.in.operands[0];
     if (to.kind == Operand::Kind::kPair) {
+        if (mode == "any") d.fail("match.any gives no predicate");
         d.dst(to.parts[0], 4);
         d.dst(to.parts[1], 1);
     } else {

@@ -120,6 +120,22 @@ TEST_F(Dependents, AWaitIsForAllThatTheGridBeforeHasWaitedFor) {
     expect_silence(run(std::string("griddepcontrol.wait;") + kReadsFirst));
 }
 
+// What a grid before wrote may still have been written when this one began: a non-coherent load may
+// find what lay there, even behind the wait.
+TEST_F(Dependents, NonCoherentLoadsAreOfWhatNoGridBeforeWrote) {
+    expect_silence(run(kWritesFirst, false));
+    expect_silence(run("griddepcontrol.wait; ld.global.nc.u32 %r0, [%w];"));
+    const auto fault = run("griddepcontrol.wait; ld.global.nc.u32 %r0, [%v];");
+    ASSERT_TRUE(fault);
+    EXPECT_EQ(fault->kind, FaultKind::kRace);
+    EXPECT_NE(fault->message.find("non-coherent"), std::string::npos) << fault->text();
+}
+
+TEST_F(Dependents, ScopesThatHoldNoOtherGridAreNone) {
+    expect_silence(run("red.relaxed.cta.global.add.u32 [%v], 1;", false));
+    expect_race(run("red.relaxed.gpu.global.add.u32 [%v], 1;"), "wrote");
+}
+
 TEST_F(Dependents, WideAndNarrowWordsAreToldApart) {
     expect_silence(run("st.global.u8 [%v+1], %t;", false));
     expect_silence(run("ld.global.u8 %r0, [%v];"));

@@ -96,6 +96,23 @@ TEST(Divergence, LanesThatLeaveALoopEarlyWaitBehindIt) {
     }
 }
 
+// Who waits where paths join goes on alone when the others are long in coming, up to an instruction
+// that all lanes execute together.
+TEST(Divergence, LanesThatWereMadeToGoOnWaitForProducts) {
+    const std::vector<uint32_t> got = run(R"(
+    .reg .f32 %f<4>;
+    mov.f32 %f0, 0f3F800000; mov.f32 %f1, %f0; mov.f32 %f2, %f0; mov.f32 %f3, %f0;
+    mov.u32 %r1, 0; mov.u32 %r2, 0; setp.lt.u32 %p1, %t, 15;
+    @%p1 bra MEET;
+AGAIN:
+    add.u32 %r2, %r2, 1; setp.lt.u32 %p2, %r2, 60000; @%p2 bra AGAIN;
+MEET:
+    mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%f0, %f1, %f2, %f3}, {%r1, %r1}, {%r1}, {%f0, %f1, %f2, %f3};
+    mov.b32 %d, %f0;
+)");
+    for (const uint32_t word : got) EXPECT_EQ(word, 0x3f800000u);
+}
+
 TEST(Divergence, EndedLanesAreNotWaitedFor) {
     const std::vector<uint32_t> got = run(R"(
     setp.lt.u32 %p1, %t, 5;

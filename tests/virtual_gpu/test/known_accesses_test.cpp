@@ -39,6 +39,37 @@ TEST(MemoryModel, WeakWritesAreComparedWithStrongReads) {
            {{"bar.sync 1;", {Kind::kRace}}}});
 }
 
+// All lanes of a warp add to a word; nine of them tell a thread of another warp, which overwrites
+// it.
+TEST(MemoryModel, StrongWritesOfAllLanesAreKnown) {
+    check({"many strong writers",
+           "sm_80",
+           ".shared .align 4 .b32 word;",
+           R"(
+    mov.u32 %r1, word; setp.eq.u32 %p1, %t, 0; setp.lt.u32 %p2, %t, 32;
+    setp.lt.u32 %p3, %t, 8; setp.eq.u32 %p4, %t, 31; or.pred %p3, %p3, %p4;
+    setp.eq.u32 %p4, %t, 32;
+    @%p1 st.shared.b32 [%r1], 0;
+    bar.sync 0;
+    @!%p2 bra SECOND;
+    red.shared.add.u32 [%r1], 1;
+    bar.warp.sync 0xffffffff;
+    @%p3 red.release.gpu.global.add.u32 [%g], 1;
+    bra DONE;
+SECOND:
+    @!%p4 bra DONE;
+SPIN:
+    ld.acquire.gpu.global.b32 %r2, [%g];
+    setp.ne.u32 %p5, %r2, 9; @%p5 bra SPIN;
+    st.shared.b32 [%r1], 5;
+DONE:
+)",
+           {1},
+           {64},
+           [](uint32_t, uint32_t) { return 0u; },
+           {{"bar.warp.sync 0xffffffff;", {Kind::kRace}}}});
+}
+
 // Two blocks read a word; a third, which has acquired what they and another released, overwrites
 // it.
 TEST(MemoryModel, TheLastOfManyReadersIsKnown) {

@@ -146,6 +146,13 @@ TEST(DenseBackward, RefusalsSayWhatWasAskedAndWhatIsAllowed) {
     EXPECT_EQ(supports_dense_backward(many).message(),
               "67108864 sequences with 32 tiles of keys each; CUDA kernels take up to 2147483647 "
               "tiles in all");
+    DenseProblem rows = problem_of(DType::kF16, 64);
+    rows.batch = 1;
+    rows.num_q_heads = int64{1} << 27;
+    rows.q_len = 128;
+    rows.q = contiguous(1, rows.num_q_heads, rows.q_len, 64, DType::kF16);
+    EXPECT_EQ(supports_dense_backward(rows).message(),
+              "q has 17179869184 rows in all heads; the backward on CUDA takes up to 8589934588");
 }
 
 }  // namespace

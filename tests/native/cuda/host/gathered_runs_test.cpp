@@ -59,6 +59,27 @@ TEST(GatheredRuns, PatchesAreRepeatedForTheHeadsOfAKeyHead) {
     EXPECT_EQ(g.keys.num_tiles, 2 * 2 * 4 + 2) << "and two tiles of additional keys";
 }
 
+TEST(GatheredRuns, PatchesOfUnevenGroupsMayBeMoreThanTokens) {
+    GridBoxes boxes{};
+    boxes.grid = {{{3, 2, 1, 1, false}, {3, 2, 1, 1, false}, {1 << 27, 1 << 27, 1, 1, false}}};
+    set_patches({1, 1, 1}, &boxes);
+    EXPECT_EQ(num_patches(boxes), int64{1} << 31) << "of 1.2e9 tokens";
+}
+
+TEST(GatheredRuns, RowsOfAllHeadsAreAsManyAsSmallKernelsTake) {
+    DenseProblem p = grouped_problem(128, 100);
+    p.batch = 1 << 15;
+    p.backward = true;
+    const auto status_of = [&p](int64 heads) {
+        p.num_q_heads = heads;
+        p.q = contiguous(p.batch, heads, 128, 128, DType::kBF16);
+        return supports_gathered(gathered_by_position(p, {}, false));
+    };
+    EXPECT_TRUE(status_of(2047).ok());
+    EXPECT_EQ(status_of(2048).message(),
+              "q has 8589934592 rows in all heads; the backward on CUDA takes up to 8589934588");
+}
+
 TEST(GatheredRuns, EveryTileFitsTheSharedMemoryOfEveryGpu) {
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         for (const int32 head_dim : kGatheredHeadDims) {

@@ -217,6 +217,35 @@ TEST_F(LightningOnCuda, TokensOfFewHeadsAreSumsOfSegments) {
     expect_near(spec);
 }
 
+// Two chunks hold an infinity: it reaches its column of the tokens that see it, and nothing else.
+TEST_F(LightningOnCuda, InfiniteValuesReachOnlyTokensThatSeeThem) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        LightningSpec spec;
+        spec.dtype = dtype;
+        spec.len = 150;
+        spec.head_dim = spec.head_dim_v = 64;
+        spec.slopes = {0.02F};
+        LightningCase finite(spec), c(spec);
+        const PlanHandle plan = lightning_plan(c);
+        ASSERT_NE(plan, nullptr);
+        forward(plan.get(), finite);
+        c.v.set(0, 0, 10, 3, INFINITY);
+        c.v.set(0, 0, 100, 7, -INFINITY);
+        forward(plan.get(), c);
+        for (int64 i = 0; i < spec.len; ++i) {
+            for (int64 d = 0; d < spec.head_dim_v; ++d) {
+                const bool reached = (d == 3 && i >= 10) || (d == 7 && i >= 100);
+                const double got = c.o.at(0, 0, i, d);
+                if (reached) {
+                    ASSERT_FALSE(std::isfinite(got)) << i << " " << d << " " << describe(spec);
+                } else {
+                    ASSERT_EQ(got, finite.o.at(0, 0, i, d)) << i << " " << d << describe(spec);
+                }
+            }
+        }
+    }
+}
+
 TEST_F(LightningOnCuda, FeaturesThatNoKeyHoldsAreSummedInPieces) {
     LightningSpec spec;
     spec.map = FeatureMap::kTaylor2;

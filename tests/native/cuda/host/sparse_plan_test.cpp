@@ -114,6 +114,51 @@ TEST_F(SparsePlanOnCuda, OutputsOfF32HaveGradientsOfF32) {
     EXPECT_TRUE(is_rounded(wide.d_additional_v, narrow.d_additional_v));
 }
 
+// Two gradients of results, a key and two queries hold no numbers: gradients of those who see them
+// do not either, and all others have the bits that they had.
+TEST_F(SparsePlanOnCuda, InfinitiesReachOnlyPairsThatAreVisible) {
+    constexpr int64 kNumTokens = 150, kWindow = 5;
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        NeighborhoodSpec spec;
+        spec.dtype = dtype;
+        spec.backward = true;
+        spec.axes = {{kNumTokens, 1, kWindow, 1, true}};
+        spec.head_dim = spec.head_dim_v = 64;
+        NeighborhoodCase finite(spec), c(spec);
+        const PlanHandle plan = sparse_plan(c);
+        ASSERT_NE(plan, nullptr);
+        for (NeighborhoodCase* one : {&finite, &c}) {
+            run_forward(device, plan.get(), *one);
+            if (one == &c) {
+                c.d_o.set(0, 0, 10, 5, INFINITY);
+                c.d_o.set(0, 0, 100, 7, -INFINITY);
+                c.k.set(0, 0, 60, 5, NAN);
+                c.q.set(0, 0, 30, 9, NAN);
+                c.q.set(0, 0, 120, 9, NAN);
+            }
+            run_backward(device, plan.get(), *one);
+        }
+        const auto query = [](int64 i) {
+            return i == 10 || i == 30 || i == 100 || i == 120 || (i >= 60 && i < 60 + kWindow);
+        };
+        for (int64 i = 0; i < kNumTokens; ++i) {
+            bool key = false;
+            for (int64 from = i; from < min_of(kNumTokens, i + kWindow); ++from) key |= query(from);
+            for (int64 d = 0; d < spec.head_dim; ++d) {
+                if (!query(i)) {
+                    ASSERT_EQ(c.d_q.at(0, 0, i, d), finite.d_q.at(0, 0, i, d)) << i;
+                }
+                if (key) continue;
+                ASSERT_EQ(c.d_k.at(0, 0, i, d), finite.d_k.at(0, 0, i, d)) << i;
+                ASSERT_EQ(c.d_v.at(0, 0, i, d), finite.d_v.at(0, 0, i, d)) << i;
+            }
+        }
+        EXPECT_FALSE(std::isfinite(c.d_v.at(0, 0, 10, 5)));
+        EXPECT_FALSE(std::isfinite(c.d_v.at(0, 0, 97, 7)));
+        EXPECT_FALSE(std::isfinite(c.d_q.at(0, 0, 62, 5)));
+    }
+}
+
 TEST_F(SparsePlanOnCuda, RandomS2ProblemsAreNearTheReference) {
     const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
