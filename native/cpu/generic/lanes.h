@@ -124,11 +124,11 @@ class LaneLoop {
         });
         if (group_.num_additional_runs == 0) return;
         const AdditionalKeys& more = *task_.additional;
-        run_blocks(
-            head_rows(more.k, task_.additional_args->k, seq, k_head),
-            head_rows(more.v, task_.additional_args->v, seq, v_head),
-            {group_.first + group_.num_runs, group_.num_additional_runs, 0, group_.additional_step},
-            group_.seen + group_.num_runs, heads);
+        run_blocks(head_rows(more.k, task_.additional_args->k, seq, k_head),
+                   head_rows(more.v, task_.additional_args->v, seq, v_head),
+                   {group_.first + group_.num_runs, group_.num_additional_runs, 0,
+                    group_.additional_step, false},
+                   group_.seen + group_.num_runs, heads);
     }
 
     /// Runs whose keys are rows of k and v, in blocks of nearly equal size.
