@@ -55,7 +55,7 @@ LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule
                                            longest_span(schedule_.axis[2])};
     const int64 runs = ceil_div<int64>(spans[2], kRunKeys);
     max_runs_ = spans[0] * spans[1] * runs + additional_runs(num_additional());
-    max_axis_ = spans[0] + spans[1] + spans[2] + runs;
+    max_axis_ = spans[0] + spans[1] + spans[2] + runs + ceil_div<int64>(spans[1], kRunKeys);
 }
 
 int64 LaneGatherer::max_heads() const {
@@ -108,15 +108,24 @@ class LaneGatherer::Filler {
             length_[a] = grid_.axis[a].group_length(at.group[a]);
         }
         line_runs_ = ceil_div<int64>(at.box.size(2), kRunKeys);
+        const int64 left = at.box.size(2) % kRunKeys;
+        const int64 sides = ceil_div<int64>(at.box.size(1), kRunKeys);
+        if (length_[1] >= kRunKeys && left > 0 && left * sides < at.box.size(1)) {
+            --line_runs_;
+            left_ = left;
+            sides_ = sides;
+        }
         seen_[0] = buffer.axis;
         seen_[1] = seen_[0] + at.box.size(0);
         seen_[2] = seen_[1] + at.box.size(1);
-        runs_ = seen_[2] + at.box.size(2);
+        of_runs_[1] = seen_[2] + at.box.size(2);
+        of_runs_[2] = of_runs_[1] + sides_;
     }
 
     LaneGroup fill() {
         list_lanes();
-        num_runs_ = at_.box.size(0) * at_.box.size(1) * line_runs_;
+        const int64 line_runs = at_.box.size(0) * at_.box.size(1) * line_runs_;
+        num_runs_ = line_runs + at_.box.size(0) * left_ * sides_;
         const int64 more = additional_runs(num_additional_);
         if (!has_shape()) {
             see_axes();
@@ -129,7 +138,9 @@ class LaneGatherer::Filler {
                 .first = buffer_.first,
                 .seen = buffer_.seen,
                 .num_runs = num_runs_,
+                .num_line_runs = line_runs,
                 .step = step_[2],
+                .side_step = step_[1],
                 .num_additional_runs = more,
                 .additional_step = num_additional_ < kRunKeys ? 0 : 1};
     }
@@ -138,10 +149,10 @@ class LaneGatherer::Filler {
     int64 token(int64 x0, int64 x1, int64 x2) const {
         return origin_ + x0 * step_[0] + x1 * step_[1] + x2 * step_[2];
     }
-    /// Coordinate of the first key of a run of a line. The last run may begin before its turn, so
-    /// that all its keys exist.
-    int64 run_start(int64 run) const {
-        return min_of(at_.box.begin[2] + run * kRunKeys, length_[2] - kRunKeys);
+    /// Where the first key of a run along an axis lies in the box. The last run may begin before
+    /// its turn, so that all its keys exist.
+    int64 run_start(int axis, int64 run) const {
+        return min_of(run * kRunKeys, length_[axis] - kRunKeys - at_.box.begin[axis]);
     }
 
     /// Whether the buffer has lists of this shape; notes it where it has others.
@@ -157,7 +168,8 @@ class LaneGatherer::Filler {
                 *to++ = narrow<int32>(keys.end - at_.box.begin[a]);
             }
         }
-        *to = narrow<int32>(run_start(line_runs_ - 1) - at_.box.begin[2]);
+        *to++ = narrow<int32>(run_start(2, line_runs_ - 1));
+        *to = narrow<int32>(run_start(1, sides_ - 1));
         if (std::equal(shape, shape + kLaneShapeNumbers, buffer_.shape)) return true;
         std::copy(shape, shape + kLaneShapeNumbers, buffer_.shape);
         return false;
@@ -182,7 +194,7 @@ class LaneGatherer::Filler {
         }
     }
 
-    /// Which lanes see a coordinate of an axis, for each of the box; along the last axis by runs.
+    /// Which lanes see a coordinate of an axis, for each of the box, and a run along an axis.
     void see_axes() {
         int64 period = num_lanes_;  // lanes after which a coordinate comes back
         for (int a = 0; a < PatchGrid::kAxes; ++a) {
@@ -192,12 +204,17 @@ class LaneGatherer::Filler {
             see_axis(a, lanes, count);
             period = count;
         }
-        const int64 size = at_.box.size(2);
-        std::fill(runs_, runs_ + line_runs_, uint64{0});
+        see_runs(1, sides_);
+        see_runs(2, line_runs_);
+    }
+
+    void see_runs(int axis, int64 num_runs) {
+        uint64* runs = of_runs_[axis];
+        std::fill(runs, runs + num_runs, uint64{0});
+        const int64 size = min_of<int64>(at_.box.size(axis), num_runs * kRunKeys);
         for (int64 c = 0; c < size; ++c) {
             const int64 run = c / kRunKeys;
-            const int64 key = at_.box.begin[2] + c - run_start(run);
-            runs_[run] |= seen_[2][c] << (key * kGroupLanes);
+            runs[run] |= seen_[axis][c] << ((c - run_start(axis, run)) * kGroupLanes);
         }
     }
 
@@ -216,17 +233,24 @@ class LaneGatherer::Filler {
     }
 
     void list_runs() {
-        // The last run of a line begins early where its keys would end past the group.
-        const int64 last = (run_start(line_runs_ - 1) - at_.box.begin[2]) * step_[2];
         int64 run = 0;
         for (int64 c0 = 0; c0 < at_.box.size(0); ++c0) {
             for (int64 c1 = 0; c1 < at_.box.size(1); ++c1) {
                 const uint64 of_line = (seen_[0][c0] & seen_[1][c1]) * kEveryKeyOfRun;
                 const int64 line = c0 * step_[0] + c1 * step_[1];
                 for (int64 r = 0; r < line_runs_; ++r, ++run) {
-                    buffer_.first[run] =
-                        narrow<int32>(line + min_of(r * kRunKeys * step_[2], last));
-                    buffer_.seen[run] = runs_[r] & of_line;
+                    buffer_.first[run] = narrow<int32>(line + run_start(2, r) * step_[2]);
+                    buffer_.seen[run] = of_runs_[2][r] & of_line;
+                }
+            }
+        }
+        for (int64 c0 = 0; c0 < at_.box.size(0); ++c0) {
+            for (int64 r = 0; r < sides_; ++r) {
+                const int64 side = c0 * step_[0] + run_start(1, r) * step_[1];
+                for (int64 c2 = line_runs_ * kRunKeys; c2 < at_.box.size(2); ++c2, ++run) {
+                    const uint64 of_side = (seen_[0][c0] & seen_[2][c2]) * kEveryKeyOfRun;
+                    buffer_.first[run] = narrow<int32>(side + c2 * step_[2]);
+                    buffer_.seen[run] = of_runs_[1][r] & of_side;
                 }
             }
         }
@@ -258,8 +282,12 @@ class LaneGatherer::Filler {
     int64 length_[PatchGrid::kAxes];  // of the dilation group
     int64 origin_ = 0;                // token at the group's coordinate 0
     int64 line_runs_;                 // runs of a line of the box
-    uint64* seen_[PatchGrid::kAxes];  // by coordinate of the box
-    uint64* runs_;                    // by run of a line, all lanes of its keys
+    /// Keys that these leave over at the end of a line where runs along the axis before the last
+    /// take fewer of them, and these runs of a key.
+    int64 left_ = 0;
+    int64 sides_ = 0;
+    uint64* seen_[PatchGrid::kAxes];     // by coordinate of the box
+    uint64* of_runs_[PatchGrid::kAxes];  // by run along an axis, all lanes of its keys
     int64 num_lanes_ = 0;
     int64 num_runs_ = 0;
 };

@@ -22,8 +22,9 @@ struct LaneShare {
 };
 
 /// Numbers that tell the lists of one group from those of another: of each axis the sizes of patch
-/// and box and the window of each coordinate, and where the last run of a line begins.
-constexpr int kLaneShapeNumbers = 2 * PatchGrid::kAxes + 2 * (kGroupLanes + PatchGrid::kAxes) + 1;
+/// and box and the window of each coordinate, and where the last runs along the last two axes
+/// begin.
+constexpr int kLaneShapeNumbers = 2 * PatchGrid::kAxes + 2 * (kGroupLanes + PatchGrid::kAxes) + 2;
 
 /// Memory of the lists of one group, which the next one that is made in it keeps when it sees the
 /// same from another place.

@@ -21,7 +21,8 @@ static_assert(kRunKeys * kGroupLanes == 64, "what lanes see of a run is one word
 enum class LaneSide { kQueries, kKeys };
 
 /// Queries against runs of keys. A run has kRunKeys keys, whose tokens are origin + first, one step
-/// on, ...; all of them exist, also those that no lane sees.
+/// on, ...; all of them exist, also those that no lane sees. Runs lie along the last axis, those of
+/// what lines leave over along the axis before it.
 struct LaneGroup {
     const int32* tokens;  // [num_lanes] of the lanes
     int64 num_lanes;      // 0: nothing to do
@@ -29,8 +30,10 @@ struct LaneGroup {
     const int32* first;   // [num_runs + num_additional_runs]; of additional runs: additional keys
     /// [num_runs + num_additional_runs]; bit kGroupLanes * j + l: lane l sees key j of the run.
     const uint64* seen;
-    int64 num_runs;  // keys of the problem; the additional runs follow
+    int64 num_runs;       // keys of the problem; the additional runs follow
+    int64 num_line_runs;  // of these along the last axis; the others follow
     int64 step;
+    int64 side_step;  // of the others
     int64 num_additional_runs;
     int64 additional_step;  // 0: runs of one key, its others are the same and seen by nobody
 };

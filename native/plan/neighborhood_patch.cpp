@@ -119,14 +119,15 @@ class QueryPatchCost {
 };
 
 /// Estimates the work of patches that are groups of lanes, which take what they see, or what sees
-/// them, in runs along the last axis. percent: what one of their pairs costs.
+/// them, in runs along the last axis. percent: what one of their pairs costs; apart: added to it
+/// where the keys of a run lie apart, because processors fetch what is between them as well.
 class LanePatchCost {
   public:
     LanePatchCost(const NeighborhoodGrid& grid, AverageSpans::Seen seen, int64 heads,
-                  int64 num_additional, int32 percent, const GatherTiles& tiles)
+                  int64 num_additional, int32 percent, int32 apart, const GatherTiles& tiles)
         : heads_(static_cast<double>(heads)),
           additional_(static_cast<double>(round_up<int64>(num_additional, tiles.lane_run))),
-          percent_(percent + (grid.axis[kAxes - 1].dilation > 1 ? kApart : 0)),
+          percent_(percent + (grid.axis[kAxes - 1].dilation > 1 ? apart : 0)),
           tiles_(tiles),
           keys_(grid, seen) {
         for (int a = 0; a < kAxes; ++a) length_[a] = grid.axis[a].group_length(0);
@@ -138,7 +139,7 @@ class LanePatchCost {
         for (int a = 0; a < kAxes; ++a) {
             const int64 extent = std::min<int64>(patch.extent[a], length_[a]);
             const double span = keys_.axis[a].of(extent);
-            keys *= a + 1 < kAxes ? span : std::ceil(span / tiles_.lane_run) * tiles_.lane_run;
+            keys *= a + 1 < kAxes ? span : keys_of_line(patch, span);
             // Patches at the end of an axis have fewer tokens and as many lanes.
             const int64 patches = ceil_div(length_[a], extent);
             tokens *= static_cast<double>(length_[a]) / static_cast<double>(patches);
@@ -148,10 +149,19 @@ class LanePatchCost {
     }
 
   private:
+    /// Keys that a group takes for a line of its box of so many: whole runs, or for what these
+    /// leave over runs along the axis before the last, where that is less.
+    double keys_of_line(const Patch& patch, double span) {
+        const auto whole = [&](double keys) {
+            return std::ceil(keys / tiles_.lane_run) * tiles_.lane_run;
+        };
+        if (length_[kAxes - 2] < tiles_.lane_run) return whole(span);
+        const double lines = keys_.axis[kAxes - 2].of(patch.extent[kAxes - 2]);
+        const double in_runs = std::floor(span / tiles_.lane_run) * tiles_.lane_run;
+        return std::min(whole(span), in_runs + (span - in_runs) * whole(lines) / lines);
+    }
+
     static constexpr double kGroupWork = 200;  // setting up a group, in pairs
-    /// Added to the cost of a pair where the keys of a run lie apart: processors fetch what is
-    /// between them as well.
-    static constexpr double kApart = 3;
 
     double heads_;
     double additional_;
@@ -244,7 +254,7 @@ Weighed cheapest(const NeighborhoodGrid& grid, int64 most_tokens, Cost cost) {
 }  // namespace
 
 ChosenPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
-                         int64 most_rows, const GatherTiles& tiles) {
+                         int64 columns, int64 most_rows, const GatherTiles& tiles) {
     const int64 folded = std::max<int64>(heads, 1);
     const Weighed rows = cheapest(grid, std::max<int64>(most_rows / folded, 1),
                                   QueryPatchCost(grid, folded, num_additional, tiles));
@@ -252,9 +262,11 @@ ChosenPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_ad
     if (tiles.lane_group == 0 || last.group_length(last.dilation - 1) < tiles.lane_run) {
         return {rows.patch, false};
     }
+    // Boxes of long rows that lie apart leave the second cache.
+    const int32 apart = columns > 192 ? 8 : 4;
     const Weighed lanes = cheapest(grid, tiles.lane_group,
                                    LanePatchCost(grid, &NeighborhoodAxis::keys_of, folded,
-                                                 num_additional, tiles.lane_percent, tiles));
+                                                 num_additional, tiles.lane_percent, apart, tiles));
     return lanes.work < rows.work ? ChosenPatch{lanes.patch, true} : ChosenPatch{rows.patch, false};
 }
 
@@ -263,7 +275,7 @@ ChosenPatch choose_key_patch(const NeighborhoodGrid& grid, const ChosenPatch& qu
     const Weighed rows = cheapest(grid, std::max<int64>(most_keys, 1), KeyPatchCost(grid, tiles));
     if (!query_patch.lanes || num_additional > 0) return {rows.patch, false};
     const auto cost = [&](AverageSpans::Seen seen) {
-        return LanePatchCost(grid, seen, 1, 0, tiles.lane_backward_percent, tiles);
+        return LanePatchCost(grid, seen, 1, 0, tiles.lane_backward_percent, 8, tiles);
     };
     const Weighed lanes = cheapest(grid, tiles.lane_group, cost(&NeighborhoodAxis::queries_of));
     // A pair is five products; lanes do three of them from the queries and four from the keys.

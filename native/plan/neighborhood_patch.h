@@ -21,9 +21,9 @@ struct ChosenPatch {
 
 /// The query patch of least estimated work per token. heads: query heads that share a key head,
 /// folded into the rows of a patch, at most most_rows; num_additional: keys that every query sees
-/// besides.
+/// besides; columns: of a key and its value together.
 ChosenPatch choose_patch(const NeighborhoodGrid& grid, int64 heads, int64 num_additional,
-                         int64 most_rows, const GatherTiles& tiles);
+                         int64 columns, int64 most_rows, const GatherTiles& tiles);
 
 /// The key patch of least estimated work per token in the backward, whose rows are the queries that
 /// see one of its keys; at most most_keys keys. Its keys may be lanes where the queries of

@@ -196,6 +196,7 @@ int64 most_keys_of(const NeighborhoodProblem& problem, const GatherTiles& tiles)
 NeighborhoodPlan::NeighborhoodPlan(const NeighborhoodProblem& problem, const GatherTiles& tiles)
     : grid_(problem.grid),
       patch_(choose_patch(problem.grid, heads_of_key_head(problem.dense), problem.num_additional,
+                          problem.dense.head_dim + problem.dense.head_dim_v,
                           most_rows_of(problem, tiles), tiles)),
       key_patch_(choose_key_patch(problem.grid, patch_, problem.num_additional,
                                   most_keys_of(problem, tiles), tiles)),

@@ -159,20 +159,21 @@ class LaneBackwardLoop {
                                      : rows_of(problem_.k, args_.k, k_head());
         const TokenRows rows_v = kKeys ? rows_of(problem_.d_o, args_.d_o, q_head(h))
                                        : rows_of(problem_.v, args_.v, v_head());
-        const RunTokens runs{group_.first, group_.num_runs, group_.origin, group_.step};
         uint64 alive = ~uint64{0};
         if constexpr (!kKeys) alive = start_lanes(h);
-        const int64 num_blocks = ceil_div(runs.num_runs, kBlockRuns);
-        for (int64 b = 0; b < num_blocks; ++b) {
-            const int64 begin = runs.num_runs * b / num_blocks;
-            const int64 end = runs.num_runs * (b + 1) / num_blocks;
-            for (int64 r = begin; r < end; ++r) s_.seen[r - begin] = group_.seen[r] & alive;
-            if constexpr (kKeys) start_runs(h, runs, begin, end);
-            s_.runs.start_block(rows, runs, begin, end);
-            s_.runs_v.start_block(rows_v, runs, begin, end);
-            weigh_block(end - begin);
-            add_block(only_seen);
-        }
+        for_each_direction(group_, [&](const RunTokens& runs, const uint64* seen) {
+            const int64 num_blocks = ceil_div(runs.num_runs, kBlockRuns);
+            for (int64 b = 0; b < num_blocks; ++b) {
+                const int64 begin = runs.num_runs * b / num_blocks;
+                const int64 end = runs.num_runs * (b + 1) / num_blocks;
+                for (int64 r = begin; r < end; ++r) s_.seen[r - begin] = seen[r] & alive;
+                if constexpr (kKeys) start_runs(h, runs, begin, end);
+                s_.runs.start_block(rows, runs, begin, end);
+                s_.runs_v.start_block(rows_v, runs, begin, end);
+                weigh_block(end - begin);
+                add_block(only_seen);
+            }
+        });
     }
 
     /// Statistics of a head by token.

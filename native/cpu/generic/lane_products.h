@@ -92,8 +92,12 @@ inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* _
     }
 }
 
+/// Runs that quads ask the first cache for before they come to them.
+constexpr int64 kQuadRunsAhead = 2;
+
 /// Scores of runs of keys with a group's lanes in quads. kHides: else seen and max are not used.
-template <class Dot, bool kHides>
+/// kAsks: for keys that lie apart; kQuadRunsAhead runs more than there are can be read from runs.
+template <class Dot, bool kHides, bool kAsks>
 [[gnu::noinline]] void quad_scores(const float* __restrict q, const char* const* runs,
                                    int64 num_runs, int64 stride, int64 words,
                                    const LaneScores& out) {
@@ -113,6 +117,13 @@ template <class Dot, bool kHides>
         const char* k = runs[r];
         const float* lanes = q;
         for (int64 w = 0; w < words; w += kQuadWords) {
+            if constexpr (kAsks) {
+                // Of every key a line by turns, so that they come evenly.
+                const int64 step = w / kQuadWords;
+                __builtin_prefetch(runs[r + kQuadRunsAhead] + step % kRunKeys * stride +
+                                       step / kRunKeys * kLineBytes,
+                                   0, 3);
+            }
             const char* rows[kRunKeys] = {k, k + stride, k + 2 * stride, k + thrice};
             Vec keys[kRunKeys];
 #pragma GCC unroll 4

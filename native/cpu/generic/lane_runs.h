@@ -22,7 +22,19 @@ struct RunTokens {
     int64 num_runs;
     int64 origin;
     int64 step;
+    bool sides;  // runs lie side by side, not one behind the other
 };
+
+/// Calls visit(runs, what lanes see of them) for the runs along the last axis and for those along
+/// the axis before it.
+template <class Visit>
+inline void for_each_direction(const LaneGroup& group, const Visit& visit) {
+    const int64 of_lines = group.num_line_runs;
+    visit(RunTokens{group.first, of_lines, group.origin, group.step, false}, group.seen);
+    visit(RunTokens{group.first + of_lines, group.num_runs - of_lines, group.origin,
+                    group.side_step, true},
+          group.seen + of_lines);
+}
 
 /// Where copies of the operands of one loop lie, of one operand at a time.
 template <class Dot>
@@ -73,6 +85,9 @@ class RunOperand {
         }
         repeat_last(rows_, num_runs_);
         stride_ = tensor.stride * runs.step;
+        // There is as much between keys as they have: nothing foresees the next run then, and keys
+        // can be in half of a cache at most.
+        lie_apart_ = !runs.sides && stride_ >= 2 * extent_ * bytes_of(dtype_);
     }
 
     /// Products of the block's rows with lanes, packed as pack_lanes does. kHides: as
@@ -85,7 +100,13 @@ class RunOperand {
         for (int64 part = 0; part < parts; ++part) {
             const Rows rows = rows_of_part(part, parts, in_place, copies);
             if constexpr (kHasQuads<Dot>) {
-                quad_scores<Dot, kHides>(lanes, rows.at, rows.num_runs, rows.stride, words, out);
+                if (in_place && lie_apart_) {
+                    quad_scores<Dot, kHides, true>(lanes, rows.at, rows.num_runs, rows.stride,
+                                                   words, out);
+                } else {
+                    quad_scores<Dot, kHides, false>(lanes, rows.at, rows.num_runs, rows.stride,
+                                                    words, out);
+                }
             } else {
                 multiply_tiles<kHides>(lanes, rows, words, out);
             }
@@ -127,6 +148,7 @@ class RunOperand {
     };
 
     static void repeat_last(const char** rows, int64 num_runs) {
+        static_assert(kQuadRunsAhead <= kRunsAhead<Dot>);
         for (int64 r = 0; r < kRunsAhead<Dot>; ++r) rows[num_runs + r] = rows[num_runs - 1];
     }
     /// Parts of so many runs that rows of elements of so many bytes stay in the first cache.
@@ -194,8 +216,9 @@ class RunOperand {
     template <class Add>
     void for_each_part(const float* p, LaneFactors factors, const RunCopies<Dot>& copies,
                        const Add& add) const {
-        const int64 parts = num_parts(num_runs_, value_bytes());
         const bool in_place = adds_in_place(dtype_, extent_);
+        const int64 spread = in_place && lie_apart_ ? 2 : 1;
+        const int64 parts = num_parts(num_runs_, value_bytes() * spread);
         for (int64 part = 0; part < parts; ++part) {
             const int64 begin = first_run(part, parts);
             const Rows rows = rows_of_part(part, parts, in_place, copies);
@@ -292,6 +315,7 @@ class RunOperand {
     const char** rows_ = nullptr;  // [kBlockRuns + kRunsAhead] of runs, the last again and again
     int64 num_runs_ = 0;           // of the block
     int64 stride_ = 0;             // bytes between the keys of a run
+    bool lie_apart_ = false;       // these
 };
 
 /// Packs a group's rows for RunOperand::multiply: [padded_words][kGroupLanes] words in an order of

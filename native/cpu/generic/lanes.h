@@ -117,16 +117,18 @@ class LaneLoop {
         const int64 k_head = problem_.k_head(task_.first_head);
         const int64 v_head = problem_.v_head(task_.first_head);
         const Sequence& seq = task_.sequence;
-        run_blocks(head_rows(problem_.k, task_.args->k, seq, k_head),
-                   head_rows(problem_.v, task_.args->v, seq, v_head),
-                   {group_.first, group_.num_runs, group_.origin, group_.step}, group_.seen, heads);
+        const TokenRows k = head_rows(problem_.k, task_.args->k, seq, k_head);
+        const TokenRows v = head_rows(problem_.v, task_.args->v, seq, v_head);
+        for_each_direction(group_, [&](const RunTokens& runs, const uint64* seen) {
+            run_blocks(k, v, runs, seen, heads);
+        });
         if (group_.num_additional_runs == 0) return;
         const AdditionalKeys& more = *task_.additional;
-        run_blocks(
-            head_rows(more.k, task_.additional_args->k, seq, k_head),
-            head_rows(more.v, task_.additional_args->v, seq, v_head),
-            {group_.first + group_.num_runs, group_.num_additional_runs, 0, group_.additional_step},
-            group_.seen + group_.num_runs, heads);
+        run_blocks(head_rows(more.k, task_.additional_args->k, seq, k_head),
+                   head_rows(more.v, task_.additional_args->v, seq, v_head),
+                   {group_.first + group_.num_runs, group_.num_additional_runs, 0,
+                    group_.additional_step, false},
+                   group_.seen + group_.num_runs, heads);
     }
 
     /// Runs whose keys are rows of k and v, in blocks of nearly equal size.

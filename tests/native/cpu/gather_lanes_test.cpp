@@ -67,9 +67,10 @@ std::string count_pairs(const LaneCase& s, const LaneGroup& group, std::vector<i
     const int64 keys = tokens + s.problem.num_additional;
     for (int64 r = 0; r < group.num_runs + group.num_additional_runs; ++r) {
         const bool additional = r >= group.num_runs;
+        const int64 step = r < group.num_line_runs ? group.step : group.side_step;
         for (int64 j = 0; j < kRunKeys; ++j) {
-            const int64 key = group.first[r] + (additional ? j * group.additional_step
-                                                           : group.origin + j * group.step);
+            const int64 key =
+                group.first[r] + (additional ? j * group.additional_step : group.origin + j * step);
             if (key < 0 || key >= (additional ? s.problem.num_additional : tokens)) {
                 return "key " + std::to_string(key) + " of run " + std::to_string(r);
             }
@@ -143,6 +144,27 @@ TEST(LaneGatherer, WholeGroupsAndManySharesCoverLargerGrids) {
                               LaneCase(square, {{1, 4, 4}}, 4, LaneSide::kKeys),
                               LaneCase(box, {{2, 2, 4}}, 0, LaneSide::kKeys)}) {
         EXPECT_EQ(check_lanes(s), "") << s.text;
+    }
+}
+
+/// Boxes of 10 x 10 keys: two whole runs a line, and three runs along each of the two columns that
+/// are left, where three runs a line would be 30. Of queries, next to the border, 11 x 11: three
+/// columns, 31 instead of 33.
+TEST(LaneGatherer, WhatLinesLeaveOverRunsAlongTheAxisBefore) {
+    const NeighborhoodGrid grid{{single_token_axis(), {32, 1, 7, 1, false}, {32, 1, 7, 1, false}}};
+    for (const LaneSide side : {LaneSide::kQueries, LaneSide::kKeys}) {
+        const int64 most = side == LaneSide::kQueries ? 26 : 31;
+        const LaneCase s(grid, {{1, 4, 4}}, 0, side);
+        const LaneGatherer gatherer = s.gatherer();
+        LaneMemory memory(gatherer);
+        const LaneShare share = gatherer.share(0);
+        for (int64 g = 0; g < share.num_groups(); ++g) {
+            const LaneGroup group = gatherer.group(share, g, memory.view());
+            // Lines whose windows end at the grid's border are one run shorter.
+            EXPECT_LE(group.num_runs, most) << "group " << g;
+            EXPECT_LT(group.num_line_runs, group.num_runs) << "group " << g;
+            EXPECT_EQ(group.side_step, 32);
+        }
     }
 }
 

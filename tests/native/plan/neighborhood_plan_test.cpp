@@ -237,7 +237,7 @@ TEST(NeighborhoodPlan, FlopsAreTwoProductsForwardAndFiveBackward) {
 TEST(NeighborhoodPlan, PatchesStayWithinTheRowsAndKeysOfATile) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
         for (const int64 heads : {1, 3, 8, 500}) {
-            const Patch patch = choose_patch(grid, heads, 0, kTiles.most_rows, kTiles).patch;
+            const Patch patch = choose_patch(grid, heads, 0, 128, kTiles.most_rows, kTiles).patch;
             ASSERT_LE(patch.num_tokens() * std::min<int64>(heads, kTiles.most_rows),
                       kTiles.most_rows);
             for (int a = 0; a < 3; ++a) {
@@ -291,6 +291,22 @@ TEST(NeighborhoodPlan, NarrowWindowsAreGroupsOfLanesWhereThereIsSuchAWay) {
     EXPECT_FALSE(NeighborhoodPlan(problem_of(dilated), kLaneTiles).lanes());
 }
 
+/// The dearest pairs at which queries are lanes.
+int32 most_lane_percent(int32 dilation, int64 columns) {
+    const NeighborhoodAxis axis{64 * dilation, dilation, 25, 1, false};
+    const NeighborhoodGrid grid{{single_token_axis(), axis, axis}};
+    GatherTiles tiles = kLaneTiles;
+    tiles.lane_percent = 1;
+    while (choose_patch(grid, 1, 0, columns, kTiles.most_rows, tiles).lanes) ++tiles.lane_percent;
+    return tiles.lane_percent - 1;
+}
+
+TEST(NeighborhoodPlan, KeysThatLieApartAreDearerForLanesLongOnesMost) {
+    EXPECT_EQ(most_lane_percent(1, 128), most_lane_percent(1, 256));
+    EXPECT_GT(most_lane_percent(1, 128), most_lane_percent(2, 128));
+    EXPECT_GT(most_lane_percent(2, 128), most_lane_percent(2, 256));
+}
+
 TEST(NeighborhoodPlan, KeysAreLanesWhereQueriesAreAndNothingIsAdded) {
     NeighborhoodProblem narrow = problem_of(square(128, 13));
     const NeighborhoodPlan lanes(narrow, kLaneTiles);
@@ -309,7 +325,8 @@ TEST(NeighborhoodPlan, KeysAreLanesWhereQueriesAreAndNothingIsAdded) {
 TEST(NeighborhoodPlan, GroupsOfLanesHaveNoMoreTokensThanLanes) {
     test::for_each_small_grid([](const NeighborhoodGrid& grid, const Patch&, const Patch&) {
         for (const int64 heads : {1, 500}) {
-            const ChosenPatch chosen = choose_patch(grid, heads, 5, kTiles.most_rows, kLaneTiles);
+            const ChosenPatch chosen =
+                choose_patch(grid, heads, 5, 128, kTiles.most_rows, kLaneTiles);
             if (!chosen.lanes) continue;
             ASSERT_LE(chosen.patch.num_tokens(), kLaneTiles.lane_group);
             const ChosenPatch keys =
