@@ -212,6 +212,21 @@ TEST_F(SparsePlanOnCuda, OneKeyHasGradientsOfRoundoff) {
     }
 }
 
+// One dim and few keys: a plain evaluation rounds each score once and adds 17 products, so that
+// what tensor cores cut from sums is seen.
+TEST_F(SparsePlanOnCuda, FewKeysOfOneDimAreNearTheReference) {
+    NeighborhoodSpec spec;
+    spec.seed = 411000404;
+    spec.batch = 3;
+    spec.num_q_heads = 8;
+    spec.num_kv_heads = 5;
+    spec.axes = {{36, 1, 17, 1, false}};
+    spec.head_dim = spec.head_dim_v = 1;
+    spec.k_order = test::MemoryOrder::kSharedBatch;
+    spec.backward = true;
+    expect_near(spec);
+}
+
 TEST_F(SparsePlanOnCuda, RandomNeighborhoodsAreNearTheReference) {
     const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
