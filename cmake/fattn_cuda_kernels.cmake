@@ -49,6 +49,7 @@ function(fattn_cuda_kernels)
   fattn_image_pack("${ptx_pack}" SOURCES "${packs}/sources.pack" LINES ${images_PTX_LINES} DEPENDS ${images_FILES})
   add_custom_target(fattn_kernel_packs ALL
     DEPENDS "${packs}/images.pack" "${packs}/sources.pack" "${ptx_pack}")
-  set_source_files_properties("${native}/cuda/runtime/embedded.cpp" PROPERTIES
+  # By itself: a batch of joined sources would not wait for the packs.
+  set_source_files_properties("${native}/cuda/runtime/embedded.cpp" PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON
     OBJECT_DEPENDS "${packs}/images.pack;${packs}/none.pack;${packs}/sources.pack")
 endfunction()

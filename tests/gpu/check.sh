@@ -8,7 +8,7 @@
 #   times       60   the compiled keys alone, at more shapes
 #   recordings  40   what the instructions of the virtual GPU's cases do
 #   rebuild     60   the kernels compile with this machine's nvcc too
-#   sanitizer   60   compute-sanitizer over some problems, where the machine lets it run
+#   sanitizer  120   compute-sanitizer over some problems of each family, where the machine lets it run
 # A call takes at most $SECONDS_IN_ALL, 530 unless it says otherwise: a part that has less than 20 of them left is named and not run.
 # After each part $OUT/results.tgz holds what there is so far, one log and more a part, and check.txt, so that nothing is lost when
 # time runs out, and a part that failed, was cut off or not run can be run again alone. The last line is "N parts passed, M failed", with
@@ -20,14 +20,18 @@ shift
 (($#)) || set -- kernels interface managed speed times recordings rebuild sanitizer
 out=$(mktemp -d)
 [[ -d $folder/cubin ]] || tar xJf "$folder/carried.tar.xz" -C "$folder" || exit 1
-declare -A limit=([kernels]=90 [interface]=60 [managed]=60 [speed]=240 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=60)
+declare -A limit=([kernels]=90 [interface]=60 [managed]=60 [speed]=240 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=120)
 
 kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1}"; }
 
 interface() {
-    # Devices beyond the first and models other than this GPU are the virtual GPU's alone.
-    FATTN_CUDA_DRIVER=libcuda.so.1 "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*:SparsePlanOnCuda.*:LightningOnCuda.*:HostLengthsOnCuda.*:RunsInGraphs.*:CacheAppendOnCuda.*:MergeOnCuda.*:WorkOnCuda.Bytes*:WorkOnCuda.Handles*-*AnotherDevice*:*AnotherModel*:*DescribesItself*' \
-        --gtest_output="xml:$out/interface.xml" && grep -q 'testsuites tests="[1-9]' "$out/interface.xml"
+    # Devices beyond the first, contexts made by hand and models other than this GPU are the virtual GPU's alone.
+    export FATTN_CUDA_DRIVER=libcuda.so.1
+    "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='DensePlanOnCuda.*:DenseBackwardOnCuda.*:SparsePlanOnCuda.*:LightningOnCuda.*:FamilyErrorsOnCuda.*:HostLengthsOnCuda.*:RunsInGraphs.*:CacheAppendOnCuda.*:MergeOnCuda.*:RowOrderOnCuda.L*:RowOrderOnCuda.Results*:WorkOnCuda.Bytes*:WorkOnCuda.Handles*-*AnotherDevice*:*AnotherContext*:*AnotherModel*:*DescribesItself*' \
+        --gtest_output="xml:$out/interface.xml"
+    local failed=$?
+    FATTN_TEST_MODE=full "$folder/fattn_test_cuda" --gtest_brief=1 --gtest_filter='FarOffsetsOnCuda.*' || failed=1
+    ((failed == 0)) && grep -q 'testsuites tests="[1-9]' "$out/interface.xml"
 }
 
 managed() {
@@ -73,8 +77,12 @@ sanitizer() {
     [[ -n $tool ]] || { echo "there is no compute-sanitizer"; return 77; }
     probe=$("$tool" --tool memcheck "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 1 1 2>&1) || true
     grep -q 'ERROR SUMMARY' <<< "$probe" || { echo "compute-sanitizer does not run here:"; head -n 5 <<< "$probe"; return 77; }
-    "$tool" --tool memcheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 15 1 &&
-        "$tool" --tool racecheck --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 15 1
+    local checked
+    for checked in memcheck racecheck; do
+        "$tool" --tool "$checked" --error-exitcode 1 "$folder/dense_on_device" "$folder/cubin" "$(mktemp -d)" check 10 1 || return 1
+        FATTN_CUDA_DRIVER=libcuda.so.1 FATTN_TEST_COUNT=2 "$tool" --tool "$checked" --error-exitcode 1 "$folder/fattn_test_cuda" \
+            --gtest_brief=1 --gtest_filter='SparsePlanOnCuda.Random*:SparsePlanOnCuda.Gates*:LightningOnCuda.Random*' || return 1
+    done
 }
 
 export -f kernels interface managed speed times recordings rebuild sanitizer

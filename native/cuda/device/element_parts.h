@@ -9,13 +9,14 @@
 
 namespace fattn::cuda {
 
-template <class Element, int kHeadDim, int kRowBlocks, int kTileKv>
+/// kEarlyKeys: of Products16.
+template <class Element, int kHeadDim, int kRowBlocks, int kTileKv, bool kEarlyKeys = false>
 struct ElementParts {
     using Value = Approx;
-    using Products = Products16<Element, kHeadDim, kRowBlocks, kTileKv>;
+    using Products = Products16<Element, kHeadDim, kRowBlocks, kTileKv, kEarlyKeys>;
 };
-template <int kHeadDim, int kRowBlocks, int kTileKv>
-struct ElementParts<float, kHeadDim, kRowBlocks, kTileKv> {
+template <int kHeadDim, int kRowBlocks, int kTileKv, bool kEarlyKeys>
+struct ElementParts<float, kHeadDim, kRowBlocks, kTileKv, kEarlyKeys> {
     using Value = float;
     using Products = Products32<kHeadDim, kRowBlocks, kTileKv>;
 };

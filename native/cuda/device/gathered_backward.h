@@ -72,7 +72,8 @@ class GatheredBackwardBlock {
     }
 
   private:
-    using Parts = ElementParts<Element, kHeadDim, 1, kTile.columns>;
+    // Of 64 numbers a row the compiler asks early enough by itself, and better.
+    using Parts = ElementParts<Element, kHeadDim, 1, kTile.columns, kHeadDim == 128>;
     using Value = typename Parts::Value;
     using Products = typename Parts::Products;
     using Rows = RowTile<kHeadDim, sizeof(Element)>;
@@ -140,7 +141,7 @@ class GatheredBackwardBlock {
         RowTileAt rows = place.rows;
         rows.first_head = head;
         tiles_.begin(rows, params_.rows.positions);
-        if (prim::thread_idx() == 0) tiles_.set_note(place.wants());
+        if (prim::thread_idx() == 0) tiles_.set_note(0, place.wants());
         prim::sync_block();
         load_own_rows(head);
         // The round before the first tile finds it and loads both of its tensors.
@@ -170,7 +171,7 @@ class GatheredBackwardBlock {
                 takes_first = sync_tile(s_first_, full);
                 if constexpr (kKeys) {
                     find_weights(tile, full, buffer);
-                    if ((tiles_.note() & kWantsV) != 0) {
+                    if ((tiles_.note(0) & kWantsV) != 0) {
                         add_product(kSecondSum, second(), r_s_, s_second_, takes_second);
                     }
                 }
@@ -181,7 +182,7 @@ class GatheredBackwardBlock {
             prim::commit_copies();
             if (tile != kNoTile) {
                 if constexpr (!kKeys) find_weights(tile, full, buffer);
-                if (!kKeys || (tiles_.note() & kWantsK) != 0) {
+                if (!kKeys || (tiles_.note(0) & kWantsK) != 0) {
                     add_product(kFirstSum, first(), r_g_, s_first_, takes_first);
                 }
                 prim::sync_block();

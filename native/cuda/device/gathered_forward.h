@@ -28,10 +28,12 @@
 
 namespace fattn::cuda {
 
-template <class Element, int kHeadDim>
+/// kWarpRows: 16, or 32 with 16 bits and 128 numbers a row.
+template <class Element, int kHeadDim, int kWarpRows>
 class GatheredForwardBlock {
   public:
-    static constexpr ForwardTile kTile = gathered_forward_tile(sizeof(Element), kHeadDim);
+    static constexpr ForwardTile kTile =
+        gathered_forward_tile(sizeof(Element), kHeadDim, kWarpRows);
     static constexpr int kKeyBlocks = kTile.tile_kv / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
     static constexpr int kRowBlocks = kTile.tile_q / (16 * kTile.num_warps);
@@ -45,10 +47,9 @@ class GatheredForwardBlock {
           tiles_(params.pattern, params.problem, s_v_ + kTile.kv_bytes()) {}
 
     __device__ void run() {
-        const Place place = find_place();
-        begin(place);
+        begin();
         prim::sync_block();
-        load_queries(place);
+        load_queries();
         prim::commit_copies();
         // The round before the first tile finds it and loads its keys.
         Visit visit{-1, Tiles::kNoToken};
@@ -57,7 +58,7 @@ class GatheredForwardBlock {
             // The tile's keys are there, and nobody needs the values of the last one.
             prim::wait_copies<0>();
             prim::sync_block();
-            load_values(place, visit, buffer);
+            load_values(visit, buffer);
             const Visit next = next_visit();
             if (next.needs_list()) tiles_.list_columns(next.tile(), buffer ^ 1);
             prim::commit_copies();
@@ -68,7 +69,7 @@ class GatheredForwardBlock {
             // The tile's values are there, and nobody needs its keys.
             prim::wait_copies<0>();
             const bool non_finite = sync_values(visit);
-            load_keys(place, next, buffer ^ 1);
+            load_keys(next, buffer ^ 1);
             prim::commit_copies();
             if (non_finite) {
                 weigh_scores();
@@ -86,11 +87,11 @@ class GatheredForwardBlock {
             buffer ^= 1;
         }
         prim::sync_block();
-        finish_rows(place);
+        finish_rows();
     }
 
   private:
-    using Parts = ElementParts<Element, kHeadDim, kRowBlocks, kTile.tile_kv>;
+    using Parts = ElementParts<Element, kHeadDim, kRowBlocks, kTile.tile_kv, true>;
     using Value = typename Parts::Value;
     using Products = typename Parts::Products;
     using Rows = RowTile<kHeadDim, sizeof(Element)>;
@@ -110,18 +111,22 @@ class GatheredForwardBlock {
         __device__ bool needs_list() const { return exists() && !is_run(); }
     };
 
-    /// What a block computes.
-    struct Place {
-        RowTileAt rows;
-        int32 k_head;
-        int32 v_head;
-    };
+    /// Heads and their rows that the block has written down: looked up where they are needed, since
+    /// registers are short.
+    static constexpr uint32 kOfKeys = 0;
+    static constexpr uint32 kOfValues = 1;
 
     __device__ Visit next_visit() const {
         bool full = false;
-        const int32 tile = tiles_.next_tile(&full);
-        if (tile < 0) return {-1, Tiles::kNoToken};
-        return {tile * 2 + (full ? 1 : 0), tiles_.run_of(tile)};
+        int32 run = Tiles::kNoToken;
+        int32 tile = -1;
+        if constexpr (gathered_notes(kTile.element_bytes)) {
+            tile = tiles_.next_tile(&full, &run);
+        } else {
+            tile = tiles_.next_tile(&full);
+            if (tile >= 0) run = tiles_.run_of(tile);
+        }
+        return {tile < 0 ? -1 : tile * 2 + (full ? 1 : 0), run};
     }
 
     __device__ Products products() const {
@@ -129,18 +134,7 @@ class GatheredForwardBlock {
         return Products(s_q_, s_k_, s_v_, at.warp_row, at.lane);
     }
 
-    __device__ Place find_place() const {
-        const RowNumbers& rows = params_.rows;
-        const LaunchPlace at =
-            launch_place(rows, params_.last_tile_first, ordered_block(params_.row_order));
-        const int32 head = at.group * rows.heads;
-        return {{at.tile, head, min_of(rows.heads, narrow<int32>(problem_.num_q_heads) - head),
-                 at.entry},
-                narrow<int32>(problem_.k_head(head)),
-                narrow<int32>(problem_.v_head(head))};
-    }
-
-    __device__ void begin(const Place& place) {
+    __device__ void begin() {
 #pragma unroll
         for (int m = 0; m < kRowBlocks; ++m) {
 #pragma unroll
@@ -151,12 +145,30 @@ class GatheredForwardBlock {
                 for (int e = 0; e < 4; ++e) r_o_[m][d][e] = 0.0F;
             }
         }
-        tiles_.begin(place.rows, params_.rows.positions);
+        const RowNumbers& rows = params_.rows;
+        const LaunchPlace at =
+            launch_place(rows, params_.last_tile_first, ordered_block(params_.row_order));
+        const int32 head = at.group * rows.heads;
+        const int32 num_heads = min_of(rows.heads, narrow<int32>(problem_.num_q_heads) - head);
+        tiles_.begin({at.tile, head, num_heads, at.entry}, rows.positions);
+        if (prim::thread_idx() == 0) {
+            write_rows(kOfKeys, params_.args.k, problem_.k, at.entry, problem_.k_head(head));
+            write_rows(kOfValues, params_.args.v, problem_.v, at.entry, problem_.v_head(head));
+        }
+    }
+    __device__ void write_rows(uint32 which, const void* data, const TensorLayout& layout,
+                               int32 entry, int64 head) const {
+        tiles_.set_note(which, narrow<int32>(head));
+        tiles_.set_address(which, row_of(data, layout, entry, head, 0));
+    }
+    __device__ static const uint8* row_of(const void* data, const TensorLayout& layout, int32 entry,
+                                          int64 head, int32 token) {
+        return static_cast<const uint8*>(data) + layout.row(entry, head, token) * kBytes;
     }
 
-    __device__ void load_queries(const Place& place) const {
+    __device__ void load_queries() const {
         const auto* q = static_cast<const uint8*>(params_.args.q) +
-                        place.rows.entry * problem_.q.strides[0] * kBytes;
+                        tiles_.entry() * problem_.q.strides[0] * kBytes;
         load_listed_rows<Element, Rows, kTile.tile_q, kTile.num_threads()>(
             s_q_, row_bytes(problem_.head_dim), params_.wide.q, [&](int32 row) {
                 const int32 token = tiles_.row_token(row);
@@ -168,38 +180,33 @@ class GatheredForwardBlock {
             });
     }
 
-    __device__ void load_keys(const Place& place, const Visit& visit, uint32 buffer) const {
+    __device__ void load_keys(const Visit& visit, uint32 buffer) const {
         const GridBoxes& boxes = params_.pattern.boxes;
-        load_columns(s_k_, visit, buffer, row_bytes(problem_.head_dim),
-                     {params_.args.k, &problem_.k, params_.token_bytes.k, params_.wide.k,
-                      place.k_head, boxes.k, &boxes.additional_k},
-                     place);
+        load_columns(
+            s_k_, visit, buffer, row_bytes(problem_.head_dim),
+            {kOfKeys, params_.token_bytes.k, params_.wide.k, boxes.k, &boxes.additional_k});
     }
-    __device__ void load_values(const Place& place, const Visit& visit, uint32 buffer) const {
+    __device__ void load_values(const Visit& visit, uint32 buffer) const {
         const GridBoxes& boxes = params_.pattern.boxes;
-        load_columns(s_v_, visit, buffer, row_bytes(problem_.head_dim_v),
-                     {params_.args.v, &problem_.v, params_.token_bytes.v, params_.wide.v,
-                      place.v_head, boxes.v, &boxes.additional_v},
-                     place);
+        load_columns(
+            s_v_, visit, buffer, row_bytes(problem_.head_dim_v),
+            {kOfValues, params_.token_bytes.v, params_.wide.v, boxes.v, &boxes.additional_v});
     }
 
     /// Keys or values and the additional ones of a head.
     struct Columns {
-        const void* data;
-        const TensorLayout* layout;
+        uint32 which;
         int64 token_bytes;
         bool wide;
-        int32 head;
         const void* additional;
         const TensorLayout* additional_layout;
     };
 
     /// Starts the copies of a tile's columns, where there is one.
     __device__ void load_columns(uint32 s_tile, const Visit& visit, uint32 buffer, int32 bytes,
-                                 const Columns& columns, const Place& place) const {
+                                 const Columns& columns) const {
         if (!visit.exists()) return;
-        const uint8* base = static_cast<const uint8*>(columns.data) +
-                            columns.layout->row(place.rows.entry, columns.head, 0) * kBytes;
+        const uint8* base = tiles_.address(columns.which);
         const bool whole = columns.wide && bytes == Rows::kRowBytes;
         if (whole && visit.is_run()) {
             load_whole_rows<Rows, kTile.tile_kv, kTile.num_threads()>(
@@ -220,10 +227,8 @@ class GatheredForwardBlock {
                     if (token < 0) return ListedRow{base, false};
                     const int32 extra = token - params_.pattern.boxes.num_tokens;
                     if (has_more && extra >= 0) {
-                        return ListedRow{static_cast<const uint8*>(columns.additional) +
-                                             columns.additional_layout->row(place.rows.entry,
-                                                                            columns.head, extra) *
-                                                 kBytes,
+                        return ListedRow{row_of(columns.additional, *columns.additional_layout,
+                                                tiles_.entry(), tiles_.note(columns.which), extra),
                                          true};
                     }
                     return ListedRow{base + token * columns.token_bytes, true};
@@ -299,11 +304,11 @@ class GatheredForwardBlock {
         }
     };
 
-    __device__ void finish_rows(const Place& place) {
+    __device__ void finish_rows() {
         const LanePlace<kRowBlocks> at;
         const int64 tokens = problem_.q.shape[2];
         // Rows before those of the entry.
-        const int64 rows_before = place.rows.entry * problem_.num_q_heads * tokens;
+        const int64 rows_before = tiles_.entry() * problem_.num_q_heads * tokens;
         float* g_lse = params_.args.lse;
 #pragma unroll
         for (int m = 0; m < kRowBlocks; ++m) {
@@ -327,7 +332,7 @@ class GatheredForwardBlock {
         const TensorLayout& layout = problem_.o;
         const bool to_f32 = layout.dtype == DType::kF32;
         auto* base = static_cast<uint8*>(params_.args.o) +
-                     place.rows.entry * layout.strides[0] * (to_f32 ? 4 : kBytes);
+                     tiles_.entry() * layout.strides[0] * (to_f32 ? 4 : kBytes);
         const OutputOfRows rows{tiles_, base, layout.strides[1], layout.strides[2], dim};
         if (sizeof(Element) != 4 && to_f32) {
             store_elements<float>(rows, r_o_, warp_row, at.lane);
@@ -352,10 +357,10 @@ class GatheredForwardBlock {
 }  // namespace fattn::cuda
 
 /// One key as an entry point.
-#define FATTN_GATHERED_FORWARD(name, Element, head_dim)                              \
-    extern "C" __global__ void __launch_bounds__(                                    \
-        fattn::cuda::gathered_forward_tile(sizeof(Element), head_dim).num_threads(), \
-        fattn::cuda::gathered_forward_tile(sizeof(Element), head_dim).min_blocks)    \
-        name(const __grid_constant__ fattn::cuda::GatheredForwardParams params) {    \
-        fattn::cuda::GatheredForwardBlock<Element, head_dim>(params).run();          \
+#define FATTN_GATHERED_FORWARD(name, Element, head_dim, warp_rows)                              \
+    extern "C" __global__ void __launch_bounds__(                                               \
+        fattn::cuda::gathered_forward_tile(sizeof(Element), head_dim, warp_rows).num_threads(), \
+        fattn::cuda::gathered_forward_tile(sizeof(Element), head_dim, warp_rows).min_blocks)    \
+        name(const __grid_constant__ fattn::cuda::GatheredForwardParams params) {               \
+        fattn::cuda::GatheredForwardBlock<Element, head_dim, warp_rows>(params).run();          \
     }

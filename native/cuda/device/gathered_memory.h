@@ -54,9 +54,19 @@ class GatheredMemory {
     __device__ int32 run_step() const { return info(kStep + 2); }
     /// Of the batch, the block's.
     __device__ int32 entry() const { return info(kEntry); }
-    /// What the block writes down; one thread, and a barrier has to follow.
-    __device__ void set_note(int32 x) const { set_info(kNote, x); }
-    __device__ int32 note() const { return info(kNote); }
+    /// What the block writes down, two numbers; one thread, and a barrier has to follow.
+    __device__ void set_note(uint32 n, int32 x) const { set_info(kNote + n, x); }
+    __device__ int32 note(uint32 n) const { return info(kNote + n); }
+    /// One of two places in device memory that the block writes down, likewise.
+    __device__ void set_address(uint32 n, const uint8* at) const {
+        const auto bits = reinterpret_cast<uint64>(at);
+        prim::store_shared_8(s_info_ + (kAddress + 2 * n) * 4, static_cast<uint32>(bits),
+                             static_cast<uint32>(bits >> 32));
+    }
+    __device__ const uint8* address(uint32 n) const {
+        const prim::WordPair bits = prim::load_shared_8(s_info_ + (kAddress + 2 * n) * 4);
+        return reinterpret_cast<const uint8*>(bits.x | uint64{bits.y} << 32);
+    }
     /// Query head of a row that is a query.
     __device__ int32 row_head(int32 row) const {
         return narrow<int32>(prim::load_shared(at_row(row) + 4));
@@ -87,7 +97,8 @@ class GatheredMemory {
         kPartEnd = 22,      // four: last columns of the box's parts
         kFarColumns = 26,   // of blocks that all rows see beyond the band
         kNearToken = 27,    // of the first column behind them
-        kNote = 28          // the block's own
+        kNote = 28,         // two: the block's own
+        kAddress = 30       // two of two words
     };
 
     __device__ uint32 at_row(int32 row) const {

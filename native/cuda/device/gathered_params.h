@@ -109,10 +109,13 @@ struct GatheredBackwardParams {
 };
 
 /// Bytes of shared memory behind a kernel's tiles: the rows' places and what they see, the columns'
-/// tokens of two tiles, what all threads look up, and where each warp's walk stands.
+/// tokens of two tiles, what all threads look up, and where each warp's walk stands; in the forward
+/// of 16 bits a note of each warp about each of 32 tiles.
 constexpr int32 kGatheredRowBytes = 32;
-constexpr int32 kGatheredInfoBytes = 128;
+constexpr int32 kGatheredInfoBytes = 144;
 constexpr int32 kGatheredWalkBytes = 16;
+constexpr int32 kGatheredNoteBytes = 32 * 4;
+FATTN_HD constexpr bool gathered_notes(int32 element_bytes) { return element_bytes == 2; }
 
 FATTN_HD constexpr int32 gathered_bytes(int32 rows, int32 columns, int32 num_warps) {
     return rows * kGatheredRowBytes + 2 * columns * 4 + kGatheredInfoBytes +
@@ -120,15 +123,19 @@ FATTN_HD constexpr int32 gathered_bytes(int32 rows, int32 columns, int32 num_war
 }
 
 /// The tile of the general dense keys, which have 16 rows a warp. Registers are what is left by as
-/// many blocks as shared memory lets in.
-FATTN_HD constexpr ForwardTile gathered_forward_tile(int32 element_bytes, int32 head_dim) {
+/// many blocks as shared memory lets in. Keys with 32 rows a warp read keys and values from shared
+/// memory half as often, in half as many warps.
+FATTN_HD constexpr ForwardTile gathered_forward_tile(int32 element_bytes, int32 head_dim,
+                                                     int32 warp_rows) {
+    if (warp_rows == 32) return {head_dim, 64, 64, 2, element_bytes, 4};
     ForwardTile tile = forward_tile(element_bytes, head_dim, Features::kGeneral);
     if (element_bytes == 2 && head_dim <= 128) tile.min_blocks = 3;
     return tile;
 }
 FATTN_HD constexpr int32 gathered_forward_bytes(const ForwardTile& tile) {
     return tile.q_bytes() + 2 * tile.kv_bytes() +
-           gathered_bytes(tile.tile_q, tile.tile_kv, tile.num_warps);
+           gathered_bytes(tile.tile_q, tile.tile_kv, tile.num_warps) +
+           (gathered_notes(tile.element_bytes) ? tile.num_warps * kGatheredNoteBytes : 0);
 }
 FATTN_HD constexpr int32 gathered_backward_bytes(const BackwardTile& tile) {
     return 2 * tile.row_tile_bytes() + 2 * tile.column_tile_bytes() + tile.num_terms() * 8 +

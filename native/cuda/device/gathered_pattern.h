@@ -50,6 +50,16 @@ class GatheredTiles : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     __device__ int32 run_of(int32 tile) const {
         return has_boxes() ? Boxes(*this).run_of(tile) : Blocks(*this).run_of(tile);
     }
+    /// The next tile and its run; found for 32 tiles at a time, one a lane.
+    __device__ int32 next_tile(bool* full, int32* run) const {
+        const int32 tile = walk_.next(Memory::num_column_tiles(), full, [this](int32 asked) {
+            const TileState found = state(asked);
+            walk_.note(found == TileState::kSkipped ? kNoToken : run_of(asked));
+            return found;
+        });
+        *run = tile < 0 ? kNoToken : walk_.noted(tile);
+        return tile;
+    }
 
     /// Writes the tokens of a tile's columns into one of two buffers; all threads. They are there
     /// behind a barrier that follows the thread's group of copies: what stands in device memory is
@@ -101,7 +111,7 @@ class GatheredTiles : public GatheredMemory<kSide, kRows, kColumns, kThreads> {
     }
     __device__ bool has_boxes() const { return Memory::pattern_.kind == PatternKind::kBox; }
 
-    const TileWalk walk_;
+    const TileWalk<kThreads / 32> walk_;
 };
 
 }  // namespace fattn::cuda

@@ -28,11 +28,14 @@ struct RowCursor {
 };
 
 /// Element is f16 or bf16; every warp has kRowBlocks blocks of 16 queries against kTileKv keys.
-template <class Element, int kHeadDim, int kRowBlocks, int kTileKv>
+/// kEarlyKeys: keys and queries are asked for one step before their products, for kernels where the
+/// compiler does not see to that.
+template <class Element, int kHeadDim, int kRowBlocks, int kTileKv, bool kEarlyKeys>
 struct Products16 {
     using Rows = RowTile<kHeadDim, 2>;
     static constexpr int kKeyBlocks = kTileKv / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
+    static constexpr int kSteps = kHeadDim / 16;
 
     RowCursor<Rows> q;
     RowCursor<Rows> k;
@@ -54,14 +57,28 @@ struct Products16 {
                 for (int e = 0; e < 4; ++e) r_s[m][n][e] = 0.0F;
             }
         }
+        prim::Blocks r_next_q[kRowBlocks];
+        prim::Blocks r_next_k;
+        if constexpr (kEarlyKeys) {
+            load_queries(r_next_q, 0);
+            r_next_k = prim::load_blocks(k.at(0, 0));
+        }
 #pragma unroll
-        for (int d = 0; d < kHeadDim / 16; ++d) {
+        for (int d = 0; d < kSteps; ++d) {
             prim::Blocks r_q[kRowBlocks];
+            if constexpr (!kEarlyKeys) load_queries(r_q, d);
 #pragma unroll
-            for (int m = 0; m < kRowBlocks; ++m) r_q[m] = prim::load_blocks(q.at(d, 16 * m));
+            for (int m = 0; kEarlyKeys && m < kRowBlocks; ++m) r_q[m] = r_next_q[m];
 #pragma unroll
             for (int n = 0; n < kKeyBlocks; n += 2) {
-                const prim::Blocks r_k = prim::load_blocks(k.at(d, 8 * n));
+                const bool is_last = n + 2 == kKeyBlocks;
+                const prim::Blocks r_k = kEarlyKeys ? r_next_k : prim::load_blocks(k.at(d, 8 * n));
+                if (kEarlyKeys && is_last && d + 1 < kSteps) {
+                    load_queries(r_next_q, d + 1);
+                    r_next_k = prim::load_blocks(k.at(d + 1, 0));
+                } else if (kEarlyKeys && !is_last) {
+                    r_next_k = prim::load_blocks(k.at(d, 8 * (n + 2)));
+                }
 #pragma unroll
                 for (int m = 0; m < kRowBlocks; ++m) {
                     prim::multiply_add(Element{}, r_s[m][n], r_q[m].x, r_k.x[0], r_k.x[1]);
@@ -103,6 +120,12 @@ struct Products16 {
                 }
             }
         }
+    }
+
+  private:
+    __device__ void load_queries(prim::Blocks (&r_q)[kRowBlocks], int step) const {
+#pragma unroll
+        for (int m = 0; m < kRowBlocks; ++m) r_q[m] = prim::load_blocks(q.at(step, 16 * m));
     }
 };
 

@@ -1,8 +1,10 @@
 // The two matrix products of a tile for f32 on tensor cores: every factor is the sum of two tf32
 // numbers, and three of the four products are made; called by the softmax kernels.
 //
-// Tensor cores truncate where they add. So products of 16 dims (scores) and of at most 32 keys
-// (output) go to zeroed sums first, which are then added with one rounding each.
+// Tensor cores truncate where they add. So products of 16 dims (scores) and of 16 keys (output) go
+// to zeroed sums first, which are then added with one rounding each. Products with low parts go
+// into a sum before all of high parts, while it is so small that what is cut does not matter.
+// (native/notes/0035-cuda-forward.md)
 #pragma once
 
 #include "core/float_ops.h"
@@ -15,7 +17,8 @@
 namespace fattn::cuda {
 
 /// Numbers as high + low, each with 11 bits; what is lost is below 2^-22 of the number. Tensor
-/// cores ignore the last 13 bits of what they multiply, which are cleared in high alone.
+/// cores ignore the last 13 bits of what they multiply, which are cleared in high alone. The low
+/// part of an infinity or NaN is NaN.
 template <int kCount>
 struct SplitNumbers {
     uint32 high[kCount];
@@ -25,16 +28,20 @@ struct SplitNumbers {
         // Nearest, ties away from 0, as cvt.rna.tf32, which is more than twice as many
         // instructions.
         high[n] = (bits_of_float(x) + 0x1000u) & 0xFFFFE000u;
-        const float rest = x - float_of_bits(high[n]);
-        // The rest of an infinity would be NaN; that of a NaN is, whatever became of its high part.
-        low[n] = fattn::abs(x) == kInfinity ? 0u : bits_of_float(rest);
+        low[n] = bits_of_float(x - float_of_bits(high[n]));
     }
 };
 
-__device__ inline void multiply_add_split(float (&c)[4], const SplitNumbers<4>& a,
-                                          const SplitNumbers<2>& b) {
+/// c += a b without the product of high parts.
+__device__ inline void multiply_add_low(float (&c)[4], const SplitNumbers<4>& a,
+                                        const SplitNumbers<2>& b) {
     prim::multiply_add_tf32(c, a.low, b.high[0], b.high[1]);
     prim::multiply_add_tf32(c, a.high, b.low[0], b.low[1]);
+}
+
+/// c += the product of high parts.
+__device__ inline void multiply_add_high(float (&c)[4], const SplitNumbers<4>& a,
+                                         const SplitNumbers<2>& b) {
     prim::multiply_add_tf32(c, a.high, b.high[0], b.high[1]);
 }
 
@@ -46,7 +53,7 @@ class Products32 {
     static constexpr int kKeyBlocks = kTileKv / 8;
     static constexpr int kDimBlocks = kHeadDim / 8;
     static_assert(kRowBlocks == 1, "registers hold one block of 16 queries");
-    static_assert(kTileKv <= 64, "a tile's sums are made without rounding of their own");
+    static_assert(kKeyBlocks % 2 == 0 && kDimBlocks % 2 == 0, "sums are of two blocks each");
 
     __device__ Products32(uint32 s_q, uint32 s_k, uint32 s_v_tile, uint32 first_row,
                           uint32 lane_idx)
@@ -55,34 +62,24 @@ class Products32 {
           s_v(s_v_tile),
           lane(lane_idx) {}
 
-    /// r_s = Q K^T, the products of kGroup numbers of a row in sums of their own.
+    /// r_s = Q K^T, the products of 16 numbers of a row in sums of their own.
     __device__ void scores(float (&r_s)[kRowBlocks][kKeyBlocks][4]) const {
-        constexpr uint32 kGroup = 16;
 #pragma unroll
         for (int n = 0; n < kKeyBlocks; ++n) {
 #pragma unroll
             for (int e = 0; e < 4; ++e) r_s[0][n][e] = 0.0F;
         }
 #pragma unroll 1
-        for (uint32 first = 0; first < kHeadDim; first += kGroup) {
-            float r_sum[kKeyBlocks][4] = {};
-#pragma unroll
-            for (uint32 d = 0; d < kGroup / 8; ++d) add_scores(r_sum, first / 8 + d);
-#pragma unroll
-            for (int n = 0; n < kKeyBlocks; ++n) {
-#pragma unroll
-                for (int e = 0; e < 4; ++e) r_s[0][n][e] += r_sum[n][e];
-            }
-        }
+        for (uint32 d = 0; d < kDimBlocks; d += 2) add_scores(r_s[0], d);
     }
 
     /// r_o += P V with the weights P in r_p, in the places of the scores. A lane holds the weights
     /// of keys 2t and 2t + 1 of a block where A has columns t and t + 4: the values' rows are taken
-    /// in the same order. Half of the blocks of keys at a time go through one body, and their
-    /// products have sums of their own.
+    /// in the same order. Two blocks of keys at a time go through one body, and their products have
+    /// sums of their own.
     __device__ void values(float (&r_o)[kRowBlocks][kDimBlocks][4],
                            const float (&r_p)[kRowBlocks][kKeyBlocks][4]) const {
-        constexpr uint32 kGroup = kKeyBlocks > 2 ? kKeyBlocks / 2 : kKeyBlocks;
+        constexpr uint32 kGroup = 2;
         float r_left[kKeyBlocks][4];  // weights that are left, the next ones first
 #pragma unroll
         for (int j = 0; j < kKeyBlocks; ++j) {
@@ -109,25 +106,38 @@ class Products32 {
     }
 
   private:
-    /// Adds the products of 8 numbers of a row, the d-th ones.
-    __device__ void add_scores(float (&r_sum)[kKeyBlocks][4], uint32 d) const {
+    /// Adds the products of 16 numbers of a row, from the d-th block of 8 on.
+    __device__ void add_scores(float (&r_s)[kKeyBlocks][4], uint32 d) const {
         // Rows of all blocks have the lane's last three bits, which alone exchange chunks.
-        const uint32 q_chunk = (2 * d + (lane >> 4)) ^ (lane & 7);
-        const uint32 k_chunk = (2 * d + (lane >> 3 & 1)) ^ (lane & 7);
-        const prim::Blocks r_q = prim::load_blocks(s_q_row + q_chunk * 16);
-        SplitNumbers<4> a;
+        uint32 k_chunk[2];
+        SplitNumbers<4> a[2];
 #pragma unroll
-        for (int e = 0; e < 4; ++e) a.set(e, float_of_bits(r_q.x[e]));
+        for (uint32 i = 0; i < 2; ++i) {
+            const uint32 q_chunk = (2 * (d + i) + (lane >> 4)) ^ (lane & 7);
+            k_chunk[i] = (2 * (d + i) + (lane >> 3 & 1)) ^ (lane & 7);
+            const prim::Blocks r_q = prim::load_blocks(s_q_row + q_chunk * 16);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) a[i].set(e, float_of_bits(r_q.x[e]));
+        }
 #pragma unroll
         for (uint32 n = 0; n < kKeyBlocks; n += 2) {
-            const prim::Blocks r_k =
-                prim::load_blocks(s_k_row + n * 8 * Rows::kRowBytes + k_chunk * 16);
+            SplitNumbers<2> b[2][2];  // of two blocks of keys
+#pragma unroll
+            for (uint32 i = 0; i < 2; ++i) {
+                const prim::Blocks r_k =
+                    prim::load_blocks(s_k_row + n * 8 * Rows::kRowBytes + k_chunk[i] * 16);
+#pragma unroll
+                for (int e = 0; e < 4; ++e) b[e / 2][i].set(e % 2, float_of_bits(r_k.x[e]));
+            }
 #pragma unroll
             for (uint32 half = 0; half < 2; ++half) {
-                SplitNumbers<2> b;
-                b.set(0, float_of_bits(r_k.x[2 * half]));
-                b.set(1, float_of_bits(r_k.x[2 * half + 1]));
-                multiply_add_split(r_sum[n + half], a, b);
+                float sum[4] = {};
+#pragma unroll
+                for (uint32 i = 0; i < 2; ++i) multiply_add_low(sum, a[i], b[half][i]);
+#pragma unroll
+                for (uint32 i = 0; i < 2; ++i) multiply_add_high(sum, a[i], b[half][i]);
+#pragma unroll
+                for (int e = 0; e < 4; ++e) r_s[n + half][e] += sum[e];
             }
         }
     }
@@ -141,17 +151,19 @@ class Products32 {
         for (uint32 d = 0; d < kDimBlocks; ++d) {
             float sum[4] = {};
             const uint32 column = d * 8 + lane / 4;
+            SplitNumbers<2> b[kCount];
 #pragma unroll
             for (uint32 j = 0; j < kCount; ++j) {
-                SplitNumbers<2> b;
 #pragma unroll
                 for (uint32 n = 0; n < 2; ++n) {
                     const uint32 s_from = s_rows + j * 8 * Rows::kRowBytes +
                                           Rows::at(first + n, column / 4) + column % 4 * 4;
-                    b.set(static_cast<int>(n), float_of_bits(prim::load_shared(s_from)));
+                    b[j].set(static_cast<int>(n), float_of_bits(prim::load_shared(s_from)));
                 }
-                multiply_add_split(sum, a[j], b);
+                multiply_add_low(sum, a[j], b[j]);
             }
+#pragma unroll
+            for (uint32 j = 0; j < kCount; ++j) multiply_add_high(sum, a[j], b[j]);
 #pragma unroll
             for (int e = 0; e < 4; ++e) r_o[0][d][e] += sum[e];
         }

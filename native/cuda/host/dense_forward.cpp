@@ -53,8 +53,7 @@ DenseProblem packed_heads(const DenseProblem& problem, const DenseForwardArgs& a
     return packed;
 }
 
-constexpr int64 kRowsOfWarp = 16;        // of a general key
-constexpr int64 kMergedRowsOfBlock = 4;  // a warp has one
+constexpr int64 kRowsOfWarp = 16;  // of a general key
 
 ForwardLaunch launch_of(const DenseProblem& problem, const DenseForwardArgs& args) {
     ForwardLaunch launch{general_key(problem), {}, 0};
@@ -124,17 +123,30 @@ ForwardLaunch dense_forward_launch(const DenseProblem& problem, const DenseForwa
     return launch_of(packed_heads(problem, args), args);
 }
 
-int32 forward_splits(const DenseProblem& problem, int32 num_multiprocessors) {
-    constexpr int64 kBlocksOfMultiprocessor = 4;
-    constexpr int64 kFewestTiles = 4;  // of keys a part, or joining them costs more than it wins
+int32 forward_splits(const DenseProblem& problem, int64 blocks_at_once) {
+    // In tiles of keys: what a block costs beyond its own, and joining the parts.
+    constexpr int64 kBlockTiles = 2;
+    constexpr int64 kJoinTiles = 2;
+    constexpr int64 kFewestTiles = 4;
     constexpr int64 kMostSplits = 128;
     const DenseProblem packed = packed_heads(problem, DenseForwardArgs{});
     const ForwardTile tile = general_key(packed).tile();
     const int64 blocks = packed.num_q_heads * packed.batch;
-    if (packed.q_len > tile.tile_q || blocks == 0 || blocks >= num_multiprocessors) return 1;
-    const int64 wanted = ceil_div(num_multiprocessors * kBlocksOfMultiprocessor, blocks);
+    if (packed.q_len > tile.tile_q || blocks == 0) return 1;
     const int64 tiles = ceil_div<int64>(packed.kv_len, tile.tile_kv);
-    return narrow<int32>(clamp_to<int64>(min_of(wanted, tiles / kFewestTiles), 1, kMostSplits));
+    const int64 most = min_of(tiles / kFewestTiles, kMostSplits);
+    int64 best = 1;
+    int64 best_time = 0;
+    for (int64 splits = 1; splits <= max_of<int64>(most, 1); ++splits) {
+        const int64 rounds = ceil_div(blocks * splits, blocks_at_once);
+        const int64 time =
+            rounds * (ceil_div(tiles, splits) + kBlockTiles) + (splits > 1 ? kJoinTiles : 0);
+        if (splits == 1 || time < best_time) {
+            best = splits;
+            best_time = time;
+        }
+    }
+    return narrow<int32>(best);
 }
 
 uint64 dense_forward_workspace(const DenseProblem& problem, int32 num_splits) {
@@ -152,7 +164,7 @@ SplitLaunch dense_split_launch(const DenseProblem& problem, const DenseForwardAr
                                              num_splits * bytes_of_states(problem));
     SplitLaunch launch{};
     launch.merge = {problem, args, o_parts, states, num_splits};
-    launch.num_merge_blocks = narrow<uint32>(ceil_div<int64>(rows, kMergedRowsOfBlock));
+    launch.num_merge_blocks = narrow<uint32>(merge_blocks(rows, problem.head_dim_v));
 
     DenseProblem in_parts = problem;
     in_parts.o = {};

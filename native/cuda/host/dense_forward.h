@@ -48,9 +48,9 @@ Status supports_dense_forward(const DenseProblem& problem);
 /// The key that computes a supported problem whatever its runs bring.
 ForwardKey general_key(const DenseProblem& problem);
 
-/// Into how many parts the keys of few queries are split, so that there are blocks for every
-/// multiprocessor; 1: they are not.
-int32 forward_splits(const DenseProblem& problem, int32 num_multiprocessors);
+/// Into how many parts the keys of few queries are split, so that the rounds of as many blocks as
+/// the device runs at once are few and full; 1: they are not.
+int32 forward_splits(const DenseProblem& problem, int64 blocks_at_once);
 
 /// Bytes of device memory that the parts take; none for a single one.
 uint64 dense_forward_workspace(const DenseProblem& problem, int32 num_splits);

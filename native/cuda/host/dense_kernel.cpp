@@ -48,12 +48,16 @@ class CudaDenseKernel final : public DenseKernel {
         : problem_(problem),
           backward_problem_(backward_problem(problem)),
           device_(std::move(device)),
-          pool_(pool),
-          num_splits_(forward_splits(problem, device_->properties().num_multiprocessors)) {}
+          pool_(pool) {}
 
     Status load(KernelStore* store) {
         const ForwardKey general = general_key(problem_);
         FATTN_CUDA_RETURN_IF_ERROR(load_key(general, store, &general_));
+        int blocks = 0;
+        FATTN_CUDA_RETURN_IF_ERROR(general_.function.occupancy(
+            general.tile().num_threads(), general.tile().shared_bytes(), &blocks));
+        num_splits_ = forward_splits(
+            problem_, int64{device_->properties().num_multiprocessors} * max_of(blocks, 1));
         // The key that a run with the best of pointers chooses.
         const ForwardKey best = dense_forward_launch(problem_, DenseForwardArgs{}).key;
         if (best != general) FATTN_CUDA_RETURN_IF_ERROR(load_key(best, store, &lean_));
@@ -203,7 +207,7 @@ class CudaDenseKernel final : public DenseKernel {
     const DenseProblem backward_problem_;
     const std::shared_ptr<const Device> device_;
     WorkspacePool* const pool_;
-    const int32 num_splits_;  // of the keys of forward runs that bring a workspace
+    int32 num_splits_ = 1;  // of the keys of forward runs that bring a workspace
     Function merge_splits_;
     LoadedKey general_{};
     LoadedKey lean_{};

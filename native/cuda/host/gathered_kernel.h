@@ -20,9 +20,9 @@ class GatheredKernel {
                    std::shared_ptr<const Device> device)
         : problem_(problem),
           backward_(of_backward),
-          keys_(gathered_keys(problem.dense)),
           backward_keys_(gathered_keys(of_backward.dense)),
           device_(std::move(device)),
+          keys_(gathered_keys(problem, device_->properties().num_multiprocessors)),
           row_order_(problem, device_) {}
 
     const GatheredProblem& problem() const { return problem_; }
@@ -58,9 +58,9 @@ class GatheredKernel {
 
     const GatheredProblem problem_;
     const GatheredProblem backward_;
-    const GatheredKeys keys_;
     const GatheredKeys backward_keys_;
     const std::shared_ptr<const Device> device_;
+    const GatheredKeys keys_;  // of the forward
     RowOrder row_order_;
     Function forward_;
     Function invert_;

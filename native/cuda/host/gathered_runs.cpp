@@ -54,23 +54,38 @@ uint32 num_blocks(const RowNumbers& rows, int64 batch) {
 }  // namespace
 
 ForwardTile GatheredKeys::forward_tile() const {
-    return gathered_forward_tile(narrow<int32>(bytes_of(dtype)), head_dim);
+    return gathered_forward_tile(narrow<int32>(bytes_of(dtype)), head_dim, warp_rows);
 }
 BackwardTile GatheredKeys::backward_tile(Side side) const {
     return cuda::backward_tile(narrow<int32>(bytes_of(dtype)), head_dim, side);
 }
 std::string GatheredKeys::forward_unit() const { return text("gathered_forward_", dtype); }
-std::string GatheredKeys::forward_name() const { return text(forward_unit(), "_d", head_dim); }
+std::string GatheredKeys::forward_name() const {
+    return text(forward_unit(), "_d", head_dim, warp_rows == 32 ? "_rows32" : "");
+}
 std::string GatheredKeys::backward_unit() const { return text("gathered_backward_", dtype); }
 std::string GatheredKeys::backward_name(Side side) const {
     return text(backward_unit(), "_d", head_dim, side == Side::kKeys ? "_keys" : "_queries");
 }
 
 GatheredKeys gathered_keys(const DenseProblem& problem) {
-    GatheredKeys keys{problem.q.dtype, 0};
+    GatheredKeys keys{problem.q.dtype, 0, 16};
     for (const int32 bucket : kGatheredHeadDims) {
         keys.head_dim = bucket;
         if (max_of(problem.head_dim, problem.head_dim_v) <= bucket) break;
+    }
+    return keys;
+}
+
+GatheredKeys gathered_keys(const GatheredProblem& problem, int32 num_multiprocessors) {
+    constexpr int64 kBlocksOfMultiprocessor = 4;
+    GatheredKeys keys = gathered_keys(problem.dense);
+    const RowNumbers& rows = problem.queries;
+    const int64 blocks = int64{rows.num_tiles} * rows.num_groups * problem.dense.batch;
+    if (bytes_of(keys.dtype) == 2 && keys.head_dim == 128 &&
+        problem.pattern.kind != PatternKind::kBox &&
+        blocks >= kBlocksOfMultiprocessor * num_multiprocessors) {
+        keys.warp_rows = 32;
     }
     return keys;
 }

@@ -18,7 +18,8 @@ constexpr const char* kInvertKernel = "block_select_invert";
 /// The forward and the two backward kernels of a problem's element type and head dims.
 struct GatheredKeys {
     DType dtype;
-    int32 head_dim;  // one of kGatheredHeadDims
+    int32 head_dim;   // one of kGatheredHeadDims
+    int32 warp_rows;  // of the forward: 16 or 32
 
     ForwardTile forward_tile() const;
     BackwardTile backward_tile(Side side) const;
@@ -39,6 +40,10 @@ struct GatheredProblem {
     RowNumbers queries;
     RowNumbers keys;  // tiles of keys, additional ones included; num_groups is set by a run
 };
+
+/// The keys of runs on a device: 32 rows a warp where tiles are blocks, so that most of them are
+/// full, and where there is a round of blocks, whose warps are half as many.
+GatheredKeys gathered_keys(const GatheredProblem& problem, int32 num_multiprocessors);
 
 /// Rows in the order of their positions, as S2 and permuted blocks have them. heads_alike: query
 /// heads of a key head see the same keys, and share tiles where queries are few.

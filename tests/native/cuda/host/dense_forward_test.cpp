@@ -166,18 +166,21 @@ TEST(DenseForward, HeadsOfAKeyHeadShareABlockForSingleQueries) {
         kApart);
 }
 
-TEST(DenseForward, KeysAreSplitUntilThereAreBlocksForEveryMultiprocessor) {
-    EXPECT_EQ(forward_splits(decode_problem(), 100), 9000 / 64 / 4);  // 4 tiles a part at least
-    EXPECT_EQ(forward_splits(decode_problem(), 20), 80 / 4);
-    EXPECT_EQ(forward_splits(decode_problem(), 4), 1) << "there are 4 blocks";
-    EXPECT_EQ(forward_splits(decode_problem(65), 100), 1) << "more than a tile of queries";
+TEST(DenseForward, KeysAreSplitSoThatRoundsOfBlocksAreFewAndFull) {
+    // 4 blocks of 141 tiles.
+    EXPECT_EQ(forward_splits(decode_problem(), 400), 29) << "5 tiles each; 4 are the fewest";
+    EXPECT_EQ(forward_splits(decode_problem(), 80), 18) << "8 tiles each, as 20 would have";
+    EXPECT_EQ(forward_splits(decode_problem(), 40), 10) << "all in one round";
+    EXPECT_EQ(forward_splits(decode_problem(), 4), 1) << "they fill a round";
+    EXPECT_EQ(forward_splits(decode_problem(), 3), 3) << "four rounds of a third, not two of all";
+    EXPECT_EQ(forward_splits(decode_problem(65), 400), 1) << "more than a tile of queries";
     DenseProblem sigmoid = decode_problem();
     sigmoid.weights = Weights::kSigmoid;
-    EXPECT_EQ(forward_splits(sigmoid, 20), 80 / 4);
+    EXPECT_EQ(forward_splits(sigmoid, 80), 18);
     EXPECT_EQ(dense_forward_workspace(sigmoid, 1), 0U);
     DenseProblem sequences = decode_problem();
     sequences.varlen = true;
-    EXPECT_EQ(forward_splits(sequences, 20), ceil_div(80, 16)) << "heads are not packed";
+    EXPECT_EQ(forward_splits(sequences, 80), 80 / 16) << "heads are not packed";
 }
 
 TEST(DenseForward, PartsHaveRowsOfTheirOwn) {
@@ -202,7 +205,7 @@ TEST(DenseForward, PartsHaveRowsOfTheirOwn) {
     EXPECT_EQ(launch.merge.states, states);
     EXPECT_EQ(launch.merge.args.o, args.o);
     EXPECT_EQ(launch.merge.args.lse, args.lse);
-    EXPECT_EQ(launch.num_merge_blocks, 4U);
+    EXPECT_EQ(launch.num_merge_blocks, 16U * 2 / 4) << "32 numbers of a row a warp";
 }
 
 TEST(DenseForward, PartsOfSigmoidWeightsAreSumsWithoutStates) {

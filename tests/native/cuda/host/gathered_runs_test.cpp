@@ -42,6 +42,26 @@ TEST(GatheredRuns, HeadsOfAKeyHeadShareATileWhereTheirRowsFit) {
     EXPECT_EQ(rows(130, true).num_tiles, 3);
 }
 
+TEST(GatheredRuns, BlocksThatFillADeviceTake32RowsAWarp) {
+    const auto name = [](DType dtype, int64 head_dim, PatternKind kind, int32 multiprocessors) {
+        GatheredPattern pattern{};
+        pattern.kind = kind;
+        DenseProblem p = grouped_problem(640, 640);  // 2 * 12 * 10 blocks
+        p.head_dim = p.head_dim_v = head_dim;
+        p.q.dtype = dtype;
+        return gathered_keys(gathered_by_position(p, pattern, false), multiprocessors)
+            .forward_name();
+    };
+    const auto s2 = PatternKind::kS2;
+    EXPECT_EQ(name(DType::kBF16, 128, s2, 60), "gathered_forward_bf16_d128_rows32");
+    EXPECT_EQ(name(DType::kF16, 100, PatternKind::kPermutedBlock, 60),
+              "gathered_forward_f16_d128_rows32");
+    EXPECT_EQ(name(DType::kBF16, 128, s2, 61), "gathered_forward_bf16_d128") << "less than a round";
+    EXPECT_EQ(name(DType::kBF16, 128, PatternKind::kBox, 60), "gathered_forward_bf16_d128");
+    EXPECT_EQ(name(DType::kBF16, 64, s2, 60), "gathered_forward_bf16_d64");
+    EXPECT_EQ(name(DType::kF32, 128, s2, 60), "gathered_forward_f32_d128");
+}
+
 TEST(GatheredRuns, PatchesAreRepeatedForTheHeadsOfAKeyHead) {
     GatheredPattern pattern{};
     pattern.kind = PatternKind::kBox;
@@ -83,7 +103,7 @@ TEST(GatheredRuns, RowsOfAllHeadsAreAsManyAsSmallKernelsTake) {
 TEST(GatheredRuns, EveryTileFitsTheSharedMemoryOfEveryGpu) {
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         for (const int32 head_dim : kGatheredHeadDims) {
-            const GatheredKeys keys{dtype, head_dim};
+            const GatheredKeys keys{dtype, head_dim, 16};
             EXPECT_LE(gathered_forward_bytes(keys.forward_tile()), kSharedBytesOfEveryGpu)
                 << keys.forward_name();
             for (const Side side : {Side::kQueries, Side::kKeys}) {

@@ -200,6 +200,11 @@ class RowOrderOnCuda : public SparseOnCuda {
         }
     }
 
+    /// Entries of a batch, at least some, with which blocks_of_entry each do not start at once.
+    int64 batch_of(int64 fewest, int64 blocks_of_entry) const {
+        return std::max(fewest, device->properties().num_multiprocessors / blocks_of_entry + 1);
+    }
+
     std::unique_ptr<KernelStore> store;
     Stream stream;
     std::unique_ptr<OnDevice> memory;
@@ -209,7 +214,8 @@ class RowOrderOnCuda : public SparseOnCuda {
 TEST_F(RowOrderOnCuda, LaunchesAreInTheOrderOfTheBlocksTheyKeep) {
     for (const bool causal : {false, true}) {
         for (const int32 query_block : {16, 48}) {
-            GatheredProblem g = blocks(tensors(2, 6, 3, 2, 500), 48, query_block, causal);
+            GatheredProblem g =
+                blocks(tensors(batch_of(2, 16), 6, 3, 2, 500), 48, query_block, causal);
             // Without a permutation, with one a key head, with one a query head.
             const int32 nothing = 0;
             for (int way = 0; way < 3; ++way) {
@@ -221,7 +227,7 @@ TEST_F(RowOrderOnCuda, LaunchesAreInTheOrderOfTheBlocksTheyKeep) {
                 expect_keys(g, true, true);
                 expect_keys(g, false, true);
             }
-            g = blocks(tensors(1, 6, 3, 3, 500), 48, query_block, causal);
+            g = blocks(tensors(batch_of(1, 24), 6, 3, 3, 500), 48, query_block, causal);
             expect_keys(g, true, true);
         }
     }
@@ -264,7 +270,7 @@ PermutedBlockSpec spec_of_many_rows(int64 batch, bool shared) {
 
 TEST_F(RowOrderOnCuda, ResultsHaveTheBitsOfRowsInTheirOwnOrder) {
     for (const bool shared : {false, true}) {
-        PermutedBlockCase c(spec_of_many_rows(3, shared));
+        PermutedBlockCase c(spec_of_many_rows(batch_of(3, 10), shared));
         c.draw_selection(0.4);
         const PlanHandle plan = sparse_plan(c);
         ASSERT_NE(plan, nullptr);

@@ -212,6 +212,21 @@ TEST_F(SparsePlanOnCuda, OneKeyHasGradientsOfRoundoff) {
     }
 }
 
+// One dim and few keys: a plain evaluation rounds each score once and adds 17 products, so that
+// what tensor cores cut from sums is seen.
+TEST_F(SparsePlanOnCuda, FewKeysOfOneDimAreNearTheReference) {
+    NeighborhoodSpec spec;
+    spec.seed = 411000404;
+    spec.batch = 3;
+    spec.num_q_heads = 8;
+    spec.num_kv_heads = 5;
+    spec.axes = {{36, 1, 17, 1, false}};
+    spec.head_dim = spec.head_dim_v = 1;
+    spec.k_order = test::MemoryOrder::kSharedBatch;
+    spec.backward = true;
+    expect_near(spec);
+}
+
 TEST_F(SparsePlanOnCuda, RandomNeighborhoodsAreNearTheReference) {
     const test::Sampling seeds = test::sampling(12, 200);
     int num_problems = 0;
@@ -273,6 +288,34 @@ TEST_F(SparsePlanOnCuda, WholeTilesOfSlotsAreNearTheReference) {
             expect_near(c);
         }
     }
+}
+
+/// As many blocks as take 32 rows a warp.
+TEST_F(SparsePlanOnCuda, LaunchesOfManyBlocksAreNearTheReference) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+        S2Spec spec;
+        spec.dense.dtype = dtype;
+        spec.dense.num_q_heads = 4 * device->properties().num_multiprocessors / 7;
+        spec.dense.num_k_heads = spec.dense.num_v_heads = 1;
+        spec.dense.q_len = spec.dense.kv_len = 490;
+        spec.dense.head_dim = 128;
+        spec.dense.head_dim_v = 120;
+        spec.block_size = dtype == DType::kF16 ? 48 : 64;
+        spec.local_blocks = 1;
+        spec.vertical_stride = 5;
+        expect_near(spec);
+    }
+    PermutedBlockSpec spec;
+    spec.dtype = DType::kBF16;
+    spec.num_q_heads = 4 * device->properties().num_multiprocessors / 5;
+    spec.num_k_heads = spec.num_v_heads = 1;
+    spec.q_len = spec.kv_len = 380;
+    spec.block = spec.query_block = 64;
+    spec.segment = 128;
+    spec.head_dim = spec.head_dim_v = 128;
+    PermutedBlockCase c(spec);
+    c.draw_selection(0.4);
+    expect_near(c);
 }
 
 TEST_F(SparsePlanOnCuda, BoxesThatAllRowsSeeAreNearTheReference) {
