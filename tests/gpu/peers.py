@@ -280,13 +280,13 @@ def cases():
     for batch, length in ((1, 32768), (16, 8192), (64, 4096)):
         shape = (batch, 32, 8, 1, length, 128, False, "forward")
         yield f"decode GQA 32/8 D128 B{batch} S{length}", lambda shape=shape: dense(*shape)
+    yield "lightning B4 H32 32768 D128 forward", lambda: lightning(4, 32, 32768, 128)
     for direction in ("forward", "backward"):
         yield f"neighborhood 1-D 32768 window 2048 {direction}", lambda d=direction: neighborhood((32768,), (2048,), 1, d)
         yield f"S2 32768 block 64 local 16 stride 16 {direction}", lambda d=direction: s2(32768, d)
         yield f"blocks 32768 of 128, a quarter kept, GQA 32/8 {direction}", lambda d=direction: blocks(32768, 0.25, d)
         yield f"neighborhood 2-D 256x256 window 80x80, 24 heads {direction}", lambda d=direction: neighborhood((256, 256), (80, 80), 24, d)
         yield f"window 16384, 1024 back {direction}", lambda d=direction: banded(16384, 1024, d)
-    yield "lightning B4 H32 32768 D128 forward", lambda: lightning(4, 32, 32768, 128)
     yield "neighborhood 3-D 30x48x80 window 18x24x24, 24 heads forward", lambda: neighborhood((30, 48, 80), (18, 24, 24), 24, "forward")
 
 
