@@ -10,7 +10,7 @@ int draw_between(Draw& draw, int least, int most) {
     return least + static_cast<int>(draw.below(static_cast<uint32_t>(most - least + 1)));
 }
 
-uint32_t draw_special(const Format& format, Draw& draw) {
+uint32_t draw_special(const ElementFormat& format, Draw& draw) {
     const uint32_t sign = draw.next() & 1 ? format.sign_bit() : 0;
     const uint32_t all = (1u << format.exponent_bits) - 1, fraction = 1u << format.fraction_bits;
     uint32_t made = 0;
@@ -35,7 +35,7 @@ uint32_t draw_special(const Format& format, Draw& draw) {
 
 }  // namespace
 
-uint32_t element_bits(const Format& format, bool negative, int exponent, uint64_t fraction) {
+uint32_t element_bits(const ElementFormat& format, bool negative, int exponent, uint64_t fraction) {
     const int used = std::clamp(exponent, 1 - format.bias(), format.highest());
     const auto biased = static_cast<uint32_t>(used + format.bias());
     auto low = static_cast<uint32_t>(fraction) & ((1u << format.fraction_bits) - 1);
@@ -45,7 +45,7 @@ uint32_t element_bits(const Format& format, bool negative, int exponent, uint64_
            << format.unused_bits;
 }
 
-uint32_t draw_element(const Format& format, Spread spread, Draw& draw, bool zero) {
+uint32_t draw_element(const ElementFormat& format, Spread spread, Draw& draw, bool zero) {
     const uint64_t random = draw.next();
     if (format.integer()) {
         if (spread == Spread::kSpecial)
@@ -98,8 +98,8 @@ uint32_t draw_element(const Format& format, Spread spread, Draw& draw, bool zero
     return made;
 }
 
-uint32_t draw_accumulator(const std::string& format, const Format& of_elements, Spread spread,
-                          Draw& draw) {
+uint32_t draw_accumulator(const std::string& format, const ElementFormat& of_elements,
+                          Spread spread, Draw& draw) {
     const uint64_t random = draw.next();
     if (format == "s32") {
         if (spread == Spread::kSpecial)
@@ -107,7 +107,7 @@ uint32_t draw_accumulator(const std::string& format, const Format& of_elements, 
                                          (random >> 8 & 0x7ffff));
         return static_cast<uint32_t>(random >> 8) >> (spread == Spread::kLarge ? 0 : 8);
     }
-    const Format& kind = format == "f16" ? kF16Format : kF32Format;
+    const ElementFormat& kind = format == "f16" ? kF16Elements : kF32Elements;
     const bool negative = random & 1;
     const uint64_t fraction = random >> 8;
     const int lowest = 2 * (1 - of_elements.bias());

@@ -12,7 +12,7 @@
 
 namespace fattn::vgpu {
 
-struct Format {
+struct ElementFormat {
     const char* name;
     uint32_t bytes;
     int exponent_bits, fraction_bits;  // of floats
@@ -27,14 +27,14 @@ struct Format {
     uint32_t sign_bit() const { return 1u << (exponent_bits + fraction_bits); }
 };
 
-inline constexpr Format kF16Format = {"f16", 2, 5, 10, true};
-inline constexpr Format kBf16Format = {"bf16", 2, 8, 7, true};
-inline constexpr Format kTf32Format = {"tf32", 4, 8, 10, true, 13};
-inline constexpr Format kE4m3Format = {"e4m3", 1, 4, 3, true};
-inline constexpr Format kE5m2Format = {"e5m2", 1, 5, 2, true};
-inline constexpr Format kS8Format = {"s8", 1, 0, 0, true};
-inline constexpr Format kU8Format = {"u8", 1, 0, 0, false};
-inline constexpr Format kF32Format = {"f32", 4, 8, 23, true};
+inline constexpr ElementFormat kF16Elements = {"f16", 2, 5, 10, true};
+inline constexpr ElementFormat kBf16Elements = {"bf16", 2, 8, 7, true};
+inline constexpr ElementFormat kTf32Elements = {"tf32", 4, 8, 10, true, 13};
+inline constexpr ElementFormat kE4m3Elements = {"e4m3", 1, 4, 3, true};
+inline constexpr ElementFormat kE5m2Elements = {"e5m2", 1, 5, 2, true};
+inline constexpr ElementFormat kS8Elements = {"s8", 1, 0, 0, true};
+inline constexpr ElementFormat kU8Elements = {"u8", 1, 0, 0, false};
+inline constexpr ElementFormat kF32Elements = {"f32", 4, 8, 23, true};
 
 // What the elements of A and B and the accumulators are like.
 enum class Spread {
@@ -57,11 +57,11 @@ inline constexpr const char* kSpreadNames[] = {"near",    "wide",      "wider", 
                                                "special", "subnormal", "untrimmed", "far"};
 
 // A number of this exponent, or the nearest that the format has, with these bits as its fraction.
-uint32_t element_bits(const Format& format, bool negative, int exponent, uint64_t fraction);
+uint32_t element_bits(const ElementFormat& format, bool negative, int exponent, uint64_t fraction);
 // `zero` says that the element is left out of a sum of one product.
-uint32_t draw_element(const Format& format, Spread spread, Draw& draw, bool zero);
+uint32_t draw_element(const ElementFormat& format, Spread spread, Draw& draw, bool zero);
 // Of a format of 16 or 32 bits, or s32.
-uint32_t draw_accumulator(const std::string& format, const Format& of_elements, Spread spread,
-                          Draw& draw);
+uint32_t draw_accumulator(const std::string& format, const ElementFormat& of_elements,
+                          Spread spread, Draw& draw);
 
 }  // namespace fattn::vgpu

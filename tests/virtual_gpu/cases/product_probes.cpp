@@ -8,15 +8,15 @@
 namespace fattn::vgpu {
 namespace {
 
-const Format& format_of(const std::string& name) {
-    for (const Format* one : {&kF16Format, &kBf16Format, &kTf32Format, &kE4m3Format, &kE5m2Format,
-                              &kS8Format, &kU8Format}) {
+const ElementFormat& format_of(const std::string& name) {
+    for (const ElementFormat* one : {&kF16Elements, &kBf16Elements, &kTf32Elements, &kE4m3Elements,
+                                     &kE5m2Elements, &kS8Elements, &kU8Elements}) {
         if (name == one->name) return *one;
     }
-    return kF32Format;
+    return kF32Elements;
 }
 
-uint32_t word_of(const Format& format, Spread spread, Draw& draw) {
+uint32_t word_of(const ElementFormat& format, Spread spread, Draw& draw) {
     uint32_t made = 0;
     for (uint32_t i = 0; i < 4; i += format.bytes)
         made |= draw_element(format, spread, draw, false) << (8 * i);
@@ -99,7 +99,7 @@ Probe wmma_probe(const WmmaShape& shape, Spread spread) {
                 (shape.saturates ? ".satfinite." : ".") + kSpreadNames[static_cast<int>(spread)];
     made.text = wmma_probe_text(shape);
     Draw draw(made.name);
-    const Format& format = format_of(shape.type);
+    const ElementFormat& format = format_of(shape.type);
     const auto matrix = [&](uint32_t count) {
         std::vector<uint32_t> words(count * format.bytes / 4);
         for (uint32_t& word : words) word = word_of(format, spread, draw);
@@ -120,8 +120,8 @@ Probe wmma_probe(const WmmaShape& shape, Spread spread) {
 Probe fragment_probe(const WmmaShape& shape, const std::string& part, bool by_rows) {
     Probe made;
     const std::string type = part == "c" ? shape.sum : shape.type;
-    made.name = std::string("fragment.") + shape.name + "." + part + "." + type +
-                (by_rows ? ".row" : ".col");
+    made.name = std::string("fragment.") + shape.name + "." + shape.sum + "." + shape.type + "." +
+                part + (by_rows ? ".row" : ".col");
     const uint32_t registers = part == "a"     ? shape.a_registers
                                : part == "b"   ? shape.b_registers
                                : type == "f16" ? 4

@@ -15,7 +15,7 @@ constexpr uint32_t kLayoutDepth = 16, kNumbersAPart = 2048;
 uint32_t f16_of_number(uint32_t number) {
     if (number == 0) return 0;
     const int exponent = std::bit_width(number) - 1;
-    return element_bits(kF16Format, false, exponent, uint64_t{number} << (10 - exponent));
+    return element_bits(kF16Elements, false, exponent, uint64_t{number} << (10 - exponent));
 }
 
 struct Layout {

@@ -11,8 +11,8 @@ constexpr uint32_t kSumsRows = 64, kSumsColumns = 8;
 
 struct Types {
     const char* d;
-    const Format& a;
-    const Format& b;
+    const ElementFormat& a;
+    const ElementFormat& b;
     bool saturates = false;
 };
 
@@ -22,8 +22,8 @@ struct Variant {
 };
 
 // Rows of 32 bytes in core matrices of 8 rows by 16 bytes, two beside each other.
-void put_rows(std::vector<uint8_t>& image, uint32_t begin, uint32_t rows, const Format& format,
-              const std::vector<uint32_t>& values) {
+void put_rows(std::vector<uint8_t>& image, uint32_t begin, uint32_t rows,
+              const ElementFormat& format, const std::vector<uint32_t>& values) {
     const uint32_t depth = 32 / format.bytes;
     for (uint32_t row = 0; row < rows; ++row) {
         for (uint32_t k = 0; k < depth; ++k) {
@@ -41,7 +41,7 @@ std::vector<uint32_t> as_words(const std::vector<uint8_t>& bytes) {
 }
 
 // Rows g and g + 8 of a warp's 16 in turn, then the other half of K.
-std::vector<uint32_t> in_registers(const Format& format, const std::vector<uint32_t>& a) {
+std::vector<uint32_t> in_registers(const ElementFormat& format, const std::vector<uint32_t>& a) {
     const uint32_t depth = 32 / format.bytes, per = 4 / format.bytes;
     std::vector<uint32_t> made(128 * 4);
     for (uint32_t t = 0; t < 128; ++t) {
@@ -104,11 +104,12 @@ Probe sums_probe(const Types& types, Spread spread, const Variant& variant) {
 }  // namespace
 
 void add_wgmma_sums(std::vector<Probe>& probes) {
-    const Types floats[] = {{"f32", kF16Format, kF16Format},   {"f16", kF16Format, kF16Format},
-                            {"f32", kBf16Format, kBf16Format}, {"f32", kTf32Format, kTf32Format},
-                            {"f32", kE4m3Format, kE4m3Format}, {"f32", kE4m3Format, kE5m2Format},
-                            {"f32", kE5m2Format, kE4m3Format}, {"f32", kE5m2Format, kE5m2Format},
-                            {"f16", kE4m3Format, kE4m3Format}, {"f16", kE5m2Format, kE5m2Format}};
+    const Types floats[] = {
+        {"f32", kF16Elements, kF16Elements},   {"f16", kF16Elements, kF16Elements},
+        {"f32", kBf16Elements, kBf16Elements}, {"f32", kTf32Elements, kTf32Elements},
+        {"f32", kE4m3Elements, kE4m3Elements}, {"f32", kE4m3Elements, kE5m2Elements},
+        {"f32", kE5m2Elements, kE4m3Elements}, {"f32", kE5m2Elements, kE5m2Elements},
+        {"f16", kE4m3Elements, kE4m3Elements}, {"f16", kE5m2Elements, kE5m2Elements}};
     const Variant registers = {".registers", true}, negates_a = {".negative", false, true},
                   negates_both = {".positive", true, true, true},
                   anew = {".anew", false, false, false, false};
@@ -122,10 +123,11 @@ void add_wgmma_sums(std::vector<Probe>& probes) {
                 probes.push_back(sums_probe(types, spread, variant));
         }
     }
-    probes.push_back(sums_probe({"f32", kTf32Format, kTf32Format}, Spread::kUntrimmed, {""}));
-    probes.push_back(sums_probe({"f32", kTf32Format, kTf32Format}, Spread::kUntrimmed, registers));
-    for (const Format* a : {&kS8Format, &kU8Format}) {
-        for (const Format* b : {&kS8Format, &kU8Format}) {
+    probes.push_back(sums_probe({"f32", kTf32Elements, kTf32Elements}, Spread::kUntrimmed, {""}));
+    probes.push_back(
+        sums_probe({"f32", kTf32Elements, kTf32Elements}, Spread::kUntrimmed, registers));
+    for (const ElementFormat* a : {&kS8Elements, &kU8Elements}) {
+        for (const ElementFormat* b : {&kS8Elements, &kU8Elements}) {
             for (const bool saturates : {false, true}) {
                 for (const Spread spread : {Spread::kNear, Spread::kLarge, Spread::kSpecial})
                     probes.push_back(sums_probe({"s32", *a, *b, saturates}, spread, {""}));
