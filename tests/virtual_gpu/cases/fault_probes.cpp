@@ -28,7 +28,6 @@ void add_faults(std::vector<Probe>& probes) {
     add("global.far", "mov.u64 %u0, 0x7f0000000000; st.global.b32 [%u0], %r0;");
     add("generic.null", "mov.u64 %u0, 16; ld.b32 %r0, [%u0];");
     add("global.misaligned", "ld.global.b32 %r0, [%y+2];");
-    add("global.misaligned.vector", "ld.global.v4.b32 {%r0, %r1, %r2, %r3}, [%y+8];");
     add("atomic.misaligned", "atom.global.add.u32 %r0, [%y+2], 1;");
     add("atomic.null", "mov.u64 %u0, 16; atom.global.add.u32 %r0, [%u0], 1;");
     add("shared.misaligned", "ld.shared.b32 %r0, [%s+2];");
