@@ -311,8 +311,7 @@ std::vector<InstructionCase> make() {
     add("cvt.f32.f16", "cvt.f32.f16 %d, %a;", "fe--",
         [](auto a, auto, auto) { return bits(static_cast<float>(f16(a))); });
     add("cvt.rna.tf32.f32", "cvt.rna.tf32.f32 %d, %a;", "wf--", [](auto a, auto, auto) -> uint64_t {
-        if ((a & 0x7fffffff) > 0x7f800000) return 0x7fffffff;
-        return (a & 0x7f800000) == 0x7f800000 ? a : (a + 0x1000) & 0xffffe000;
+        return ((a & 0x7f800000) == 0x7f800000 ? a : a + 0x1000) & 0xffffe000;
     });
     add("cvt.rzi.s32.f32", "cvt.rzi.s32.f32 %d, %a;", "wf--", [](auto a, auto, auto) {
         const double v = f32(a);

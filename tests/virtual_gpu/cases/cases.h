@@ -23,11 +23,10 @@ struct InstructionCase {
 
 inline constexpr uint32_t kCaseInputs = 2048;
 
-// Both have recordings of an H100.
 const std::vector<InstructionCase>& instruction_cases();
-const std::vector<InstructionCase>& further_cases();  // every width and type
-// Has none.
-const std::vector<InstructionCase>& later_cases();
+const std::vector<InstructionCase>& further_cases();           // every width and type
+const std::vector<InstructionCase>& later_cases();             // carries, parts of words, `set`
+const std::vector<InstructionCase>& further_approximations();  // ends of ranges, 16 bits
 
 // A text with one entry, `run(in, out)`: thread i reads 8-byte slots i, n + i and 2 n + i of in, n
 // = kCaseInputs, and writes slot i of out.

@@ -360,7 +360,8 @@ void Table::conversions() {
         add("cvt." + mode + ".f32.f64", "cvt." + mode + ".f32.f64 %d, %a;", "fg--",
             [mode](auto a, auto, auto) -> uint64_t {
                 const double v = further_f64(a);
-                if (std::isnan(v)) return 0x7fffffff;
+                if (std::isnan(v))
+                    return (a >> 32 & 0x80000000) | 0x7fc00000 | (a >> 29 & 0x3fffff);
                 float made = static_cast<float>(v);
                 const float up = std::numeric_limits<float>::infinity();
                 const bool down = mode == "rm" || (mode == "rz" && v > 0),

@@ -93,7 +93,7 @@ uint32_t case_bytes(char type) {
 
 std::string case_ptx(const InstructionCase& one) {
     std::string text =
-        ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry run(.param .u64 in, .param "
+        ".version 8.4\n.target sm_90\n.address_size 64\n.visible .entry run(.param .u64 in, .param "
         ".u64 out) {\n"
         "    .reg .b32 %i, %j; .reg .b64 %p, %q, %o;\n";
     const char* names[] = {"%d", "%a", "%b", "%c"};

@@ -48,36 +48,36 @@ void LaterTable::carries() {
             for (size_t at; (at = body.find('W')) != std::string::npos;) body.replace(at, 1, width);
             add(name + "." + width, body, letters, std::move(expected));
         };
-        chain("add.cc addc", "add.cc.uW l, %a, %b; addc.uW %d, %c, %a;",
+        chain("add.cc-addc", "add.cc.uW l, %a, %b; addc.uW %d, %c, %a;",
               [=](auto a, auto b, auto c) {
                   const UnsignedWide sum = UnsignedWide{cut(a)} + cut(b);
                   return low_bits(UnsignedWide{cut(c)} + cut(a) + (sum >> bits), bits);
               });
-        chain("add.cc addc.cc addc",
+        chain("add.cc-addc.cc-addc",
               "add.cc.sW l, %a, %b; addc.cc.sW l, %b, %c; addc.sW %d, %a, 0;",
               [=](auto a, auto b, auto c) {
                   const UnsignedWide first = UnsignedWide{cut(a)} + cut(b);
                   const UnsignedWide second = UnsignedWide{cut(b)} + cut(c) + (first >> bits);
                   return low_bits(UnsignedWide{cut(a)} + (second >> bits), bits);
               });
-        chain("sub.cc subc", "sub.cc.uW l, %a, %b; subc.uW %d, %c, %a;",
+        chain("sub.cc-subc", "sub.cc.uW l, %a, %b; subc.uW %d, %c, %a;",
               [=](auto a, auto b, auto c) {
                   const UnsignedWide borrow = cut(a) < cut(b) ? 1 : 0;
                   return low_bits(one + one + cut(c) - cut(a) - borrow, bits);
               });
-        chain("sub.cc subc.cc subc",
+        chain("sub.cc-subc.cc-subc",
               "sub.cc.uW l, %a, %b; subc.cc.uW l, %b, %c; subc.uW %d, %a, 0;",
               [=](auto a, auto b, auto c) {
                   const Values first = cut(a) < cut(b);
                   const Values second = UnsignedWide{cut(b)} < UnsignedWide{cut(c)} + first;
                   return low_bits(one + cut(a) - second, bits);
               });
-        chain("mad.lo.cc madc.hi", "mad.lo.cc.uW l, %a, %b, %c; madc.hi.uW %d, %a, %b, 0;",
+        chain("mad.lo.cc-madc.hi", "mad.lo.cc.uW l, %a, %b, %c; madc.hi.uW %d, %a, %b, 0;",
               [=](auto a, auto b, auto c) {
                   const UnsignedWide product = UnsignedWide{cut(a)} * cut(b);
                   return low_bits((product + cut(c)) >> bits, bits);
               });
-        chain("mad.hi.cc madc.lo", "mad.hi.cc.sW l, %a, %b, %c; madc.lo.sW %d, %b, %c, %a;",
+        chain("mad.hi.cc-madc.lo", "mad.hi.cc.sW l, %a, %b, %c; madc.lo.sW %d, %b, %c, %a;",
               [=](auto a, auto b, auto c) {
                   const auto with_sign = [bits](Values v) {
                       return Wide{static_cast<int64_t>(v << (64 - bits)) >> (64 - bits)};

@@ -32,9 +32,9 @@ AtomicValue bits_at(const std::byte* from, uint32_t bytes) {
 }
 
 AtomicValue compute(Type type, Rmw what, const AtomicValue& old, const AtomicValue& b,
-                    const AtomicValue& c) {
+                    const AtomicValue& c, RmwUnit unit) {
     if (type != Type::kB128)
-        return {{compute_rmw(type, what, old.words[0], b.words[0], c.words[0]), 0}};
+        return {{compute_rmw(type, what, old.words[0], b.words[0], c.words[0], unit), 0}};
     return what == Rmw::kExch || old == b ? (what == Rmw::kExch ? b : c) : old;
 }
 
@@ -85,7 +85,8 @@ Step atomic(Warp& w, const Op& op, uint32_t mask) {
                         "an atomic reads memory that was never written", {}, addresses[lane]);
             }
             const AtomicValue made = compute(type, what, old, value(1 + k, lane),
-                                             what == Rmw::kCas ? value(2, lane) : AtomicValue{});
+                                             what == Rmw::kCas ? value(2, lane) : AtomicValue{},
+                                             place.shared ? RmwUnit::kShared : RmwUnit::kDevice);
             std::memcpy(data, made.words, bytes);
             // Who polls with an atomic changes nothing.
             if (made != old) w.grid.made_progress();

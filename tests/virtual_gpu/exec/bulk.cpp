@@ -20,7 +20,7 @@ void reduce(const BulkCopy::Reduction& how, std::byte* to, uint8_t* to_defined,
         uint64_t old = 0, operand = 0;
         std::memcpy(&old, to + i, size);
         std::memcpy(&operand, from + i, size);
-        const uint64_t made = compute_rmw(how.type, how.what, old, operand, 0);
+        const uint64_t made = compute_rmw(how.type, how.what, old, operand, 0, RmwUnit::kBulk);
         std::memcpy(to + i, &made, size);
     }
     if (!to_defined) return;
@@ -53,6 +53,35 @@ void put(const BulkCopy& copy, uint32_t at, uint32_t bytes, std::byte* to, uint8
     if (to_defined) std::memcpy(to_defined, defined, bytes);
 }
 
+// To nearest, with one NaN.
+void round_to_tf32(std::byte* data, uint32_t bytes) {
+    constexpr uint32_t kLost = 0x1fff, kInfinity = 0x7f800000, kNan = 0x7fffe000;
+    for (uint32_t i = 0; i < bytes; i += 4) {
+        uint32_t word = 0;
+        std::memcpy(&word, data + i, 4);
+        const uint32_t magnitude = word & 0x7fffffff;
+        const uint32_t even = word >> 13 & 1;
+        if (magnitude < kInfinity) word = (word + kLost / 2 + even) & ~kLost;
+        if (magnitude > kInfinity) word = kNan;
+        std::memcpy(data + i, &word, 4);
+    }
+}
+
+// Row after row of a box whose rows leave gaps: a chunk at a time.
+void put_rows(const BulkCopy& copy, SharedMemory& shared) {
+    constexpr uint32_t kChunk = 16;
+    const uint32_t pitch = kChunk << copy.swizzle, rows = copy.bytes / pitch;
+    const uint32_t length = pitch - copy.gaps / rows;
+    for (uint32_t row = 0; row < rows; ++row) {
+        for (uint32_t i = 0; i < length; i += kChunk) {
+            const uint32_t at =
+                swizzled(copy.swizzled_at + row * pitch + i, copy.swizzle) - copy.swizzled_at;
+            put(copy, at, kChunk, shared.bytes.data() + copy.to.at + at,
+                shared.defined.data() + copy.to.at + at);
+        }
+    }
+}
+
 }  // namespace
 
 void read_source(Grid& grid, BulkCopy& copy) {
@@ -71,6 +100,7 @@ void read_source(Grid& grid, BulkCopy& copy) {
         const uint64_t offset = run.address - block.base;
         each_piece(copy, run, [&](uint32_t from, uint32_t at, uint32_t bytes) {
             std::memcpy(copy.data.data() + at, block.data + offset + from, bytes);
+            if (copy.rounds) round_to_tf32(copy.data.data() + at, bytes);
             if (block.initialised)
                 std::memcpy(copy.defined.data() + at, block.initialised + offset + from, bytes);
         });
@@ -84,6 +114,7 @@ void write_target(Grid& grid, BulkCopy& copy) {
     grid.made_progress();
     if (copy.to.cta) {
         SharedMemory& shared = copy.to.cta->shared;
+        if (copy.gaps != 0) return put_rows(copy, shared);
         put(copy, 0, copy.bytes, shared.bytes.data() + copy.to.at,
             shared.defined.data() + copy.to.at);
         return;
@@ -108,7 +139,7 @@ void signal_end(Grid& grid, BulkCopy& copy) {
     // Its mbarrier has been invalidated: nobody can wait for these bytes any more.
     if (!barrier) return;
     barrier->arriving.push_back({&copy.to.cta->shared, copy.to.at, copy.bytes, copy.pc});
-    barrier->transactions -= copy.bytes;
+    barrier->transactions -= copy.bytes - copy.gaps;
     if (settle_phase(*barrier)) {
         for (const auto& cta : copy.barrier_cta->cluster.ctas) cta->wake();
     }

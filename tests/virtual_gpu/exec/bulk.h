@@ -38,7 +38,9 @@ struct BulkCopy {
     std::vector<Run> runs;
     uint32_t swizzle = 0;      // of chunks of 16 bytes, as CUtensorMapSwizzle has it, of a copy
     uint32_t swizzled_at = 0;  // that begins here in shared memory
-    uint32_t bytes = 0;
+    uint32_t bytes = 0;        // of the range of shared memory
+    uint32_t gaps = 0;         // of these, between rows that are shorter than the swizzle's span
+    bool rounds = false;       // f32 that is read becomes tf32
     std::optional<Reduction> reduction;  // instead of a plain write
     // Either the bytes complete on an mbarrier, or the copy belongs to a bulk group of its issuer.
     Cta* barrier_cta = nullptr;

@@ -120,7 +120,8 @@ void start_to_shared(Warp& w, const Op& op, const BulkCopy& made, const SharedTa
                 cta.shared.owe(w, op, made.lane, at, made.bytes);
             }
         }
-        if (!made.reduction) std::memset(cta.shared.defined.data() + at, 0, made.bytes);
+        if (!made.reduction && made.gaps == 0)
+            std::memset(cta.shared.defined.data() + at, 0, made.bytes);
         // A multicast reads once.
         if (w.grid.options.statistics && left == ranks) count_runs(w, *one, false);
         if (w.grid.options.asynchrony == Asynchrony::kEarly) {

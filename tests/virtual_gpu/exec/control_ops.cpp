@@ -113,7 +113,7 @@ Step barrier(Warp& w, const Op& op, uint32_t mask) {
                 "barrier " + std::to_string(id) + " is used; there are 0 to 15");
     const uint32_t rounded = (w.cta.num_threads() + 31) / 32 * 32;
     if (count % 32 != 0 || count > rounded) {
-        w.fault(op, lane, FaultKind::kBarrier,
+        w.fault(op, lane, FaultKind::kIllegal,
                 "the barrier is for " + std::to_string(count) +
                     " threads; a multiple of 32 up to " + std::to_string(rounded) + " is allowed");
     }

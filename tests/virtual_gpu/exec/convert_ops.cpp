@@ -118,10 +118,17 @@ uint64_t float_bits(const Conversion& c, double value) {
         value = std::copysign(0.0, value);
     if (c.to_integral) value = round_integral(value, c.round);
     if (c.sat) value = value > 0 ? std::min(value, 1.0) : 0.0;
-    if (c.relu && value < 0) value = 0;
+    if (c.relu && value <= 0) value = 0;
     if (c.finite) {
         const double most = c.to == Type::kF16 ? 65504 : 0x1.fep127;
         if (std::fabs(value) > most) value = std::copysign(most, value);
+    }
+    // A NaN of f64 keeps its sign and what of its fraction there is room for.
+    if (std::isnan(value) && c.from == Type::kF64 && c.to != Type::kF64) {
+        const auto bits = std::bit_cast<uint64_t>(value);
+        if (c.to == Type::kF16) return (bits >> 48 & 0x8000) | 0x7e00 | (bits >> 42 & 0x1ff);
+        if (c.to == Type::kF32)
+            return (bits >> 32 & 0x80000000) | 0x7fc00000 | (bits >> 29 & 0x3fffff);
     }
     switch (c.to) {
         case Type::kF16:
@@ -129,7 +136,7 @@ uint64_t float_bits(const Conversion& c, double value) {
         case Type::kBf16:
             return to_bf16(value, c.round);
         case Type::kTf32:
-            return std::isnan(value) ? 0x7fffffff
+            return std::isnan(value) ? 0x7fffe000
                                      : std::bit_cast<uint32_t>(static_cast<float>(
                                            round_to(value, kTf32Format, c.round, false)));
         case Type::kF64:
@@ -198,7 +205,9 @@ Step convert(Warp& w, const Op& op, uint32_t mask) {
             double value = float_value(c.from, bits);
             if (c.ftz && c.from == Type::kF32 && std::fabs(value) < 0x1p-126)
                 value = std::copysign(0.0, value);
-            made = is_float(c.to)
+            const bool passes = c.from == Type::kBf16 && c.to == Type::kF32 && !c.sat;
+            made = passes && std::isnan(value) ? bits << 16
+                   : is_float(c.to)
                        ? float_bits(c, value)
                        : static_cast<uint64_t>(integer_value(c.to, float_to_integer(c, value)));
         }
@@ -243,15 +252,15 @@ Step round_to_tf32(Warp& w, const Op& op, uint32_t mask) {
     const uint32_t* a = w.src<uint32_t>(op, 0);
     write_lanes(w.dst<uint32_t>(op), mask, [&](uint32_t i) -> uint32_t {
         const uint32_t magnitude = a[i] & 0x7fffffff;
-        const uint32_t rounded = magnitude < 0x7f800000 ? (a[i] + 0x1000) & 0xffffe000 : a[i];
-        return magnitude > 0x7f800000 ? 0x7fffffff : rounded;
+        // The bits of a NaN are cut, to an infinity's where these were its last.
+        return (magnitude < 0x7f800000 ? a[i] + 0x1000 : a[i]) & 0xffffe000;
     });
     return Step::kNext;
 }
 
 // --- pairs: the first source makes the upper half
 uint16_t half_of(const Conversion& c, float value) {
-    const double relued = c.relu && value < 0 ? 0 : value;
+    const double relued = c.relu && value <= 0 ? 0 : value;
     const double shown = std::isnan(value) ? static_cast<double>(value) : relued;
     return c.to == Type::kF16x2 ? to_f16(shown, c.round) : to_bf16(shown, c.round);
 }
@@ -285,7 +294,7 @@ Step convert_pair(Warp& w, const Op& op, uint32_t mask) {
 Step convert_to_bytes(Warp& w, const Op& op, uint32_t mask) {
     const Conversion c = Conversion::unpack(op.aux);
     const auto byte = [&](double value) {
-        if (c.relu && value < 0) value = 0;
+        if (c.relu && value <= 0) value = 0;
         return c.to == Type::kE4m3x2 ? to_e4m3(value) : to_e5m2(value);
     };
     if (c.from == Type::kF32) {
@@ -310,7 +319,7 @@ Step convert_from_bytes(Warp& w, const Op& op, uint32_t mask) {
     const auto half = [&](uint32_t bits) {
         float value = c.from == Type::kE4m3x2 ? e4m3_value(static_cast<uint8_t>(bits))
                                               : e5m2_value(static_cast<uint8_t>(bits));
-        if (c.relu && value < 0) value = 0;
+        if (c.relu && value <= 0) value = 0;
         return to_f16(value);
     };
     write_lanes(w.dst<uint32_t>(op), mask,

@@ -32,33 +32,48 @@ T canonical(T value) {
     return value;
 }
 
+// Of f64, whose NaNs keep their sign and fraction.
+template <class T>
+T quieted(T nan) {
+    if constexpr (sizeof(T) == 8)
+        return std::bit_cast<double>(std::bit_cast<uint64_t>(nan) | uint64_t{1} << 51);
+    return nan;
+}
+
+// Of several NaNs the last factor's comes first, then the addend's; of a quotient the dividend's.
 struct Add {
     template <class T>
     static T f(T a, T b) {
+        if (sizeof(T) == 8 && std::isnan(b)) return quieted(b);
         return a + b;
     }
 };
 struct Sub {
     template <class T>
     static T f(T a, T b) {
+        if (sizeof(T) == 8 && std::isnan(b)) return quieted(b);
         return a - b;
     }
 };
 struct Mul {
     template <class T>
     static T f(T a, T b) {
+        if (sizeof(T) == 8 && std::isnan(b)) return quieted(b);
         return a * b;
     }
 };
 struct Div {
     template <class T>
     static T f(T a, T b) {
+        if (sizeof(T) == 8 && std::isnan(a)) return quieted(a);
         return a / b;
     }
 };
 struct Fma {
     template <class T>
     static T f(T a, T b, T c) {
+        if (sizeof(T) == 8 && (std::isnan(b) || std::isnan(c)))
+            return quieted(std::isnan(b) ? b : c);
         return std::fma(a, b, c);
     }
 };
@@ -222,11 +237,12 @@ Step extreme(Warp& w, const Op& op, uint32_t mask) {
             const T p = std::fabs(x), q = std::fabs(y);
             made = std::copysign(kMax == (p < q) ? q : p, negative ? T{-1} : T{1});
         }
-        if (nan)
-            made = (flags & kNanPropagates) || (std::isnan(x) && std::isnan(y))
-                       ? std::numeric_limits<T>::quiet_NaN()
-                   : std::isnan(x) ? y
-                                   : x;
+        if (nan && ((flags & kNanPropagates) || (std::isnan(x) && std::isnan(y)))) {
+            made = quieted(std::isnan(y) ? y : x);
+        } else if (nan) {
+            made = std::isnan(x) ? y : x;
+            if (flags & kXorSign) made = std::copysign(made, negative ? T{-1} : T{1});
+        }
         return canonical(made);
     });
     return Step::kNext;
@@ -237,6 +253,7 @@ Step sign(Warp& w, const Op& op, uint32_t mask) {
     const T* a = w.src<T>(op, 0);
     write_lanes(w.dst<T>(op), mask, [&](uint32_t i) {
         const T x = before(a[i], op.aux);
+        if (std::isnan(x)) return canonical(quieted(x));
         return kNegate ? -x : std::fabs(x);
     });
     return Step::kNext;

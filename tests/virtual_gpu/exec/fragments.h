@@ -23,6 +23,14 @@ float element(uint32_t word, uint32_t i) {
     return static_cast<float>(static_cast<int8_t>(word >> (8 * i)));
 }
 
+// The exponent of the smallest normal number, as an f32 has it.
+inline constexpr int32_t kLeastOfF16 = 127 - 14, kLeastOfE4m3 = 127 - 6;
+constexpr int32_t least_exponent(ptx::Type type) {
+    using ptx::Type;
+    if (type == Type::kE4m3) return kLeastOfE4m3;
+    return type == Type::kF16 || type == Type::kE5m2 ? kLeastOfF16 : 1;
+}
+
 // Of a 32-bit register.
 template <ptx::Type type>
 inline constexpr uint32_t kElementsOf = type == ptx::Type::kTf32                              ? 1

@@ -62,6 +62,8 @@ uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
         if (std::isnan(x) || std::isnan(y)) {
             if ((flags & kNan) || (std::isnan(x) && std::isnan(y))) return 0x7fff;
             made = std::isnan(x) ? y : x;
+            if (flags & kHalfXorSign)
+                made = std::copysign(made, std::signbit(x) != std::signbit(y) ? -1.0 : 1.0);
         }
         return H::bits(made);
     }
@@ -76,7 +78,7 @@ uint16_t compute(uint16_t a, uint16_t b, uint16_t c, uint64_t flags) {
     if ((flags & kHalfFtz) && std::fabs(rounded) < H::kSmallest)
         rounded = std::copysign(0.0, rounded);
     if (flags & kHalfSat) rounded = rounded > 0 ? std::min(rounded, 1.0) : 0.0;
-    if ((flags & kRelu) && rounded < 0) rounded = 0;
+    if ((flags & kRelu) && rounded <= 0) rounded = 0;
     return H::bits(rounded);
 }
 

@@ -88,7 +88,8 @@ struct Max {
         return std::max(a, b);
     }
 };
-// Division by zero gives all ones, as the machine does; the documentation leaves it open.
+// Quotient and remainder of a division by zero are all ones, as on the machine; the documentation
+// leaves them open.
 struct IntegerDiv {
     template <class T>
     static T f(T a, T b) {
@@ -101,7 +102,7 @@ struct IntegerDiv {
 struct Rem {
     template <class T>
     static T f(T a, T b) {
-        if (b == 0) return a;
+        if (b == 0) return static_cast<T>(~T{0});
         if constexpr (std::is_signed_v<T>)
             if (b == -1) return 0;
         return static_cast<T>(a % b);

@@ -94,8 +94,8 @@ void accumulate_unpacked(float (*c)[8], const LeftFactors<kDepth>& a, const Righ
             for (uint32_t row = 0; row < 16; ++row) left.values[row][k] = a.values[row][from];
             std::memcpy(right.values[k], b.values[from], sizeof right.values[k]);
         }
-        left.prepare();
-        right.prepare();
+        left.prepare(kLeastOfF16);
+        right.prepare(kLeastOfF16);
         accumulate(sums, left, right, how);
     }
     for (uint32_t row = 0; row < 16; ++row) {
@@ -125,8 +125,8 @@ Step multiply(Warp& w, const Op& op, uint32_t mask) {
     if (unpacks) {
         accumulate_unpacked(c, a, b, how);
     } else {
-        a.prepare();
-        b.prepare();
+        a.prepare(least_exponent(a_type));
+        b.prepare(least_exponent(b_type));
         accumulate(c, a, b, how);
     }
     define_outputs(w, op, shape, half_c ? 2 : 4);

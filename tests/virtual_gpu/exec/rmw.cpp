@@ -56,9 +56,24 @@ uint16_t half_result(Rmw what, uint16_t a, uint16_t b, bool brain) {
     return brain ? to_bf16(made) : to_f16(made);
 }
 
+uint32_t add_f32(uint32_t old, uint32_t b, bool flushes) {
+    const auto x = std::bit_cast<float>(old), y = std::bit_cast<float>(b);
+    const float sum = flushes ? flush(flush(x) + flush(y)) : x + y;
+    return std::isnan(sum) ? 0x7fffffff : std::bit_cast<uint32_t>(sum);
+}
+
+uint64_t add_f64(uint64_t old, uint64_t b, bool makes_quiet) {
+    const auto x = std::bit_cast<double>(old), y = std::bit_cast<double>(b);
+    const uint64_t quiet = makes_quiet ? uint64_t{1} << 51 : 0;
+    // The new operand's NaN counts first where it stays as it is.
+    if (std::isnan(x) && (makes_quiet || !std::isnan(y))) return old | quiet;
+    if (std::isnan(y)) return b | quiet;
+    return std::bit_cast<uint64_t>(x + y);
+}
+
 }  // namespace
 
-uint64_t compute_rmw(Type type, Rmw what, uint64_t old, uint64_t b, uint64_t c) {
+uint64_t compute_rmw(Type type, Rmw what, uint64_t old, uint64_t b, uint64_t c, RmwUnit unit) {
     switch (type) {
         case Type::kB16:
             return as_integer<uint16_t>(what, old, b, c);
@@ -73,11 +88,10 @@ uint64_t compute_rmw(Type type, Rmw what, uint64_t old, uint64_t b, uint64_t c) 
         case Type::kS64:
             return as_integer<int64_t>(what, old, b, c);
         case Type::kF32:
-            return std::bit_cast<uint32_t>(
-                flush(flush(std::bit_cast<float>(static_cast<uint32_t>(old))) +
-                      flush(std::bit_cast<float>(static_cast<uint32_t>(b)))));
+            return add_f32(static_cast<uint32_t>(old), static_cast<uint32_t>(b),
+                           unit == RmwUnit::kDevice);
         case Type::kF64:
-            return std::bit_cast<uint64_t>(std::bit_cast<double>(old) + std::bit_cast<double>(b));
+            return add_f64(old, b, unit == RmwUnit::kShared);
         case Type::kF16:
         case Type::kBf16:
             return half_result(what, static_cast<uint16_t>(old), static_cast<uint16_t>(b),

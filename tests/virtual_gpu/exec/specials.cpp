@@ -64,7 +64,7 @@ uint32_t value_of(Special what, const Warp& warp, uint32_t lane) {
         case Special::kDynamicSmem:
             return launch.dynamic_shared_bytes;
         case Special::kTotalSmem:
-            return warp.grid.shared_bytes();
+            return (warp.grid.shared_bytes() + 127) / 128 * 128;
         case Special::kClusteridX:
             return cta.block.x / cluster.x;
         case Special::kClusteridY:

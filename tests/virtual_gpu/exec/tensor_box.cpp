@@ -29,13 +29,18 @@ constexpr std::array<Element, 13> kElements = {{{1, Type::kNone},
                                                 {4, Type::kF32},
                                                 {4, Type::kF32},
                                                 {4, Type::kF32}}};
-constexpr uint32_t kFirstRounded = 10;  // FLOAT32_FTZ, TFLOAT32, TFLOAT32_FTZ
+constexpr uint32_t kTf32 = 11, kTf32Ftz = 12;  // of CUtensorMapDataType
 constexpr uint32_t kChunk = 16;
 
 // Elements of the box along an axis; a traversal stride is not for the innermost.
 uint32_t extent(const TensorMapLayout& map, uint32_t axis) {
     const uint32_t stride = axis == 0 ? 1 : map.element_strides[axis];
     return (map.box[axis] + stride - 1) / stride;
+}
+
+// From one row of a box to the next in shared memory.
+uint32_t pitch_of(const TensorMapLayout& map) {
+    return map.swizzle != 0 ? kChunk << map.swizzle : map.box[0] * element_bytes_of(map);
 }
 
 }  // namespace
@@ -62,10 +67,6 @@ std::string objection_to(const TensorMapLayout& map, bool& modelled) {
                " bytes; the swizzle allows " + std::to_string(kChunk << map.swizzle);
     modelled = false;
     if (map.interleave != 0) return "interleaved tensor maps are not offered";
-    if (map.data_type >= kFirstRounded)
-        return "tensor maps that flush or round elements (FTZ, TF32) are not offered";
-    if (map.swizzle != 0 && row != kChunk << map.swizzle)
-        return "rows of a box that are shorter than the swizzle's span are not offered";
     modelled = true;
     return {};
 }
@@ -80,6 +81,15 @@ uint64_t box_bytes_of(const TensorMapLayout& map) {
     return bytes;
 }
 
+uint64_t box_extent_of(const TensorMapLayout& map) {
+    const uint64_t row = uint64_t{map.box[0]} * element_bytes_of(map);
+    return box_bytes_of(map) / row * pitch_of(map);
+}
+
+bool rounds_to_tf32(const TensorMapLayout& map) {
+    return map.data_type == kTf32 || map.data_type == kTf32Ftz;
+}
+
 std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* coordinates) {
     std::vector<BulkCopy::Run> runs;
     const uint32_t size = element_bytes_of(map);
@@ -91,6 +101,7 @@ std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* co
     uint32_t rows = 1;
     for (uint32_t axis = 1; axis < map.rank; ++axis) rows *= extent(map, axis);
     runs.reserve(rows);
+    const int64_t pitch = pitch_of(map);
     for (uint32_t row = 0; row < rows; ++row) {
         uint64_t address = map.address + static_cast<uint64_t>(first + begin) * size;
         bool inside = true;
@@ -103,19 +114,17 @@ std::vector<BulkCopy::Run> runs_of(const TensorMapLayout& map, const int32_t* co
             address += static_cast<uint64_t>(at) * map.strides[axis - 1];
         }
         if (!inside) continue;
-        runs.push_back({address, static_cast<uint32_t>((row * length + begin) * size),
+        runs.push_back({address, static_cast<uint32_t>(row * pitch + begin * size),
                         static_cast<uint32_t>((end - begin) * size)});
     }
     return runs;
 }
 
 std::vector<std::byte> filled_box(const TensorMapLayout& map) {
-    std::vector<std::byte> made(box_bytes_of(map), std::byte{0});
+    std::vector<std::byte> made(box_extent_of(map), std::byte{0});
     if (!map.nan_fill) return made;
-    // All ones but the sign.
-    const uint32_t size = element_bytes_of(map);
-    for (size_t i = 0; i < made.size(); ++i)
-        made[i] = i % size == size - 1 ? std::byte{0x7f} : std::byte{0xff};
+    // One NaN for floats of every width.
+    for (size_t i = 0; i < made.size(); ++i) made[i] = i % 2 ? std::byte{0x7f} : std::byte{0xf7};
     return made;
 }
 

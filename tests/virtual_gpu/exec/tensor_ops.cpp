@@ -18,6 +18,23 @@ enum class TensorWay : uint64_t { kLoad, kStore, kReduce, kPrefetch };
 
 constexpr uint32_t kBoxAlignment = 128;  // of a box in shared memory
 
+// Boxes begin at multiples of 16 bytes of a row; what is stored, inside of the tensor.
+void need_coordinates(Warp& w, const Op& op, uint32_t lane, const TensorMapLayout& map,
+                      const int32_t* coordinates, bool loads) {
+    constexpr int64_t kUnit = 16;
+    const int64_t byte = int64_t{coordinates[0]} * element_bytes_of(map);
+    if (byte % kUnit != 0)
+        w.fault(op, lane, FaultKind::kIllegal,
+                "the box begins at byte " + std::to_string(byte) +
+                    " of the tensor's innermost dimension; multiples of 16 are allowed");
+    for (uint32_t i = 0; i < map.rank && !loads; ++i) {
+        if (coordinates[i] < 0)
+            w.fault(op, lane, FaultKind::kIllegal,
+                    "coordinate " + std::to_string(i) + " of what is stored is " +
+                        std::to_string(coordinates[i]) + "; 0 and above are allowed");
+    }
+}
+
 // Sources: the box in shared memory (not of a prefetch), the map, one coordinate for each
 // dimension, and of a load the mbarrier and the mask of a multicast. aux: bits 0-2 dimensions, 3-4
 // the way, 5 multicast, 8-15 a reduction's operation; aux2: bits 0, 1, 2 that shared address, map
@@ -42,7 +59,8 @@ Step copy_box(Warp& w, const Op& op, uint32_t mask) {
         for (uint32_t i = 0; i < rank; ++i)
             coordinates[i] = w.src<int32_t>(op, first + 1 + i)[lane];
         BulkCopy made = copy_of(w, op, lane);
-        const uint64_t bytes = box_bytes_of(map);
+        need_coordinates(w, op, lane, map, coordinates, way == TensorWay::kLoad);
+        const uint64_t bytes = box_extent_of(map);
         if (bytes > w.grid.shared_bytes()) {
             w.fault(op, lane, FaultKind::kOutOfBounds,
                     "the box has " + std::to_string(bytes) +
@@ -51,6 +69,8 @@ Step copy_box(Warp& w, const Op& op, uint32_t mask) {
                     {}, boxes[lane]);
         }
         made.bytes = static_cast<uint32_t>(bytes);
+        made.gaps = static_cast<uint32_t>(bytes - box_bytes_of(map));
+        made.rounds = way == TensorWay::kLoad && rounds_to_tf32(map);
         const Place box = resolve_range(w, op, lane, Space::kShared, boxes[lane], made.bytes,
                                         way == TensorWay::kLoad, kBoxAlignment);
         made.runs = runs_of(map, coordinates);

@@ -13,9 +13,10 @@
 namespace fattn::vgpu {
 
 struct Accumulation {
-    uint32_t step;        // products that are added at once
-    uint32_t extra_bits;  // kept below the last place of an f32 while they are
-    bool nearest;         // instead of all this: the exact sum of a step, rounded to nearest
+    uint32_t step;       // products that are added at once
+    int32_t extra_bits;  // kept below the last place of an f32 while they are; fewer than 0: lost
+    bool nearest;        // instead of all this: the exact sum of a step, rounded to nearest
+    int32_t least_exponent = 1;  // of an accumulator that is not 0, as an f32 has it
 };
 
 inline constexpr uint32_t kSumRows = 16;
@@ -49,14 +50,16 @@ struct Factors {
     bool special;
 
   protected:
-    void find_exponents() {
+    // Numbers below the normal ones of their format count as if they were the smallest of these,
+    // whose exponent, as an f32 has it, is `least`.
+    void find_exponents(int32_t least) {
         static_assert(kOuter * kInner % 8 == 0, "eight are looked at together");
         Ints beyond = {};
         for (uint32_t i = 0; i < kOuter * kInner; i += 8) {
             const Ints bits = load_vector<Ints>(&values[0][0] + i) & 0x7fffffff;
             const Ints exponent = bits >> 23;
             beyond |= exponent == 255;
-            const Ints counted = exponent > 1 ? exponent : Ints{} + 1;
+            const Ints counted = exponent > least ? exponent : Ints{} + least;
             const Ints made = bits == 0 ? Ints{} + kNothing : counted;
             std::memcpy(&exponents[0][0] + i, &made, sizeof made);
         }
@@ -72,8 +75,8 @@ template <uint32_t kDepth>
 struct LeftFactors : Factors<kSumRows, kDepth> {
     alignas(64) int32_t pairs[kSumRows / 2][kDepth];
 
-    void prepare() {
-        this->find_exponents();
+    void prepare(int32_t least) {
+        this->find_exponents(least);
         for (uint32_t i = 0; i < kSumRows / 2; ++i) {
             for (uint32_t k = 0; k < kDepth; ++k)
                 pairs[i][k] = (this->exponents[2 * i][k] & 0xffff) | this->exponents[2 * i + 1][k]
@@ -85,8 +88,8 @@ template <uint32_t kDepth>
 struct RightFactors : Factors<kDepth, kSumColumns> {
     alignas(64) int32_t pairs[kDepth][kSumColumns];  // less 127: a product's is then a biased one
 
-    void prepare() {
-        this->find_exponents();
+    void prepare(int32_t least) {
+        this->find_exponents(least);
         for (uint32_t k = 0; k < kDepth; ++k) {
             for (uint32_t n = 0; n < kSumColumns; ++n) {
                 const int32_t exponent = this->exponents[k][n] - 127;
@@ -121,6 +124,7 @@ float add_any(float made, const float* left, const int32_t* left_exponents,
         bool finite = std::isfinite(made);
         double exact = made;
         int32_t align = exponent_of(made) - 127;
+        if (made != 0) align = std::max(align, how.least_exponent - 127);
         for (uint32_t k = first; k < end; ++k) {
             finite = finite && std::isfinite(left[k]) && std::isfinite(b.values[k][n]);
             exact += double{left[k]} * double{b.values[k][n]};
@@ -144,7 +148,8 @@ float add_any(float made, const float* left, const int32_t* left_exponents,
 // an f32's exponents: 8 products, cut to two bits below an f32's last place, and the accumulator
 // fit 31 bits together. More than 8 mostly do.
 inline constexpr int32_t kLeastAlign = 127 - 100, kMostAlign = 127 + 120;  // biased
-inline constexpr uint32_t kMostExtraBits = 2, kTogether = 8;
+inline constexpr int32_t kMostExtraBits = 2;
+inline constexpr uint32_t kTogether = 8;
 
 // What must not have been added this way.
 struct Outside {
@@ -167,7 +172,7 @@ struct RowStep {
     Ints sum;
     Ints power;
 
-    RowStep(const float* made, Ints most, uint32_t extra_bits, Outside& outside) {
+    RowStep(const float* made, Ints most, int32_t extra_bits, Outside& outside) {
         const auto start = load_vector<Floats>(made);
         const Ints bits = std::bit_cast<Ints>(start) & 0x7fffffff;
         const Ints own = (bits >> 23) + ((bits == 0) & kNothing);
@@ -176,7 +181,7 @@ struct RowStep {
         const auto place = std::bit_cast<UnsignedInts>(align);
         outside.least = place < outside.least ? place : outside.least;
         const Ints used = align > kLeastAlign ? align : Ints{} + kLeastAlign;
-        power = (277 + static_cast<int32_t>(extra_bits) - used) << 23;
+        power = (277 + extra_bits - used) << 23;
         scale = std::bit_cast<Floats>(power);
         sum = __builtin_convertvector(start * scale, Ints);
     }
@@ -203,7 +208,7 @@ struct RowStep {
 // Two rows, whose steps follow each other.
 template <uint32_t kDepth, uint32_t kStep>
 void add_rows(float (*made)[kSumColumns], const float (*left)[kDepth], const int32_t* left_pairs,
-              const RightFactors<kDepth>& b, uint32_t extra_bits, Outside& outside) {
+              const RightFactors<kDepth>& b, int32_t extra_bits, Outside& outside) {
     for (uint32_t first = 0; first < kDepth; first += kStep) {
         Shorts most = Shorts{} + static_cast<int16_t>(2 * kNothing);
         for (uint32_t k = first; k < first + kStep; ++k) {
@@ -243,7 +248,7 @@ void add_rows(float (*made)[kSumColumns], const float (*left)[kDepth], const int
 // All rows; false when something must not be added this way, and then `acc` is as it was.
 template <uint32_t kDepth, uint32_t kStep>
 bool add_narrow(float (*acc)[kSumColumns], const LeftFactors<kDepth>& a,
-                const RightFactors<kDepth>& b, uint32_t extra_bits) {
+                const RightFactors<kDepth>& b, int32_t extra_bits) {
     alignas(64) float made[kSumRows][kSumColumns];
     std::memcpy(made, acc, sizeof made);
     Outside outside;
@@ -259,7 +264,8 @@ bool add_narrow(float (*acc)[kSumColumns], const LeftFactors<kDepth>& a,
 template <uint32_t kDepth>
 void accumulate(float (*acc)[kSumColumns], const LeftFactors<kDepth>& a,
                 const RightFactors<kDepth>& b, const Accumulation& how) {
-    if (!a.special && !b.special && !how.nearest && how.extra_bits <= kMostExtraBits) {
+    const bool narrow = !how.nearest && how.extra_bits <= kMostExtraBits && how.least_exponent == 1;
+    if (!a.special && !b.special && narrow) {
         if (how.step >= kDepth && add_narrow<kDepth, kDepth>(acc, a, b, how.extra_bits)) return;
         if (how.step == kDepth / 2 && add_narrow<kDepth, kDepth / 2>(acc, a, b, how.extra_bits))
             return;

@@ -28,7 +28,7 @@ struct MatrixDescriptor {
     constexpr uint32_t k_major(uint32_t row, uint32_t chunk) const {
         const uint32_t pitch = 16u << swizzle;
         const uint32_t along = swizzle == 0 ? leading : 16;
-        return swizzled(start + row % 8 * pitch + row / 8 * stride + chunk * along, swizzle);
+        return turned(start + row % 8 * pitch + row / 8 * stride + chunk * along);
     }
 
     // Rows (or columns of B) are contiguous: of line k of K the chunk that holds rows 8 chunk to
@@ -36,9 +36,15 @@ struct MatrixDescriptor {
     constexpr uint32_t mn_major(uint32_t chunk, uint32_t k) const {
         if (swizzle == 0) return start + chunk * stride + k % 8 * 16 + k / 8 * leading;
         const uint32_t span = 1u << swizzle;  // chunks
-        return swizzled(
-            start + chunk % span * 16 + chunk / span * leading + k % 8 * 16 * span + k / 8 * stride,
-            swizzle);
+        return turned(start + chunk % span * 16 + chunk / span * leading + k % 8 * 16 * span +
+                      k / 8 * stride);
+    }
+
+  private:
+    // The pattern of a swizzle begins `base_offset` lines of 128 bytes later.
+    constexpr uint32_t turned(uint32_t address) const {
+        const uint32_t line = base_offset * 128;
+        return swizzled(address - line, swizzle) + line;
     }
 };
 

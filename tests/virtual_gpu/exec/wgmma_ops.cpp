@@ -98,12 +98,6 @@ void need_in_shared(Warp& w, const Op& op, uint32_t lane, const std::vector<Shar
     }
 }
 
-void check_descriptor(Warp& w, const Op& op, uint32_t lane, uint64_t bits) {
-    if (MatrixDescriptor::unpack(bits).base_offset != 0)
-        w.fault(op, lane, FaultKind::kNotModelled,
-                "matrix descriptors with a base offset are not offered");
-}
-
 void execute_until(Warp& w, uint64_t number) {
     Warpgroup& group = group_of(w);
     const uint32_t own = w.index % kWarpsPerGroup;
@@ -130,12 +124,8 @@ Step multiply_async(Warp& w, const Op& op, uint32_t mask) {
     WgmmaOperation made;
     made.pc = w.program.index_of(op);
     const uint32_t first_a = form.d_registers(), at_b = first_a + (form.a_in_registers ? 4 : 1);
-    if (!form.a_in_registers) {
-        made.a = uniform(w, op, mask, first_a, "the descriptor of A");
-        check_descriptor(w, op, lane, made.a);
-    }
+    if (!form.a_in_registers) made.a = uniform(w, op, mask, first_a, "the descriptor of A");
     made.b = uniform(w, op, mask, at_b, "the descriptor of B");
-    check_descriptor(w, op, lane, made.b);
     if (w.grid.options.checks.uninitialised) w.need_defined(op, op.src(at_b + 1), mask, "scale-d");
     const uint32_t scale = *w.src<uint32_t>(op, at_b + 1) ^ (form.negated_scale ? ~0u : 0);
     made.adds = scale & 1;

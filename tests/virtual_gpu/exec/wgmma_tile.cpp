@@ -2,6 +2,8 @@
 #include "exec/wgmma_tile.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "exec/access.h"
@@ -159,7 +161,7 @@ const ColumnFactors<kDepth>* columns_of(Warp& w, const WgmmaForm& form, WgmmaOpe
         Columns& b = all[i];
         fetch_columns<type, kDepth>(w.cta.shared, chunks, form.transposed_b, b.values);
         if (form.negated_b) negate<kDepth * kColumns>(&b.values[0][0]);
-        if (type != Type::kU8 && type != Type::kS8) b.prepare();
+        if (type != Type::kU8 && type != Type::kS8) b.prepare(least_exponent(type));
         b.defined = defined_rows(w.cta.shared, chunks, form.transposed_b, form.size());
     }
     operation.has_columns = true;
@@ -181,6 +183,16 @@ void add_integers(int32_t (*c)[kColumns], const LeftFactors<kDepth>& a,
     }
 }
 
+// Of 23 bits behind the point.
+constexpr int32_t kLostByBytes = 10;
+
+void cut_places(float* sums) {
+    for (uint32_t i = 0; i < kRows * kColumns; ++i) {
+        const auto bits = std::bit_cast<uint32_t>(sums[i]) & ~((1u << kLostByBytes) - 1);
+        if (std::isfinite(sums[i])) sums[i] = std::bit_cast<float>(bits);
+    }
+}
+
 template <Type a_type, Type b_type>
 void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, WgmmaOperation& operation) {
     constexpr bool kInteger = a_type == Type::kU8 || a_type == Type::kS8;
@@ -188,11 +200,15 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, WgmmaOperation&
     constexpr uint32_t kDepth = 8 * kElementsOf<a_type>;
     LeftFactors<kDepth> a;
     const uint32_t a_defined = fetch_a<a_type, kDepth>(w, op, form, operation, a.values);
-    if constexpr (!kInteger) a.prepare();
+    if constexpr (!kInteger) a.prepare(least_exponent(a_type));
     const DeviceModel& model = w.grid.launch.module->model();
-    const Accumulation how = {std::max(1u, model.mma_step * 2 / form.size()), model.mma_extra_bits,
-                              w.grid.options.mma_round_to_nearest};
+    // Sums of 8-bit floats have 14 significant bits, before and after.
+    constexpr bool kShort = a_type == Type::kE4m3 || a_type == Type::kE5m2;
     const bool half = form.d == Type::kF16;
+    const bool cuts = !w.grid.options.mma_round_to_nearest;
+    const Accumulation how = {std::max(1u, model.mma_step * 2 / form.size()),
+                              kShort ? -kLostByBytes : model.mma_extra_bits, !cuts,
+                              kShort && half ? kLeastOfF16 : 1};
     const ColumnFactors<kDepth>* const all = columns_of<b_type, kDepth>(w, form, operation);
     for (uint32_t i = 0; i < form.columns / kColumns; ++i) {
         const ColumnFactors<kDepth>& b = all[i];
@@ -207,6 +223,7 @@ void multiply_tile(Warp& w, const Op& op, const WgmmaForm& form, WgmmaOperation&
             add_integers(c, a, b, form.saturates);
         } else {
             accumulate(c, a, b, how);
+            if (kShort && cuts && !half) cut_places(&c[0][0]);
         }
         store_accumulators(w, registers, half, c);
         define_accumulators(w, op, registers, half, a_defined, b.defined, operation.adds);

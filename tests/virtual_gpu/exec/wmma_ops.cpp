@@ -214,7 +214,7 @@ void store_sums(Warp& w, const Op& op, bool half, const Accumulators& from) {
 }
 
 // 16 rows and 8 columns from (row, column) on; rows of B are its columns.
-template <uint32_t kDepth>
+template <Type type, uint32_t kDepth>
 void multiply_tile(const Matrix<kDepth>& a, const Matrix<kDepth>& b, uint32_t row, uint32_t column,
                    uint32_t num_rows, uint32_t num_columns, const Accumulation& how,
                    Accumulators& sums) {
@@ -229,8 +229,8 @@ void multiply_tile(const Matrix<kDepth>& a, const Matrix<kDepth>& b, uint32_t ro
         for (uint32_t i = 0; i < rows; ++i)
             tile[i][n] = std::bit_cast<float>(sums.words[(row + i) * num_columns + column + n]);
     }
-    left.prepare();
-    right.prepare();
+    left.prepare(least_exponent(type));
+    right.prepare(least_exponent(type));
     accumulate(tile, left, right, how);
     for (uint32_t i = 0; i < rows; ++i)
         std::memcpy(&sums.words[(row + i) * num_columns + column], tile[i], sizeof tile[i]);
@@ -264,12 +264,13 @@ Step multiply_fragments(Warp& w, const Op& op, uint32_t mask) {
         add_integer(a, b, columns, flag(63), sums);
     } else {
         const DeviceModel& model = w.grid.launch.module->model();
-        const uint32_t size = type == Type::kTf32 ? 4 : 2;
-        const Accumulation how = {std::max(1u, model.mma_step * 2 / size), model.mma_extra_bits,
+        // Products of tf32 are added four at a time.
+        const uint32_t step = type == Type::kTf32 ? model.mma_step / 4 : model.mma_step;
+        const Accumulation how = {std::max(1u, step), model.mma_extra_bits,
                                   w.grid.options.mma_round_to_nearest};
         for (uint32_t row = 0; row < rows; row += kSumRows) {
             for (uint32_t column = 0; column < columns; column += kSumColumns)
-                multiply_tile(a, b, row, column, rows, columns, how, sums);
+                multiply_tile<type>(a, b, row, column, rows, columns, how, sums);
         }
     }
     for (uint32_t i = 0; i < kAccumulators; ++i)

@@ -23,7 +23,7 @@ struct DeviceModel {
     // How tensor cores accumulate in f32: products of one step and the accumulator are aligned to
     // the largest exponent with so many bits below an f32's last one, cut, summed, cut to f32.
     uint32_t mma_step;
-    uint32_t mma_extra_bits;
+    int32_t mma_extra_bits;
     // mma of 8-bit floats is what is made of it for sm_90: two products of f16, of the even pairs
     // in k and of the odd ones, the second on top of the first, then added to C as f32 are.
     bool unpacks_fp8;

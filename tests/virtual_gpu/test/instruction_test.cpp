@@ -54,7 +54,7 @@ TEST(Instructions, OfEveryWidthAndTypeGiveWhatTheirDefinitionsSay) {
     for (const InstructionCase& one : further_cases()) expect_definition(one);
 }
 
-TEST(Instructions, ThatNobodyHasRecordedGiveWhatTheirDefinitionsSay) {
+TEST(Instructions, WithCarriesAndPartsOfWordsGiveWhatTheirDefinitionsSay) {
     for (const InstructionCase& one : later_cases()) expect_definition(one);
 }
 

@@ -46,27 +46,28 @@ TEST(Recordings, ExactInstructionsGiveTheBitsOfHardware) {
     const auto recorded = recordings();
     int compared = 0;
     std::vector<InstructionCase> all = instruction_cases();
-    all.insert(all.end(), further_cases().begin(), further_cases().end());
+    for (const auto* table : {&further_cases(), &later_cases()})
+        all.insert(all.end(), table->begin(), table->end());
     std::set<std::string> seen;
     for (const InstructionCase& one : all) {
         if (one.real) continue;
         const bool again = !seen.insert(one.name).second;
         const auto found = recorded.find("exact " + one.name + (again ? kAgain : ""));
         ASSERT_NE(found, recorded.end()) << one.name;
-        // Where hardware leaves the definition, recordings/README.md says how.
-        if (one.name == "cvt.rna.tf32.f32" || one.name == "cvt.rp.f32.f64") continue;
         char hash[20];
         std::snprintf(hash, sizeof hash, "%016llx",
                       static_cast<unsigned long long>(case_hash(interpret(one))));
         EXPECT_EQ(hash, found->second[0]) << one.name;
         ++compared;
     }
-    EXPECT_GT(compared, 390);
+    EXPECT_GT(compared, 440);
 }
 
 TEST(Recordings, ApproximationsOfHardwareLieWhereTheInterpreterIsExact) {
     const auto recorded = recordings();
-    for (const InstructionCase& one : instruction_cases()) {
+    std::vector<InstructionCase> all = instruction_cases();
+    all.insert(all.end(), further_approximations().begin(), further_approximations().end());
+    for (const InstructionCase& one : all) {
         if (!one.real) continue;
         const auto found = recorded.find("approx " + one.name);
         ASSERT_NE(found, recorded.end()) << one.name;
@@ -78,7 +79,8 @@ TEST(Recordings, ApproximationsOfHardwareLieWhereTheInterpreterIsExact) {
                 own, ulp_error(std::bit_cast<float>(static_cast<uint32_t>(outputs[i])),
                                one.real(std::bit_cast<float>(static_cast<uint32_t>(inputs[i])))));
         }
-        EXPECT_LE(own, std::max(worst, 0.51)) << one.name;
+        // Recordings have three places.
+        EXPECT_LE(own, std::max(worst + 0.0005, 0.51)) << one.name;
     }
 }
 

@@ -362,10 +362,7 @@ const Pattern kProducts = {
      {"add.u64 %u2, %u1, 128;=>add.u64 %u2, %u1, 8192;", {Kind::kOutOfBounds}},
      {"add.u64 %u2, %u1, 128;=>add.u64 %u2, %u1, 128; cvt.u64.u32 %u4, %t; add.u64 %u2, %u2, "
       "%u4;",
-      {Kind::kIllegal}},
-     {"add.u64 %u2, %u1, 128;=>add.u64 %u2, %u1, 128; mov.b64 %u4, 0x2000000000000; or.b64 %u2, "
-      "%u2, %u4;",
-      {Kind::kNotModelled}}}};
+      {Kind::kIllegal}}}};
 
 TEST(Wgmma, ProductsInFlightAreNotTouched) { check(kProducts); }
 
