@@ -6,7 +6,7 @@
 #   managed     60   the category GPU of the managed suite, with the .NET runtime that is carried
 #   speed      240   the library beside PyTorch's backends and the card's ceilings, alternating in one process
 #   times       60   the compiled keys alone, at more shapes
-#   recordings  40   what the instructions of the virtual GPU's cases do
+#   recordings  90   what the instructions of the virtual GPU's cases and probes do
 #   rebuild     60   the kernels compile with this machine's nvcc too
 #   sanitizer  120   compute-sanitizer over some problems of each family, where the machine lets it run
 # A call takes at most $SECONDS_IN_ALL, 530 unless it says otherwise: a part that has less than 20 of them left is named and not run.
@@ -20,7 +20,7 @@ shift
 (($#)) || set -- kernels interface managed speed times recordings rebuild sanitizer
 out=$(mktemp -d)
 [[ -d $folder/cubin ]] || tar xJf "$folder/carried.tar.xz" -C "$folder" || exit 1
-declare -A limit=([kernels]=90 [interface]=60 [managed]=60 [speed]=240 [times]=60 [recordings]=40 [rebuild]=60 [sanitizer]=120)
+declare -A limit=([kernels]=90 [interface]=60 [managed]=60 [speed]=240 [times]=60 [recordings]=90 [rebuild]=60 [sanitizer]=120)
 
 kernels() { "$folder/dense_on_device" "$folder/cubin" "$out" check 45 "${SEED:-1}"; }
 
@@ -47,7 +47,7 @@ speed() {
 times() { "$folder/dense_on_device" "$folder/cubin" "$out" time; }
 
 recordings() {
-    "$folder/fattn_virtual_gpu_record" > "$out/recordings.txt" || return 1
+    "$folder/fattn_virtual_gpu_record" --folder "$tree/tests/virtual_gpu" --jobs 8 > "$out/recordings.txt" || return 1
     results() { grep -v -e '^#' -e '^device ' "$1"; }
     if diff <(results "$tree/tests/virtual_gpu/recordings/h100.txt") <(results "$out/recordings.txt") > "$out/recordings.diff"; then
         echo "as on the H100 of the committed recordings"
