@@ -43,7 +43,7 @@ speed() {
 times() { "$folder/dense_on_device" "$folder/cubin" "$out" time; }
 
 recordings() {
-    "$folder/fattn_virtual_gpu_record" > "$out/recordings.txt" || return 1
+    "$folder/fattn_virtual_gpu_record" --folder "$tree/tests/virtual_gpu" --jobs 8 > "$out/recordings.txt" || return 1
     results() { grep -v -e '^#' -e '^device ' "$1"; }
     if diff <(results "$tree/tests/virtual_gpu/recordings/h100.txt") <(results "$out/recordings.txt") > "$out/recordings.diff"; then
         echo "as on the H100 of the committed recordings"
