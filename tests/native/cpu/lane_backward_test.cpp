@@ -63,16 +63,11 @@ std::vector<LaneBackwardProblem> lane_backward_problems() {
 
 TEST(LaneBackward, IsNearTheReferenceOnEveryTarget) {
     for (const LaneBackwardProblem& problem : lane_backward_problems()) {
-        for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-            NeighborhoodSpec spec = problem.spec;
-            spec.dtype = dtype;
-            NeighborhoodCase c(spec);
-            const test::NeighborhoodTruth truth = test::neighborhood_truth(c);
-            for (const KernelTable* table : tables()) {
-                run_both_passes(*table, c, problem.patch);
-                EXPECT_TRUE(test::backward_is_near(truth, c)) << table->name;
-            }
-        }
+        for_each_type_and_target(problem.spec, [&](const KernelTable& table, NeighborhoodCase& c,
+                                                   const test::NeighborhoodTruth& truth) {
+            run_both_passes(table, c, problem.patch);
+            EXPECT_TRUE(test::backward_is_near(truth, c)) << table.name;
+        });
     }
 }
 

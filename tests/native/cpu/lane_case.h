@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "cpu/neighborhood_kernel.h"
+#include "cpu/tables.h"
 #include "plan/neighborhood_plan.h"
 #include "support/neighborhood_case.h"
+#include "support/neighborhood_truth.h"
 
 namespace fattn::cpu {
 
@@ -70,5 +72,16 @@ class LaneKernel {
     std::unique_ptr<NeighborhoodKernel> kernel_;
     RunOptions run_{};
 };
+
+/// body(table, case, truth) for each element type of a problem on every target.
+template <class Body>
+void for_each_type_and_target(test::NeighborhoodSpec spec, const Body& body) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+        spec.dtype = dtype;
+        test::NeighborhoodCase c(spec);
+        const test::NeighborhoodTruth truth = test::neighborhood_truth(c);
+        for (const KernelTable* table : tables()) body(*table, c, truth);
+    }
+}
 
 }  // namespace fattn::cpu

@@ -55,16 +55,11 @@ std::vector<LaneProblem> lane_problems() {
 
 TEST(LaneForward, IsNearTheReferenceOnEveryTarget) {
     for (const LaneProblem& problem : lane_problems()) {
-        for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-            NeighborhoodSpec spec = problem.spec;
-            spec.dtype = dtype;
-            NeighborhoodCase c(spec);
-            const test::NeighborhoodTruth truth = test::neighborhood_truth(c);
-            for (const KernelTable* table : tables()) {
-                run_lanes(*table, c, problem.patch);
-                EXPECT_TRUE(test::forward_is_near(truth, c)) << table->name;
-            }
-        }
+        for_each_type_and_target(problem.spec, [&](const KernelTable& table, NeighborhoodCase& c,
+                                                   const test::NeighborhoodTruth& truth) {
+            run_lanes(table, c, problem.patch);
+            EXPECT_TRUE(test::forward_is_near(truth, c)) << table.name;
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 // Where wgmma looks for its elements: the other factor is a one in a place of its own, so that sums
 // are elements, and elements are numbers of their places.
 #include <cstring>
+#include <initializer_list>
 
 #include "cases/elements.h"
 #include "cases/wgmma_text.h"
@@ -72,6 +73,21 @@ std::string with_number(const std::string& name, uint32_t number) {
     return name + std::to_string(number);
 }
 
+// Tiles that begin at some rows within the pattern of a swizzle, with and without a base offset.
+void add_begins(const Layout& whole, std::initializer_list<uint32_t> rows,
+                std::vector<Layout>* layouts) {
+    for (const uint32_t row : rows) {
+        for (const uint32_t base : {0u, row}) {
+            if (whole.swizzle == 0 && base != 0) continue;
+            Layout changed = whole;
+            changed.name = with_number(with_number(whole.name + ".begin", row) + ".base", base);
+            changed.start = 128 * row;
+            changed.base_offset = base;
+            layouts->push_back(changed);
+        }
+    }
+}
+
 }  // namespace
 
 void add_wgmma_layouts(std::vector<Probe>& probes) {
@@ -100,18 +116,7 @@ void add_wgmma_layouts(std::vector<Probe>& probes) {
                 changed.start = start;
                 layouts.push_back(changed);
             }
-            // Tiles that begin within the pattern of a swizzle, with and without a base offset.
-            for (const uint32_t row : {1u, 3u, 4u, 7u}) {
-                for (const uint32_t base : {0u, row}) {
-                    if (swizzle == 0 && base != 0) continue;
-                    changed = plain;
-                    changed.name =
-                        with_number(with_number(plain.name + ".begin", row) + ".base", base);
-                    changed.start = 128 * row;
-                    changed.base_offset = base;
-                    layouts.push_back(changed);
-                }
-            }
+            add_begins(plain, {1, 3, 4, 7}, &layouts);
             changed = plain;
             changed.name += ".base5";
             changed.base_offset = 5;
@@ -126,17 +131,7 @@ void add_wgmma_layouts(std::vector<Probe>& probes) {
             changed.leading += 1024;
             changed.stride += 512;
             layouts.push_back(changed);
-            for (const uint32_t row : {1u, 6u}) {
-                for (const uint32_t base : {0u, row}) {
-                    if (swizzle == 0 && base != 0) continue;
-                    changed = across;
-                    changed.name =
-                        with_number(with_number(across.name + ".begin", row) + ".base", base);
-                    changed.start = 128 * row;
-                    changed.base_offset = base;
-                    layouts.push_back(changed);
-                }
-            }
+            add_begins(across, {1, 6}, &layouts);
             if (of_a) continue;
             // Fewer columns than an atom has, and more than one has.
             for (const uint32_t columns : {8u, 24u, 128u}) {
