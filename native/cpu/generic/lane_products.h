@@ -57,99 +57,122 @@ FATTN_HD inline void put_scores(Vec x, uint64 seen, int64 at, float* __restrict 
     store(scores + at, x);
 }
 
-/// Whether products of four words of depth may lie side by side in a vector, which then holds a
-/// quarter of a group: so a key is loaded once for four products.
+/// Whether products of two words of depth may lie side by side in a vector, which then holds half
+/// a group: so a key is loaded once for two products, and one sum ends them.
 template <class Dot>
-constexpr bool kHasQuads = requires(Vec x) {
-    Dot::sum_quads(x, x, x, x);
+constexpr bool kHasHalves = requires(Vec x) {
+    Dot::sum_halves(x, x);
 };
 /// Words of depth of such products.
-constexpr int64 kQuadWords = 4;
+constexpr int64 kHalfWords = 2;
 
-/// Copies a group's rows of words for quads: [words / kQuadWords][4 quads][4 lanes][kQuadWords],
-/// where lane a of quad i is lane 4 a + i of the group, zeros where there is nothing.
+/// Copies a group's rows of words for halves: [words / kHalfWords][2 halves][8 lanes][kHalfWords],
+/// zeros where there is nothing. Half i has lanes 4 m + 2 i and 4 m + 2 i + 1.
 template <DType kType, class Dot, class RowOf>
-inline void pack_quads(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
+inline void pack_halves(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
     const int64 words = words_of<Dot>(extent);
-    for (int i = 0; i < 4; ++i, out += kWidth) {
-        const char* rows[4];
-        for (int a = 0; a < 4; ++a) rows[a] = 4 * a + i < num_lanes ? row(4 * a + i) : nullptr;
+    for (int i = 0; i < 2; ++i, out += kWidth) {
+        const char* rows[8];
+        for (int a = 0; a < 8; ++a) {
+            const int lane = a / 2 * 4 + i * 2 + a % 2;
+            rows[a] = lane < num_lanes ? row(lane) : nullptr;
+        }
         float* to = out;
         for (int64 w = 0; w < words; w += kWidth) {
-            Vec quads[4];
-#pragma GCC unroll 4
-            for (int a = 0; a < 4; ++a) {
-                quads[a] =
+            Vec block[8];
+#pragma GCC unroll 8
+            for (int a = 0; a < 8; ++a) {
+                block[a] =
                     rows[a] != nullptr ? load_row_words<kType, Dot>(rows[a], w, extent) : Vec(0.0F);
             }
-            Dot::transpose_quads(quads);
-#pragma GCC unroll 4
-            for (int n = 0; n < 4; ++n, to += kQuadWords * kGroupLanes) {
-                if (n * kQuadWords >= words - w) break;
-                store(to, quads[n]);
+            Dot::transpose_pairs(block);
+#pragma GCC unroll 8
+            for (int n = 0; n < 8; ++n, to += kHalfWords * kGroupLanes) {
+                if (n * kHalfWords >= words - w) break;
+                store(to, block[n]);
             }
         }
     }
 }
 
-/// Runs that quads ask the first cache for before they come to them.
-constexpr int64 kQuadRunsAhead = 2;
+/// Runs of a register tile of halves, and of the last tile where one is left over: as many products
+/// at a time as these take to be ready.
+constexpr int64 kHalfRuns = 2;
+constexpr int64 kLastHalfRuns = kHalfRuns + 1;
+/// Runs that halves ask the first cache for before they come to them.
+constexpr int64 kHalfRunsAhead = 2;
 
-/// Scores of runs of keys with a group's lanes in quads. kHides: else seen and max are not used.
-/// kAsks: for keys that lie apart; kQuadRunsAhead runs more than there are can be read from runs.
+/// Scores of kRuns runs of keys with a group's lanes in halves. kHides: else seen and best are not
+/// used. kAsks: for runs that nothing foresees; kHalfRunsAhead runs more can be read from runs.
+template <class Dot, int kRuns, bool kHides, bool kAsks>
+FATTN_HD inline void half_tile(const float* __restrict q, const char* const* runs, int64 stride,
+                               int64 words, const uint64* __restrict seen, float factor,
+                               float* __restrict scores, Vec (&best)[2]) {
+    constexpr int kKeys = kRuns * kRunKeys;
+    Vec acc[kKeys][2];
+    const char* k[kRuns];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRuns; ++r) k[r] = runs[r];
+#pragma GCC unroll 16
+    for (auto& key : acc) key[0] = key[1] = Vec(0.0F);
+    const int64 thrice = 3 * stride;
+#pragma GCC unroll 1
+    for (int64 w = 0; w < words; w += kHalfWords, q += kHalfWords * kGroupLanes) {
+        if constexpr (kAsks) {
+            // Of every key a line by turns, so that they come evenly.
+            const int64 step = w / kHalfWords;
+            const int64 key = step % kKeys;
+            __builtin_prefetch(runs[kHalfRunsAhead + key / kRunKeys] + key % kRunKeys * stride +
+                                   step / kKeys * kLineBytes,
+                               0, 3);
+        }
+        const Vec low = held(load(q));
+        const Vec high = held(load(q + kWidth));
+#pragma GCC unroll 4
+        for (int r = 0; r < kRuns; ++r) {
+            const char* rows[kRunKeys] = {k[r], k[r] + stride, k[r] + 2 * stride, k[r] + thrice};
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j) {
+                const Vec key = held(Dot::broadcast_pair(rows[j]));
+                Vec(&x)[2] = acc[r * kRunKeys + j];
+                x[0] = Dot::step(x[0], low, key);
+                x[1] = Dot::step(x[1], high, key);
+            }
+            k[r] += kHalfWords * sizeof(float);
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kKeys; ++i) {
+        const uint64 lanes = kHides ? seen[i / kRunKeys] >> (i % kRunKeys * kGroupLanes) : 0;
+        Vec x = Dot::sum_halves(acc[i][0], acc[i][1]);
+        if (factor != 1.0F) x = x * Vec(factor);
+        put_scores<kHides>(x, lanes, i * kGroupLanes, scores, &best[i % 2]);
+    }
+}
+
+/// Scores of runs of keys with a group's lanes in halves; kHides and kAsks as in half_tile.
 template <class Dot, bool kHides, bool kAsks>
-[[gnu::noinline]] void quad_scores(const float* __restrict q, const char* const* runs,
+[[gnu::noinline]] void half_scores(const float* __restrict q, const char* const* runs,
                                    int64 num_runs, int64 stride, int64 words,
                                    const LaneScores& out) {
     const float factor = out.factor;
-    const bool scaled = factor != 1.0F;
-    const uint64* __restrict seen = out.seen;
-    float* __restrict scores = out.scores;
-    const int64 thrice = 3 * stride;
     Vec best[2] = {kHides ? load(out.max) : Vec(0.0F), Vec(-kInfinity)};
-    for (int64 r = 0; r < num_runs; ++r) {
-        Vec acc[kRunKeys][4];
-#pragma GCC unroll 4
-        for (int j = 0; j < kRunKeys; ++j) {
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) acc[j][i] = Vec(0.0F);
-        }
-        const char* k = runs[r];
-        const float* lanes = q;
-        for (int64 w = 0; w < words; w += kQuadWords) {
-            if constexpr (kAsks) {
-                // Of every key a line by turns, so that they come evenly.
-                const int64 step = w / kQuadWords;
-                __builtin_prefetch(runs[r + kQuadRunsAhead] + step % kRunKeys * stride +
-                                       step / kRunKeys * kLineBytes,
-                                   0, 3);
-            }
-            const char* rows[kRunKeys] = {k, k + stride, k + 2 * stride, k + thrice};
-            Vec keys[kRunKeys];
-#pragma GCC unroll 4
-            for (int j = 0; j < kRunKeys; ++j) keys[j] = held(Dot::broadcast_quad(rows[j]));
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) {
-                const Vec x = held(load(lanes + i * kWidth));
-#pragma GCC unroll 4
-                for (int j = 0; j < kRunKeys; ++j) acc[j][i] = Dot::step(acc[j][i], x, keys[j]);
-            }
-            k += kQuadWords * sizeof(float);
-            lanes += kQuadWords * kGroupLanes;
-        }
-        const uint64 of_run = kHides ? seen[r] : 0;
-#pragma GCC unroll 4
-        for (int j = 0; j < kRunKeys; ++j) {
-            Vec x = Dot::sum_quads(acc[j][0], acc[j][1], acc[j][2], acc[j][3]);
-            if (scaled) x = x * Vec(factor);
-            put_scores<kHides>(x, of_run >> (j * kGroupLanes), (r * kRunKeys + j) * kGroupLanes,
-                               scores, &best[j % 2]);
-        }
+    int64 r = 0;
+    const auto add = [&]<int kRuns>() {
+        half_tile<Dot, kRuns, kHides, kAsks && kRuns == kHalfRuns>(
+            q, runs + r, stride, words, kHides ? out.seen + r : nullptr, factor,
+            out.scores + r * kRunKeys * kGroupLanes, best);
+        r += kRuns;
+    };
+    while (num_runs - r >= 2 * kHalfRuns || num_runs - r == kHalfRuns) {
+        add.template operator()<kHalfRuns>();
     }
+    if (num_runs - r == kLastHalfRuns) add.template operator()<kLastHalfRuns>();
+    if (num_runs - r == 1) add.template operator()<1>();
     if constexpr (kHides) store(out.max, max(best[1], best[0]));
 }
 
-/// Scores of runs of keys with a group's lanes; kHides as in quad_scores.
+/// Scores of runs of keys with a group's lanes; kHides as in half_tile.
 template <class Dot, int kRuns, bool kHides>
 [[gnu::noinline]] void lane_scores(const float* __restrict q, const char* const* runs, int64 stride,
                                    int64 words, const LaneScores& out) {
@@ -257,11 +280,15 @@ struct Weighted {
 template <class Dot>
 constexpr int64 kRunsAhead = Dot::kDepth == 2 ? 10 : 3;
 
+/// What a register tile does with the values of its panel, which lie [step of depth][vector]: reads
+/// rows, keeps what it made of rows for the tiles that follow, or takes what was kept.
+enum class Panel { kRows, kKeeps, kKept };
+
 /// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V. kAsks: the first
 /// tile that reads these values; kRunsAhead runs more than there are can be read from part.rows.
-template <class Dot, int kLanes, int kVecs, bool kAsks>
+template <class Dot, int kLanes, int kVecs, bool kAsks, Panel kPanel = Panel::kRows>
 [[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset,
-                                   float* __restrict o, int64 o_stride) {
+                                   float* __restrict panel, float* __restrict o, int64 o_stride) {
     const float* p = part.p + lane;
     const float* alpha = part.alpha + lane;
     const int64 stride = part.stride;
@@ -288,7 +315,17 @@ template <class Dot, int kLanes, int kVecs, bool kAsks>
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; j += Dot::kDepth) {
             Vec x[kVecs];
-            load_values<Dot, kVecs>(rows, stride, x);
+            if constexpr (kPanel == Panel::kKept) {
+#pragma GCC unroll 4
+                for (int c = 0; c < kVecs; ++c) x[c] = held(load(panel + c * kWidth));
+            } else {
+                load_values<Dot, kVecs>(rows, stride, x);
+            }
+            if constexpr (kPanel == Panel::kKeeps) {
+#pragma GCC unroll 4
+                for (int c = 0; c < kVecs; ++c) store(panel + c * kWidth, x[c]);
+            }
+            if constexpr (kPanel != Panel::kRows) panel += kVecs * kWidth;
 #pragma GCC unroll 8
             for (int l = 0; l < kLanes; ++l) {
                 const Vec weight = broadcast(p + l);

@@ -41,12 +41,15 @@ template <class Dot>
 struct RunCopies {
     const char** rows;  // as those of an operand
     float* floats;      // [kPartBytes, one run more]
+    float* panel;       // in pairs: [pairs of keys of a block][kWidePanel] vectors
 
     /// widest: columns of the widest operand that is copied; 0 when none is.
     static RunCopies take(int64 widest, Scratch& scratch) {
         const char** rows = scratch.take<const char*>(kBlockRuns + kRunsAhead<Dot>);
         const int64 floats = widest == 0 ? 0 : kPartBytes / 4 + kRunKeys * padded_columns(widest);
-        return {rows, scratch.take<float>(floats)};
+        constexpr int64 kPanelVecs = Dot::kDepth == 1 ? 0 : kBlockRuns * kRunKeys / 2;
+        return {rows, scratch.take<float>(floats),
+                scratch.take<float>(kPanelVecs * kWidePanel<Dot> * kWidth)};
     }
 };
 
@@ -55,7 +58,7 @@ class RunOperand {
   public:
     /// Words of a row that products take.
     static constexpr int64 padded_words(int64 extent) {
-        return round_up<int64>(words_of<Dot>(extent), kHasQuads<Dot> ? kQuadWords : 1);
+        return round_up<int64>(words_of<Dot>(extent), kHasHalves<Dot> ? kHalfWords : 1);
     }
     /// Whether rows are words of products with the lanes as they lie.
     static constexpr bool multiplies_in_place(DType dtype, int64 extent) {
@@ -85,9 +88,10 @@ class RunOperand {
         }
         repeat_last(rows_, num_runs_);
         stride_ = tensor.stride * runs.step;
-        // There is as much between keys as they have: nothing foresees the next run then, and keys
-        // can be in half of a cache at most.
+        // There is as much between keys as they have: they can be in half of a cache at most.
         lie_apart_ = !runs.sides && stride_ >= 2 * extent_ * bytes_of(dtype_);
+        one_after_another_ =
+            rows_[num_runs_ - 1] - rows_[0] == (num_runs_ - 1) * kRunKeys * stride_;
     }
 
     /// Products of the block's rows with lanes, packed as pack_lanes does. kHides: as
@@ -99,12 +103,12 @@ class RunOperand {
         const int64 parts = in_place ? 1 : num_parts(num_runs_, bytes_of(DType::kF32));
         for (int64 part = 0; part < parts; ++part) {
             const Rows rows = rows_of_part(part, parts, in_place, copies);
-            if constexpr (kHasQuads<Dot>) {
-                if (in_place && lie_apart_) {
-                    quad_scores<Dot, kHides, true>(lanes, rows.at, rows.num_runs, rows.stride,
+            if constexpr (kHasHalves<Dot>) {
+                if (in_place && !one_after_another_) {
+                    half_scores<Dot, kHides, true>(lanes, rows.at, rows.num_runs, rows.stride,
                                                    words, out);
                 } else {
-                    quad_scores<Dot, kHides, false>(lanes, rows.at, rows.num_runs, rows.stride,
+                    half_scores<Dot, kHides, false>(lanes, rows.at, rows.num_runs, rows.stride,
                                                     words, out);
                 }
             } else {
@@ -127,8 +131,9 @@ class RunOperand {
     template <class Between>
     void add(const float* p, LaneFactors factors, float* sums, const RunCopies<Dot>& copies,
              const Between& between) const {
-        for_each_part(p, factors, copies,
-                      [&](const Weighted& part, int64) { add_part(part, sums, between); });
+        for_each_part(p, factors, copies, [&](const Weighted& part, int64) {
+            add_part(part, sums, copies.panel, between);
+        });
     }
     /// The same lane by lane: a row reaches the lanes that see it, so that others stay finite
     /// whatever it holds. seen: of the block's runs.
@@ -148,11 +153,12 @@ class RunOperand {
     };
 
     static void repeat_last(const char** rows, int64 num_runs) {
-        static_assert(kQuadRunsAhead <= kRunsAhead<Dot>);
+        static_assert(kHalfRunsAhead <= kRunsAhead<Dot>);
         for (int64 r = 0; r < kRunsAhead<Dot>; ++r) rows[num_runs + r] = rows[num_runs - 1];
     }
     /// Parts of so many runs that rows of elements of so many bytes stay in the first cache.
     int64 num_parts(int64 num_runs, int64 bytes) const {
+        if constexpr (Dot::kDepth == 2) return 1;  // rows are read once
         return ceil_div(num_runs * kRunKeys * columns_ * bytes, kPartBytes);
     }
     /// Bytes of an element where rows are added.
@@ -231,42 +237,43 @@ class RunOperand {
         }
     }
     template <class Between>
-    void add_part(const Weighted& part, float* sums, const Between& between) const {
+    void add_part(const Weighted& part, float* sums, float* panel, const Between& between) const {
         for (int64 c = 0; c < columns_;) {
             const int64 left = (columns_ - c) / kWidth;
             if (left >= kWidePanel<Dot>) {
-                add_panel<kWidePanel<Dot>>(part, c, sums, between);
+                add_panel<kWidePanel<Dot>>(part, c, sums, panel, between);
                 c += kWidePanel<Dot> * kWidth;
             } else if (left >= 2) {
-                add_panel<2>(part, c, sums, between);
+                add_panel<2>(part, c, sums, panel, between);
                 c += 2 * kWidth;
             } else {
                 // Pairs have whole panels of two.
-                if constexpr (Dot::kDepth == 1) add_panel<1>(part, c, sums, between);
+                if constexpr (Dot::kDepth == 1) add_panel<1>(part, c, sums, panel, between);
                 c += kWidth;
             }
         }
     }
     template <int kVecs, class Between>
-    void add_panel(const Weighted& part, int64 c, float* sums, const Between& between) const {
+    void add_panel(const Weighted& part, int64 c, float* sums, float* panel,
+                   const Between& between) const {
         constexpr int kLanes = kPanelLanes<kVecs>;
-        constexpr int kRest = kGroupLanes % kLanes;
         // Of narrower panels several share a line.
         constexpr bool kAsks = kVecs * kWidth * value_bytes() >= kLineBytes;
-        sums += c;
-        lane_values<Dot, kLanes, kVecs, kAsks>(part, 0, c * value_bytes(), sums, columns_);
-        between();
+        // Pairs are put together once.
+        constexpr Panel kFirst = Dot::kDepth == 2 ? Panel::kKeeps : Panel::kRows;
+        constexpr Panel kOthers = Dot::kDepth == 2 ? Panel::kKept : Panel::kRows;
+        const auto add = [&]<int kCount, bool kAsksHere, Panel kPanel>(int lane) {
+            lane_values<Dot, kCount, kVecs, kAsksHere, kPanel>(
+                part, lane, c * value_bytes(), panel, sums + lane * columns_ + c, columns_);
+            between();
+        };
+        add.template operator()<kLanes, kAsks, kFirst>(0);
         int lane = kLanes;
         for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
-            lane_values<Dot, kLanes, kVecs, false>(part, lane, c * value_bytes(),
-                                                   sums + lane * columns_, columns_);
-            between();
+            add.template operator()<kLanes, false, kOthers>(lane);
         }
-        if constexpr (kRest > 0) {
-            lane_values<Dot, kRest, kVecs, false>(part, lane, c * value_bytes(),
-                                                  sums + lane * columns_, columns_);
-            between();
-        }
+        constexpr int kRest = kGroupLanes % kLanes;
+        if constexpr (kRest > 0) add.template operator()<kRest, false, kOthers>(lane);
     }
 
     void add_part_seen(const Weighted& part, const uint64* seen, int64 num_lanes,
@@ -311,24 +318,25 @@ class RunOperand {
 
     DType dtype_ = DType::kF32;
     int64 extent_ = 0;
-    int64 columns_ = 0;            // padded
-    const char** rows_ = nullptr;  // [kBlockRuns + kRunsAhead] of runs, the last again and again
-    int64 num_runs_ = 0;           // of the block
-    int64 stride_ = 0;             // bytes between the keys of a run
-    bool lie_apart_ = false;       // these
+    int64 columns_ = 0;               // padded
+    const char** rows_ = nullptr;     // [kBlockRuns + kRunsAhead] of runs, the last again and again
+    int64 num_runs_ = 0;              // of the block
+    int64 stride_ = 0;                // bytes between the keys of a run
+    bool lie_apart_ = false;          // these
+    bool one_after_another_ = false;  // runs, which processors foresee
 };
 
 /// Packs a group's rows for RunOperand::multiply: [padded_words][kGroupLanes] words in an order of
 /// the products' own; lanes without a row are zero.
 template <class Dot, class RowOf>
 inline void pack_lanes(DType dtype, const RowOf& row, int64 num_lanes, int64 extent, float* out) {
-    if constexpr (!kHasQuads<Dot>) {
+    if constexpr (!kHasHalves<Dot>) {
         pack_transposed<Dot, kGroupLanes>(dtype, row, num_lanes, extent, out);
     } else if constexpr (Dot::kDepth == 2) {
-        pack_quads<DType::kBF16, Dot>(row, num_lanes, extent, out);
+        pack_halves<DType::kBF16, Dot>(row, num_lanes, extent, out);
     } else {
         with_dtype(dtype,
-                   [&]<DType kType>() { pack_quads<kType, Dot>(row, num_lanes, extent, out); });
+                   [&]<DType kType>() { pack_halves<kType, Dot>(row, num_lanes, extent, out); });
     }
 }
 
@@ -338,16 +346,22 @@ template <class FactorOf>
 inline bool store_lanes(DType dtype, const TokenRows& rows, const LaneGroup& group,
                         const float* sums, int64 extent, const FactorOf& factor_of) {
     const int64 columns = padded_columns(extent);
-    Vec finite[4] = {Vec(0.0F), Vec(0.0F), Vec(0.0F), Vec(0.0F)};
-    for (int64 l = 0; l < group.num_lanes; ++l, sums += columns) {
-        for (int64 c = 0; c < columns; c += kWidth) {
-            Vec& of = finite[c / kWidth % 4];
-            of = fma(load(sums + c), Vec(0.0F), of);
+    const int64 whole = extent / kWidth * kWidth;
+    Vec finite[2] = {Vec(0.0F), Vec(0.0F)};
+    with_dtype(dtype, [&]<DType kType>() {
+        for (int64 l = 0; l < group.num_lanes; ++l, sums += columns) {
+            char* to = const_cast<char*>(rows.base) + group.tokens[l] * rows.stride;
+            const Vec factor(factor_of(l));
+            const auto put = [&](int64 c, int64 count) {
+                const Vec x = load(sums + c);
+                finite[c / kWidth % 2] = fma(x, Vec(0.0F), finite[c / kWidth % 2]);
+                store_as<kType>(to + c * bytes_of(kType), x * factor, count);
+            };
+            for (int64 c = 0; c < whole; c += kWidth) put(c, kWidth);
+            if (whole < extent) put(whole, extent - whole);
         }
-        store_columns(dtype, const_cast<char*>(rows.base) + group.tokens[l] * rows.stride, sums,
-                      extent, factor_of(l));
-    }
-    return !any_nan((finite[0] + finite[1]) + (finite[2] + finite[3]));
+    });
+    return !any_nan(finite[0] + finite[1]);
 }
 
 }  // namespace

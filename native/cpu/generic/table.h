@@ -48,9 +48,9 @@ void forward(const ForwardTask& task) {
     }
 }
 
-/// Groups of lanes read K in whole quads and V in whole vectors when they use pairs.
+/// Groups of lanes read K in whole words of products and V in whole vectors when they use pairs.
 constexpr bool lanes_use_pairs(const DenseProblem& problem) {
-    return uses_pairs(problem) && problem.head_dim % (2 * kQuadWords) == 0 &&
+    return uses_pairs(problem) && problem.head_dim % (2 * kHalfWords) == 0 &&
            problem.head_dim_v % (2 * kWidth) == 0;
 }
 

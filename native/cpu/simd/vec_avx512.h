@@ -216,15 +216,39 @@ FATTN_HD inline Vec concat_bf16(Vec first, Vec second) {
 #endif
 }
 
-/// Products of four words of depth side by side.
-struct Quads {
-    /// Four words at any address, repeated.
-    FATTN_HD static Vec broadcast_quad(const void* p) {
-        return _mm512_broadcast_f32x4(_mm_loadu_ps(static_cast<const float*>(p)));
+/// Products of two words of depth side by side.
+struct Halves {
+    /// Two words at any address, repeated.
+    FATTN_HD static Vec broadcast_pair(const void* p) {
+        double pair;
+        __builtin_memcpy(&pair, p, sizeof(pair));
+        return _mm512_castpd_ps(_mm512_set1_pd(pair));
     }
-    FATTN_HD static Vec sum_quads(Vec a, Vec b, Vec c, Vec d) {
-        return FATTN_CPU_TARGET_NAMESPACE::sum_quads(a, b, c, d);
+    /// Lanes 4 m and 4 m + 1: sums of the two pairs of quad m of a; the two after them: of b.
+    FATTN_HD static Vec sum_halves(Vec a, Vec b) {
+        return _mm512_add_ps(_mm512_shuffle_ps(a.v, b.v, 0x88), _mm512_shuffle_ps(a.v, b.v, 0xDD));
     }
+    /// Transposes 8 x 8 pairs of words: pair j of r[i] becomes pair i of r[j].
+    FATTN_HD static void transpose_pairs(Vec (&r)[8]) {
+        Vec even[4];
+        Vec odd[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+            const __m512d a = _mm512_castps_pd(r[2 * i].v);
+            const __m512d b = _mm512_castps_pd(r[2 * i + 1].v);
+            even[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            odd[i] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+        transpose_quads(even);
+        transpose_quads(odd);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+            r[2 * i] = even[i];
+            r[2 * i + 1] = odd[i];
+        }
+    }
+
+  private:
     /// Transposes 4 x 4 quads: quad j of r[i] becomes quad i of r[j].
     FATTN_HD static void transpose_quads(Vec (&r)[4]) {
         const __m512 a = _mm512_shuffle_f32x4(r[0].v, r[1].v, 0x44);  // quads 0 1 | 0 1
@@ -239,14 +263,14 @@ struct Quads {
 };
 
 /// acc + a * b over f32 lanes.
-struct DotF32 : Quads {
+struct DotF32 : Halves {
     static constexpr int kDepth = 1;  // depth of one word
     FATTN_HD static Vec step(Vec acc, Vec a, Vec b) { return fma(a, b, acc); }
 };
 
 #if defined(__AVX512BF16__)
 /// acc + a.low * b.low + a.high * b.high over pairs of bf16.
-struct DotBf16 : Quads {
+struct DotBf16 : Halves {
     static constexpr int kDepth = 2;
     FATTN_HD static Vec step(Vec acc, Vec a, Vec b) {
         return _mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v),
