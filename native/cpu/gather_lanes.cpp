@@ -33,7 +33,17 @@ uint64 lanes_below(int64 count) { return (uint64{1} << count) - 1; }
 
 LaneGatherer::LaneGatherer(const NeighborhoodProblem& problem, const BoxSchedule& schedule,
                            LaneSide side)
-    : problem_(problem), schedule_(schedule), side_(side), block_{1, 1, 1} {
+    : problem_(problem),
+      schedule_(schedule),
+      side_(side),
+      shapes_(problem.grid, schedule, side),
+      block_{1, 1, 1} {
+    step_[2] = 1;
+    step_[1] = problem.grid.axis[2].extent;
+    step_[0] = step_[1] * problem.grid.axis[1].extent;
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
+        in_group_step_[a] = step_[a] * problem.grid.axis[a].dilation;
+    }
     // Shares grow along the axis along which they are shortest, so that the boxes of their groups
     // overlap much, while many are left.
     for (int64 groups = 1; groups < kShareGroups && num_shares() >= 2 * kWantedShares;
@@ -96,15 +106,14 @@ LaneShare LaneGatherer::share(int64 index) const {
 /// Fills a buffer with the lists of one group.
 class LaneGatherer::Filler {
   public:
-    Filler(const NeighborhoodGrid& grid, LaneSide side, int64 num_additional, const BoxPair& at,
-           const LaneBuffer& buffer)
-        : grid_(grid), side_(side), at_(at), buffer_(buffer), num_additional_(num_additional) {
-        step_[2] = 1;
-        step_[1] = grid_.axis[2].extent;
-        step_[0] = step_[1] * grid_.axis[1].extent;
+    Filler(const LaneGatherer& gatherer, const BoxPair& at, const LaneBuffer& buffer)
+        : grid_(gatherer.problem_.grid),
+          side_(gatherer.side_),
+          at_(at),
+          buffer_(buffer),
+          num_additional_(gatherer.num_additional()),
+          step_(gatherer.in_group_step_) {
         for (int a = 0; a < PatchGrid::kAxes; ++a) {
-            origin_ += step_[a] * at.group[a];
-            step_[a] *= grid_.axis[a].dilation;
             length_[a] = grid_.axis[a].group_length(at.group[a]);
         }
         line_runs_ = ceil_div<int64>(at.box.size(2), kRunKeys);
@@ -122,73 +131,33 @@ class LaneGatherer::Filler {
         of_runs_[2] = of_runs_[1] + sides_;
     }
 
-    LaneGroup fill() {
+    void fill() {
         list_lanes();
         const int64 line_runs = at_.box.size(0) * at_.box.size(1) * line_runs_;
         num_runs_ = line_runs + at_.box.size(0) * left_ * sides_;
-        const int64 more = additional_runs(num_additional_);
-        if (!has_shape()) {
-            see_axes();
-            list_runs();
-            list_additional();
-        }
-        return {.tokens = buffer_.tokens,
-                .num_lanes = num_lanes_,
-                .origin = token(at_.box.begin[0], at_.box.begin[1], at_.box.begin[2]),
-                .first = buffer_.first,
-                .seen = buffer_.seen,
-                .num_runs = num_runs_,
-                .num_line_runs = line_runs,
-                .step = step_[2],
-                .side_step = step_[1],
-                .num_additional_runs = more,
-                .additional_step = num_additional_ < kRunKeys ? 0 : 1};
+        see_axes();
+        list_runs();
+        list_additional();
+        buffer_.lists->num_lanes = num_lanes_;
+        buffer_.lists->num_runs = num_runs_;
+        buffer_.lists->num_line_runs = line_runs;
     }
 
   private:
-    int64 token(int64 x0, int64 x1, int64 x2) const {
-        return origin_ + x0 * step_[0] + x1 * step_[1] + x2 * step_[2];
-    }
     /// Where the first key of a run along an axis lies in the box. The last run may begin before
     /// its turn, so that all its keys exist.
     int64 run_start(int axis, int64 run) const {
         return min_of(run * kRunKeys, length_[axis] - kRunKeys - at_.box.begin[axis]);
     }
 
-    /// Whether the buffer has lists of this shape; notes it where it has others.
-    bool has_shape() {
-        int32 shape[kLaneShapeNumbers] = {};
-        int32* to = shape;
-        for (int a = 0; a < PatchGrid::kAxes; ++a) {
-            *to++ = narrow<int32>(at_.patch.size(a));
-            *to++ = narrow<int32>(at_.box.size(a));
-            for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x) {
-                const KeyInterval keys = window(a, x);
-                *to++ = narrow<int32>(keys.begin - at_.box.begin[a]);
-                *to++ = narrow<int32>(keys.end - at_.box.begin[a]);
-            }
-        }
-        *to++ = narrow<int32>(run_start(2, line_runs_ - 1));
-        *to = narrow<int32>(run_start(1, sides_ - 1));
-        if (std::equal(shape, shape + kLaneShapeNumbers, buffer_.shape)) return true;
-        std::copy(shape, shape + kLaneShapeNumbers, buffer_.shape);
-        return false;
-    }
-
-    /// What a coordinate of the patch sees along an axis.
-    KeyInterval window(int a, int64 x) const {
-        const NeighborhoodAxis& axis = grid_.axis[a];
-        return side_ == LaneSide::kKeys ? axis.queries_of(x, length_[a])
-                                        : axis.keys_of(x, length_[a]);
-    }
-
     /// Lanes are the patch's tokens, row-major.
     void list_lanes() {
-        const GridBox& patch = at_.patch;
-        for (int64 x0 = patch.begin[0]; x0 < patch.end[0]; ++x0) {
-            for (int64 x1 = patch.begin[1]; x1 < patch.end[1]; ++x1) {
-                for (int64 x2 = patch.begin[2]; x2 < patch.end[2]; ++x2) {
-                    buffer_.tokens[num_lanes_++] = narrow<int32>(token(x0, x1, x2));
+        std::fill(buffer_.places, buffer_.places + kGroupLanes, 0);
+        for (int64 x0 = 0; x0 < at_.patch.size(0); ++x0) {
+            for (int64 x1 = 0; x1 < at_.patch.size(1); ++x1) {
+                for (int64 x2 = 0; x2 < at_.patch.size(2); ++x2) {
+                    buffer_.places[num_lanes_++] =
+                        narrow<int32>(x0 * step_[0] + x1 * step_[1] + x2 * step_[2]);
                 }
             }
         }
@@ -225,7 +194,7 @@ class LaneGatherer::Filler {
         const int64 size = at_.box.size(a);
         std::fill(seen_[a], seen_[a] + size, uint64{0});
         for (int64 x = at_.patch.begin[a]; x < at_.patch.end[a]; ++x, lanes <<= count) {
-            const KeyInterval keys = window(a, x);
+            const KeyInterval keys = window_of(grid_.axis[a], side_, x, length_[a]);
             seen_[a][keys.begin - first] ^= lanes;
             if (keys.end - first < size) seen_[a][keys.end - first] ^= lanes;
         }
@@ -278,10 +247,9 @@ class LaneGatherer::Filler {
     const BoxPair& at_;
     const LaneBuffer& buffer_;
     int64 num_additional_;
-    int64 step_[PatchGrid::kAxes];    // tokens from one in-group coordinate to the next
-    int64 length_[PatchGrid::kAxes];  // of the dilation group
-    int64 origin_ = 0;                // token at the group's coordinate 0
-    int64 line_runs_;                 // runs of a line of the box
+    const int64 (&step_)[PatchGrid::kAxes];  // tokens from one in-group coordinate to the next
+    int64 length_[PatchGrid::kAxes];         // of the dilation group
+    int64 line_runs_;                        // runs of a line of the box
     /// Keys that these leave over at the end of a line where runs along the axis before the last
     /// take fewer of them, and these runs of a key.
     int64 left_ = 0;
@@ -293,7 +261,7 @@ class LaneGatherer::Filler {
 };
 
 LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const {
-    if (n < 2) buffer.shape[0] = 0;  // no patch has so few lines
+    if (n < 2) buffer.lists->shape[0] = -1;
     int64 place[PatchGrid::kAxes];
     for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         place[a] = share.patches.begin[a] + n % share.patches.size(a);
@@ -301,7 +269,33 @@ LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer&
     }
     const BoxPair at = box_pair(schedule_, share.group, place);
     if (at.empty()) return {};
-    return Filler(problem_.grid, side_, num_additional(), at, buffer).fill();
+    LaneLists& lists = *buffer.lists;
+    bool known = true;
+    int64 first_token = 0;
+    int64 origin = 0;
+    for (int a = 0; a < PatchGrid::kAxes; ++a) {
+        const int32 shape = shapes_.number(a, share.group[a], place[a]);
+        known &= shape == lists.shape[a];
+        lists.shape[a] = shape;
+        const int64 of_group = step_[a] * share.group[a];
+        first_token += of_group + at.patch.begin[a] * in_group_step_[a];
+        origin += of_group + at.box.begin[a] * in_group_step_[a];
+    }
+    if (!known) Filler(*this, at, buffer).fill();
+    for (int l = 0; l < kGroupLanes; ++l) {
+        buffer.tokens[l] = narrow<int32>(first_token) + buffer.places[l];
+    }
+    return {.tokens = buffer.tokens,
+            .num_lanes = lists.num_lanes,
+            .origin = origin,
+            .first = buffer.first,
+            .seen = buffer.seen,
+            .num_runs = lists.num_runs,
+            .num_line_runs = lists.num_line_runs,
+            .step = in_group_step_[2],
+            .side_step = in_group_step_[1],
+            .num_additional_runs = additional_runs(num_additional()),
+            .additional_step = num_additional() < kRunKeys ? 0 : 1};
 }
 
 }  // namespace fattn::cpu

@@ -7,6 +7,7 @@
 #include "cpu/box_pair.h"
 #include "cpu/gather_memory.h"
 #include "cpu/lane_group.h"
+#include "cpu/patch_shapes.h"
 
 namespace fattn::cpu {
 
@@ -21,24 +22,29 @@ struct LaneShare {
     int64 num_groups() const { return patches.size(0) * patches.size(1) * patches.size(2); }
 };
 
-/// Numbers that tell the lists of one group from those of another: of each axis the sizes of patch
-/// and box and the window of each coordinate, and where the last runs along the last two axes
-/// begin.
-constexpr int kLaneShapeNumbers = 2 * PatchGrid::kAxes + 2 * (kGroupLanes + PatchGrid::kAxes) + 2;
+/// What a buffer knows of the lists that are in it.
+struct LaneLists {
+    int32 shape[PatchGrid::kAxes];  // numbers of PatchShapes; -1 along the first axis: no lists
+    int64 num_lanes;
+    int64 num_runs;
+    int64 num_line_runs;
+};
 
 /// Memory of the lists of one group, which the next one that is made in it keeps when it sees the
 /// same from another place.
 struct LaneBuffer {
-    int32* shape;   // [kLaneShapeNumbers] of the lists that are there
-    int32* tokens;  // [kGroupLanes]
-    int32* first;   // [max_runs]
-    uint64* seen;   // [max_runs]
-    uint64* axis;   // [max_axis]
+    LaneLists* lists;  // [1]
+    int32* tokens;     // [kGroupLanes]
+    int32* places;     // [kGroupLanes]: tokens, counted from the first
+    int32* first;      // [max_runs]
+    uint64* seen;      // [max_runs]
+    uint64* axis;      // [max_axis]
 };
 
 inline LaneBuffer take_lane_buffer(int64 max_runs, int64 max_axis, WorkspaceParts& parts) {
-    return {.shape = parts.take<int32>(kLaneShapeNumbers),
+    return {.lists = parts.take<LaneLists>(1),
             .tokens = parts.take<int32>(kGroupLanes),
+            .places = parts.take<int32>(kGroupLanes),
             .first = parts.take<int32>(max_runs),
             .seen = parts.take<uint64>(max_runs),
             .axis = parts.take<uint64>(max_axis)};
@@ -69,7 +75,10 @@ class LaneGatherer {
     const NeighborhoodProblem& problem_;
     BoxSchedule schedule_;
     LaneSide side_;
-    int32 block_[PatchGrid::kAxes];  // patches of a share along each axis
+    PatchShapes shapes_;
+    int64 step_[PatchGrid::kAxes];           // tokens from one coordinate of the grid to the next
+    int64 in_group_step_[PatchGrid::kAxes];  // and of a dilation group
+    int32 block_[PatchGrid::kAxes];          // patches of a share along each axis
     int64 max_runs_ = 0;
     int64 max_axis_ = 0;
 };
