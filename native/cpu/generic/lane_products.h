@@ -66,31 +66,47 @@ constexpr bool kHasHalves = requires(Vec x) {
 /// Words of depth of such products.
 constexpr int64 kHalfWords = 2;
 
+/// Copies eight rows (null: zeros) of words for one half. kWhole: no row is null, all have whole
+/// vectors.
+template <DType kType, class Dot, bool kWhole>
+inline void pack_half(const char* const (&rows)[8], int64 extent, float* __restrict to) {
+    const int64 words = words_of<Dot>(extent);
+    for (int64 w = 0; w < words; w += kWidth) {
+        Vec block[8];
+#pragma GCC unroll 8
+        for (int a = 0; a < 8; ++a) {
+            if constexpr (kWhole) {
+                block[a] = load_full_words<kType, Dot>(rows[a], w);
+            } else {
+                block[a] =
+                    rows[a] != nullptr ? load_row_words<kType, Dot>(rows[a], w, extent) : Vec(0.0F);
+            }
+        }
+        Dot::transpose_pairs(block);
+#pragma GCC unroll 8
+        for (int n = 0; n < 8; ++n, to += kHalfWords * kGroupLanes) {
+            if (!kWhole && n * kHalfWords >= words - w) break;
+            store(to, block[n]);
+        }
+    }
+}
+
 /// Copies a group's rows of words for halves: [words / kHalfWords][2 halves][8 lanes][kHalfWords],
 /// zeros where there is nothing. Half i has lanes 4 m + 2 i and 4 m + 2 i + 1.
 template <DType kType, class Dot, class RowOf>
 inline void pack_halves(const RowOf& row, int64 num_lanes, int64 extent, float* __restrict out) {
-    const int64 words = words_of<Dot>(extent);
+    const bool whole = num_lanes == kGroupLanes && extent % (kWidth * Dot::kDepth) == 0;
     for (int i = 0; i < 2; ++i, out += kWidth) {
         const char* rows[8];
+#pragma GCC unroll 8
         for (int a = 0; a < 8; ++a) {
             const int lane = a / 2 * 4 + i * 2 + a % 2;
             rows[a] = lane < num_lanes ? row(lane) : nullptr;
         }
-        float* to = out;
-        for (int64 w = 0; w < words; w += kWidth) {
-            Vec block[8];
-#pragma GCC unroll 8
-            for (int a = 0; a < 8; ++a) {
-                block[a] =
-                    rows[a] != nullptr ? load_row_words<kType, Dot>(rows[a], w, extent) : Vec(0.0F);
-            }
-            Dot::transpose_pairs(block);
-#pragma GCC unroll 8
-            for (int n = 0; n < 8; ++n, to += kHalfWords * kGroupLanes) {
-                if (n * kHalfWords >= words - w) break;
-                store(to, block[n]);
-            }
+        if (whole) {
+            pack_half<kType, Dot, true>(rows, extent, out);
+        } else {
+            pack_half<kType, Dot, false>(rows, extent, out);
         }
     }
 }
@@ -262,7 +278,7 @@ FATTN_HD inline void load_values(const char* rows, int64 stride, Vec (&x)[kVecs]
 
 /// What the sums of lanes are multiplied by before something is added.
 struct LaneFactors {
-    const float* alpha;  // [kGroupLanes] before the first part
+    const float* alpha;  // [kGroupLanes] before the first part; null: sums begin at 0
     const float* ones;   // [kGroupLanes] before the others
 };
 
@@ -272,7 +288,7 @@ struct Weighted {
     const char* const* rows;
     int64 num_runs;
     int64 stride;        // bytes from one value of a run to the next
-    const float* alpha;  // [kGroupLanes]
+    const float* alpha;  // [kGroupLanes]; null: sums begin at 0
 };
 
 /// Runs that the first of several tiles asks the first cache for before it comes to them: some 150
@@ -290,14 +306,16 @@ template <class Dot, int kLanes, int kVecs, bool kAsks, Panel kPanel = Panel::kR
 [[gnu::noinline]] void lane_values(const Weighted& part, int64 lane, int64 offset,
                                    float* __restrict panel, float* __restrict o, int64 o_stride) {
     const float* p = part.p + lane;
-    const float* alpha = part.alpha + lane;
+    const float* alpha = part.alpha == nullptr ? nullptr : part.alpha + lane;
     const int64 stride = part.stride;
     Vec acc[kLanes][kVecs];
 #pragma GCC unroll 8
     for (int l = 0; l < kLanes; ++l) {
 #pragma GCC unroll 4
         for (int c = 0; c < kVecs; ++c) {
-            acc[l][c] = load(o + l * o_stride + c * kWidth) * broadcast(alpha + l);
+            acc[l][c] = alpha == nullptr
+                            ? Vec(0.0F)
+                            : load(o + l * o_stride + c * kWidth) * broadcast(alpha + l);
         }
     }
     for (int64 r = 0; r < part.num_runs; ++r) {

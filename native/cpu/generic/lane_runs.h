@@ -281,7 +281,7 @@ class RunOperand {
         for (int64 l = 0; l < num_lanes; ++l) {
             for (int64 c = 0; c < columns_; c += kWidth) {
                 float* sum = sums + l * columns_ + c;
-                Vec acc = load(sum) * broadcast(part.alpha + l);
+                Vec acc = part.alpha == nullptr ? Vec(0.0F) : load(sum) * broadcast(part.alpha + l);
                 for (int64 r = 0; r < part.num_runs; ++r) {
                     acc = add_run(seen[r] >> l, part.rows[r] + c * value_bytes(), part.stride,
                                   part.p + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);

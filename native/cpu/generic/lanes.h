@@ -102,7 +102,6 @@ class LaneLoop {
         const TokenRows rows = query_rows(problem_.q, task_.args->q, h);
         const auto row = [&](int64 l) { return rows.base + group_.tokens[l] * rows.stride; };
         pack_lanes<Dot>(problem_.q.dtype, row, group_.num_lanes, problem_.head_dim, q);
-        fill(o_of(h), 0, kGroupLanes * columns_, 0.0F);
         fill(s_.max, h * kGroupLanes, (h + 1) * kGroupLanes, -kInfinity);
         fill(s_.sum, h * kGroupLanes, (h + 1) * kGroupLanes, 0.0F);
     }
@@ -114,6 +113,7 @@ class LaneLoop {
     };
 
     void run_heads(Heads heads) {
+        begun_ = false;
         const int64 k_head = problem_.k_head(task_.first_head);
         const int64 v_head = problem_.v_head(task_.first_head);
         const Sequence& seq = task_.sequence;
@@ -147,6 +147,7 @@ class LaneLoop {
                 weigh(h, end - begin);
                 accumulate(h, seen + begin, heads.only_seen);
             }
+            begun_ = true;
         }
     }
 
@@ -192,7 +193,7 @@ class LaneLoop {
 
     /// O = alpha O + P V.
     void accumulate(int64 h, const uint64* seen, bool only_seen) {
-        const LaneFactors factors{s_.alpha, s_.ones};
+        const LaneFactors factors{begun_ ? s_.alpha : nullptr, s_.ones};
         if (only_seen) {
             s_.v.add_seen(s_.scores, factors, seen, group_.num_lanes, o_of(h), s_.copies);
         } else {
@@ -227,6 +228,7 @@ class LaneLoop {
     int64 columns_;  // of V and O, padded
     LaneScratch<Dot> s_;
     RowsAhead ahead_;
+    bool begun_ = false;  // the sums of the heads that run
 };
 
 }  // namespace
