@@ -116,7 +116,7 @@ inline void pack_halves(const RowOf& row, int64 num_lanes, int64 extent, float* 
 constexpr int64 kHalfRuns = 2;
 constexpr int64 kLastHalfRuns = kHalfRuns + 1;
 /// Runs that halves ask the first cache for before they come to them.
-constexpr int64 kHalfRunsAhead = 2;
+constexpr int64 kHalfRunsAhead = 4;
 
 /// Scores of kRuns runs of keys with a group's lanes in halves. kHides: else seen and best are not
 /// used. kAsks: for runs that nothing foresees; kHalfRunsAhead runs more can be read from runs.
@@ -299,6 +299,10 @@ constexpr int64 kRunsAhead = Dot::kDepth == 2 ? 10 : 3;
 /// What a register tile does with the values of its panel, which lie [step of depth][vector]: reads
 /// rows, keeps what it made of rows for the tiles that follow, or takes what was kept.
 enum class Panel { kRows, kKeeps, kKept };
+
+/// Runs beyond those there are that loops ask for.
+template <class Dot>
+constexpr int64 kRunsBeyond = max_of(kRunsAhead<Dot>, kHalfRunsAhead);
 
 /// O[kLanes lanes from some lane on, a panel of kVecs vectors] = alpha O + P V. kAsks: the first
 /// tile that reads these values; kRunsAhead runs more than there are can be read from part.rows.

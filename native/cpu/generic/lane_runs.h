@@ -45,7 +45,7 @@ struct RunCopies {
 
     /// widest: columns of the widest operand that is copied; 0 when none is.
     static RunCopies take(int64 widest, Scratch& scratch) {
-        const char** rows = scratch.take<const char*>(kBlockRuns + kRunsAhead<Dot>);
+        const char** rows = scratch.take<const char*>(kBlockRuns + kRunsBeyond<Dot>);
         const int64 floats = widest == 0 ? 0 : kPartBytes / 4 + kRunKeys * padded_columns(widest);
         constexpr int64 kPanelVecs = Dot::kDepth == 1 ? 0 : kBlockRuns * kRunKeys / 2;
         return {rows, scratch.take<float>(floats),
@@ -76,7 +76,7 @@ class RunOperand {
         : dtype_(dtype),
           extent_(extent),
           columns_(padded_columns(extent)),
-          rows_(scratch.take<const char*>(kBlockRuns + kRunsAhead<Dot>)) {}
+          rows_(scratch.take<const char*>(kBlockRuns + kRunsBeyond<Dot>)) {}
 
     int64 columns() const { return columns_; }
 
@@ -153,8 +153,7 @@ class RunOperand {
     };
 
     static void repeat_last(const char** rows, int64 num_runs) {
-        static_assert(kHalfRunsAhead <= kRunsAhead<Dot>);
-        for (int64 r = 0; r < kRunsAhead<Dot>; ++r) rows[num_runs + r] = rows[num_runs - 1];
+        for (int64 r = 0; r < kRunsBeyond<Dot>; ++r) rows[num_runs + r] = rows[num_runs - 1];
     }
     /// Parts of so many runs that rows of elements of so many bytes stay in the first cache.
     int64 num_parts(int64 num_runs, int64 bytes) const {
@@ -318,11 +317,11 @@ class RunOperand {
 
     DType dtype_ = DType::kF32;
     int64 extent_ = 0;
-    int64 columns_ = 0;               // padded
-    const char** rows_ = nullptr;     // [kBlockRuns + kRunsAhead] of runs, the last again and again
-    int64 num_runs_ = 0;              // of the block
-    int64 stride_ = 0;                // bytes between the keys of a run
-    bool lie_apart_ = false;          // these
+    int64 columns_ = 0;            // padded
+    const char** rows_ = nullptr;  // [kBlockRuns + kRunsBeyond] of runs, the last again and again
+    int64 num_runs_ = 0;           // of the block
+    int64 stride_ = 0;             // bytes between the keys of a run
+    bool lie_apart_ = false;       // these
     bool one_after_another_ = false;  // runs, which processors foresee
 };
 

@@ -48,16 +48,17 @@ struct LaneCase {
 /// Memory of one group's lists, no more than the gatherer asks for.
 struct LaneMemory {
     explicit LaneMemory(const LaneGatherer& gatherer)
-        : shape(kLaneShapeNumbers),
-          tokens(kGroupLanes),
+        : tokens(kGroupLanes),
+          places(kGroupLanes),
           first(static_cast<std::size_t>(gatherer.max_runs())),
           seen(static_cast<std::size_t>(gatherer.max_runs())),
           axis(static_cast<std::size_t>(gatherer.max_axis())) {}
     LaneBuffer view() {
-        return {shape.data(), tokens.data(), first.data(), seen.data(), axis.data()};
+        return {&lists, tokens.data(), places.data(), first.data(), seen.data(), axis.data()};
     }
 
-    std::vector<int32> shape, tokens, first;
+    LaneLists lists{};
+    std::vector<int32> tokens, places, first;
     std::vector<uint64> seen, axis;
 };
 
