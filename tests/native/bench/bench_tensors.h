@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -15,10 +16,26 @@ inline fattn_layout layout(int64_t a, int64_t b, int64_t c, int64_t d, fattn_dty
     return {{a, b, c, d}, {b * c * d, c * d, d, 1}, dtype, 4};
 }
 
+/// Memory on whole cache lines, as HostBuffer and most tensor libraries give it.
+template <class T>
+struct LineAllocator {
+    using value_type = T;
+    static constexpr std::align_val_t kLine{64};
+
+    LineAllocator() = default;
+    template <class U>
+    explicit LineAllocator(const LineAllocator<U>&) {}
+    T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
+    void deallocate(T* memory, size_t) { ::operator delete(memory, kLine); }
+    bool operator==(const LineAllocator&) const = default;
+};
+/// The bytes of a tensor.
+using Bytes = std::vector<uint8_t, LineAllocator<uint8_t>>;
+
 /// Values as f32, or as bf16, which is the upper half of an f32: the rest is cut off.
-inline std::vector<uint8_t> stored(const std::vector<float>& values, fattn_dtype dtype) {
+inline Bytes stored(const std::vector<float>& values, fattn_dtype dtype) {
     const size_t bytes = dtype == FATTN_DTYPE_F32 ? 4 : 2;
-    std::vector<uint8_t> data(values.size() * bytes);
+    Bytes data(values.size() * bytes);
     for (size_t i = 0; i < values.size(); ++i) {
         const auto* upper = reinterpret_cast<const uint8_t*>(&values[i]) + (4 - bytes);
         std::copy(upper, upper + bytes, data.data() + i * bytes);
@@ -27,14 +44,14 @@ inline std::vector<uint8_t> stored(const std::vector<float>& values, fattn_dtype
 }
 
 /// Unit-normal values as f32 or bf16.
-inline std::vector<uint8_t> random_tensor(int64_t count, fattn_dtype dtype, unsigned seed) {
+inline Bytes random_tensor(int64_t count, fattn_dtype dtype, unsigned seed) {
     std::minstd_rand generator(seed);
     std::normal_distribution<float> normal;
     // A period that is no power of two keeps rows different.
     std::vector<float> some(65521);
     for (float& x : some) x = normal(generator);
-    const std::vector<uint8_t> period = stored(some, dtype);
-    std::vector<uint8_t> data(static_cast<size_t>(count) * (period.size() / some.size()));
+    const Bytes period = stored(some, dtype);
+    Bytes data(static_cast<size_t>(count) * (period.size() / some.size()));
     for (size_t at = 0; at < data.size(); at += period.size()) {
         std::copy_n(period.data(), std::min(period.size(), data.size() - at), data.data() + at);
     }

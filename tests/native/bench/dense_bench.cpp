@@ -151,7 +151,7 @@ class Case {
     fattn_device* device_ = nullptr;
     fattn_plan* plan_ = nullptr;
     fattn_status status_ = FATTN_STATUS_OK;
-    std::vector<uint8_t> q_, k_, v_, o_, d_o_, d_q_, d_k_, d_v_;
+    fattn::bench::Bytes q_, k_, v_, o_, d_o_, d_q_, d_k_, d_v_;
     std::vector<float> lse_;
 };
 

@@ -80,7 +80,7 @@ struct Tensors {
         return args;
     }
 
-    std::vector<uint8_t> q, k, v, d_o, o, d_q, d_k, d_v;
+    fattn::bench::Bytes q, k, v, d_o, o, d_q, d_k, d_v;
     std::vector<float> lse;
 };
 

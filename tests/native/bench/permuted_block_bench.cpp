@@ -48,7 +48,7 @@ double seconds_of(const std::function<void()>& work) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::vector<float> read(const std::vector<uint8_t>& data, fattn_dtype dtype) {
+std::vector<float> read(const fattn::bench::Bytes& data, fattn_dtype dtype) {
     const size_t bytes = dtype == FATTN_DTYPE_F32 ? 4 : 2;
     std::vector<float> values(data.size() / bytes);
     for (size_t i = 0; i < values.size(); ++i) {
@@ -96,7 +96,7 @@ class Inputs {
         d_o = stored(draw(s.heads * s.length * s.head_dim), s.dtype);
     }
 
-    std::vector<uint8_t> q, k, v, d_o;
+    fattn::bench::Bytes q, k, v, d_o;
 };
 
 void require(fattn_status status) {
@@ -131,8 +131,8 @@ void compare_with_dense(benchmark::State& state, const Shape& s) {
     std::vector<uint8_t> mask(static_cast<size_t>(s.heads * blocks * blocks));
     std::vector<float> coverage(static_cast<size_t>(s.heads * blocks));
     std::vector<float> lse(static_cast<size_t>(s.heads * s.length)), dense_lse(lse.size());
-    std::vector<uint8_t> o(in.q.size()), dense_o(in.q.size());
-    std::vector<uint8_t> d_q(in.q.size()), d_k(in.k.size()), d_v(in.v.size());
+    fattn::bench::Bytes o(in.q.size()), dense_o(in.q.size());
+    fattn::bench::Bytes d_q(in.q.size()), d_k(in.k.size()), d_v(in.v.size());
 
     fattn_permuted_block_select_args select{};
     select.struct_size = sizeof select;
