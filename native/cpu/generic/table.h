@@ -80,7 +80,7 @@ void lanes(const LaneTask& task) {
 int32 lane_percent(const DenseProblem& problem) {
     const bool long_rows = problem.head_dim + problem.head_dim_v > 192;
     if (lanes_use_pairs(problem)) return long_rows ? 118 : 110;
-    const int32 in_place = kWidth == 16 ? (long_rows ? 108 : 100) : kWidth == 8 ? 118 : 195;
+    const int32 in_place = kWidth == 16 ? (long_rows ? 103 : 100) : kWidth == 8 ? 118 : 195;
     const int32 copied = in_place + (kWidth == 16 ? (long_rows ? 18 : 11) : 65);
     // Pairs do twice the work of f32 in a time.
     if (uses_pairs(problem)) return 2 * copied;
