@@ -1,10 +1,9 @@
 // Faults of kernels: the error that an H100 answered (recordings/h100.txt) is the one that the
 // driver gives.
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "cases/probes.h"
+#include "cases/recorded.h"
 #include "driver/virtual_driver.h"
 
 namespace fattn::vgpu::cuda {
@@ -13,15 +12,13 @@ namespace {
 // By name of the probe; 0 where the GPU went on.
 std::map<std::string, int> recorded_errors() {
     std::map<std::string, int> made;
-    std::ifstream file(std::string(FATTN_VIRTUAL_GPU_DIR) + "/recordings/h100.txt");
-    for (std::string line; std::getline(file, line);) {
-        std::stringstream words(line);
-        std::string kind, name, call;
-        int error = 0;
-        words >> kind >> name;
-        if (kind == "refused") words >> call >> error;
-        made[name] = error;
-    }
+    for_each_recorded_line(
+        [&](const std::string& kind, const std::string& name, std::istream& words) {
+            std::string call;
+            int error = 0;
+            if (kind == "refused") words >> call >> error;
+            made[name] = error;
+        });
     return made;
 }
 

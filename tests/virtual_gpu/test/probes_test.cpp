@@ -2,11 +2,10 @@
 // interpreter gives.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "cases/probes.h"
+#include "cases/recorded.h"
 #include "gpu/tensor_map.h"
 #include "test/device.h"
 
@@ -70,15 +69,12 @@ ProbeRun run_probe(const Probe& probe, const LaunchOptions& options) {
 // By name: the words behind it of lines of this kind.
 std::map<std::string, std::vector<std::string>> lines_of(const std::string& kind) {
     std::map<std::string, std::vector<std::string>> made;
-    std::ifstream file(std::string(FATTN_VIRTUAL_GPU_DIR) + "/recordings/h100.txt");
-    for (std::string line; std::getline(file, line);) {
-        std::stringstream words(line);
-        std::string first, name, word;
-        words >> first >> name;
-        if (first != kind) continue;
-        std::vector<std::string>& values = made[name];
-        while (words >> word) values.push_back(word);
-    }
+    for_each_recorded_line(
+        [&](const std::string& first, const std::string& name, std::istream& words) {
+            if (first != kind) return;
+            std::vector<std::string>& values = made[name];
+            for (std::string word; words >> word;) values.push_back(word);
+        });
     return made;
 }
 

@@ -5,12 +5,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "cases/cases.h"
+#include "cases/recorded.h"
 #include "test/device.h"
 
 namespace fattn::vgpu::test {
@@ -24,11 +23,8 @@ constexpr const char* kAgain = " again";
 // Kind and name, then the words of the line.
 std::map<std::string, std::vector<std::string>> recordings() {
     std::map<std::string, std::vector<std::string>> made;
-    std::ifstream file(std::string(FATTN_VIRTUAL_GPU_DIR) + "/recordings/h100.txt");
-    for (std::string line; std::getline(file, line);) {
-        std::stringstream words(line);
-        std::string kind, name, word;
-        words >> kind >> name;
+    for_each_recorded_line([&](const std::string& kind, std::string name, std::istream& words) {
+        std::string word;
         if (kind == "mma") {
             words >> word;
             name += "/" + word;
@@ -38,7 +34,7 @@ std::map<std::string, std::vector<std::string>> recordings() {
         if (made.contains(key)) key += kAgain;
         std::vector<std::string>& values = made[key];
         while (words >> word) values.push_back(word);
-    }
+    });
     return made;
 }
 
