@@ -10,6 +10,7 @@
 #include "core/types.h"
 #include "cpu/generic/lane_ahead.h"
 #include "cpu/generic/lane_products.h"
+#include "cpu/generic/lane_rows.h"
 #include "cpu/generic/lane_runs.h"
 #include "cpu/generic/math.h"
 #include "cpu/generic/pack.h"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/types.h"
-#include "cpu/generic/epilogue.h"
+#include "cpu/generic/lane_halves.h"
 #include "cpu/generic/lane_products.h"
 #include "cpu/generic/pack.h"
 #include "cpu/generic/scratch.h"
@@ -25,6 +25,10 @@ struct RunTokens {
     bool sides;  // runs lie side by side, not one behind the other
 };
 
+/// Runs beyond those there are that loops ask for, or look at where they end.
+template <class Dot>
+constexpr int64 kRunsBeyond = max_of(kRunsAhead<Dot>, kRunsConverted + kHalfRunsAhead + 1);
+
 /// Calls visit(runs, what lanes see of them) for the runs along the last axis and for those along
 /// the axis before it.
 template <class Visit>
@@ -40,16 +44,23 @@ inline void for_each_direction(const LaneGroup& group, const Visit& visit) {
 template <class Dot>
 struct RunCopies {
     const char** rows;  // as those of an operand
-    float* floats;      // [kPartBytes, one run more]
-    float* panel;       // in pairs: [pairs of keys of a block][kWidePanel] vectors
+    /// Rows: a part and one run more, or kRunsKept runs. A panel: in pairs [pairs of keys of a
+    /// block][kWidePanel] vectors, else of a part and one run more.
+    float* floats;
 
-    /// widest: columns of the widest operand that is copied; 0 when none is.
+    /// widest: columns of the widest operand that is copied or made f32; 0 when none is.
     static RunCopies take(int64 widest, Scratch& scratch) {
         const char** rows = scratch.take<const char*>(kBlockRuns + kRunsBeyond<Dot>);
-        const int64 floats = widest == 0 ? 0 : kPartBytes / 4 + kRunKeys * padded_columns(widest);
-        constexpr int64 kPanelVecs = Dot::kDepth == 1 ? 0 : kBlockRuns * kRunKeys / 2;
-        return {rows, scratch.take<float>(floats),
-                scratch.take<float>(kPanelVecs * kWidePanel<Dot> * kWidth)};
+        return {rows, scratch.take<float>(num_floats(padded_columns(widest)))};
+    }
+
+  private:
+    static int64 num_floats(int64 columns) {
+        constexpr int64 kPanelColumns = kWidePanel<Dot> * kWidth;
+        if (Dot::kDepth == 2) return kBlockRuns * kRunKeys / 2 * kPanelColumns;
+        if (columns == 0) return 0;
+        const int64 run = kRunKeys * max_of(columns, kPanelColumns);
+        return max_of(kPartBytes / 4 + run, kRunsKept * run);
     }
 };
 
@@ -64,6 +75,10 @@ class RunOperand {
     static constexpr bool multiplies_in_place(DType dtype, int64 extent) {
         return Dot::kDepth == 2 ||
                (dtype == DType::kF32 && padded_words(extent) == words_of<Dot>(extent));
+    }
+    /// Whether rows of whole vectors become f32 in the loops that read them first.
+    static constexpr bool converts(DType dtype, int64 extent) {
+        return Dot::kDepth == 1 && dtype != DType::kF32 && extent % kWidth == 0;
     }
     /// Whether rows can be added as they lie.
     static constexpr bool adds_in_place(DType dtype, int64 extent) {
@@ -99,17 +114,24 @@ class RunOperand {
     template <bool kHides>
     void multiply(const float* lanes, LaneScores out, const RunCopies<Dot>& copies) const {
         const int64 words = padded_words(extent_);
+        if constexpr (kHasHalves<Dot> && Dot::kDepth == 1) {
+            if (converts(dtype_, extent_)) {
+                return multiply_converted<kHides>(lanes, words, copies, out);
+            }
+        }
         const bool in_place = multiplies_in_place(dtype_, extent_);
         const int64 parts = in_place ? 1 : num_parts(num_runs_, bytes_of(DType::kF32));
         for (int64 part = 0; part < parts; ++part) {
             const Rows rows = rows_of_part(part, parts, in_place, copies);
             if constexpr (kHasHalves<Dot>) {
+                const auto add = [&](const auto& ahead) {
+                    half_scores<Dot, kHides>(lanes, rows.at, rows.num_runs, rows.stride, words,
+                                             ahead, out);
+                };
                 if (in_place && !one_after_another_) {
-                    half_scores<Dot, kHides, true>(lanes, rows.at, rows.num_runs, rows.stride,
-                                                   words, out);
+                    add(AsksAhead{});
                 } else {
-                    half_scores<Dot, kHides, false>(lanes, rows.at, rows.num_runs, rows.stride,
-                                                    words, out);
+                    add(NothingAhead{});
                 }
             } else {
                 multiply_tiles<kHides>(lanes, rows, words, out);
@@ -120,8 +142,7 @@ class RunOperand {
 
     /// Register tiles that rows of so many runs are added in.
     int64 num_tiles(int64 num_runs) const {
-        return num_parts(num_runs, value_bytes()) *
-               ceil_div<int64>(columns_, kWidePanel<Dot> * kWidth) *
+        return num_value_parts(num_runs) * ceil_div<int64>(columns_, kWidePanel<Dot> * kWidth) *
                ceil_div(kGroupLanes, kPanelLanes<kWidePanel<Dot>>);
     }
 
@@ -132,7 +153,7 @@ class RunOperand {
     void add(const float* p, LaneFactors factors, float* sums, const RunCopies<Dot>& copies,
              const Between& between) const {
         for_each_part(p, factors, copies, [&](const Weighted& part, int64) {
-            add_part(part, sums, copies.panel, between);
+            add_part(part, sums, copies.floats, between);
         });
     }
     /// The same lane by lane: a row reaches the lanes that see it, so that others stay finite
@@ -160,8 +181,19 @@ class RunOperand {
         if constexpr (Dot::kDepth == 2) return 1;  // rows are read once
         return ceil_div(num_runs * kRunKeys * columns_ * bytes, kPartBytes);
     }
-    /// Bytes of an element where rows are added.
-    static constexpr int64 value_bytes() { return Dot::kDepth == 2 ? 2 : 4; }
+    /// Type of rows where they are added.
+    DType value_type() const {
+        return Dot::kDepth == 2 || converts(dtype_, extent_) ? dtype_ : DType::kF32;
+    }
+    /// Parts that values are added in.
+    int64 num_value_parts(int64 num_runs) const {
+        if (converts(dtype_, extent_)) {
+            const int64 kept = min_of<int64>(columns_, kWidePanel<Dot> * kWidth);
+            return ceil_div(num_runs * kRunKeys * kept * bytes_of(DType::kF32), kPartBytes);
+        }
+        const int64 spread = adds_in_place(dtype_, extent_) && lie_apart_ ? 2 : 1;
+        return num_parts(num_runs, bytes_of(DType::kF32) * spread);
+    }
 
     int64 first_run(int64 part, int64 parts) const { return num_runs_ * part / parts; }
     Rows rows_of_part(int64 part, int64 parts, bool in_place, const RunCopies<Dot>& copies) const {
@@ -193,6 +225,26 @@ class RunOperand {
         return {copies.rows, end - begin, columns_ * bytes_of(DType::kF32)};
     }
 
+    /// Rows become f32 shortly before their products.
+    template <bool kHides>
+    void multiply_converted(const float* lanes, int64 words, const RunCopies<Dot>& copies,
+                            const LaneScores& out) const {
+        const int64 run = kRunKeys * columns_;
+        for (int64 r = 0; r < num_runs_; ++r) {
+            copies.rows[r] = reinterpret_cast<const char*>(copies.floats + r % kRunsKept * run);
+        }
+        const int64 stride = columns_ * bytes_of(DType::kF32);
+        const auto multiply_from = [&]<DType kType>() {
+            const ConvertsAhead<kType> ahead{rows_, stride_, words / kWidth, copies.floats};
+            ahead.begin();
+            half_scores<Dot, kHides>(lanes, copies.rows, num_runs_, stride, words, ahead, out);
+        };
+        if (dtype_ == DType::kF16) {
+            multiply_from.template operator()<DType::kF16>();
+        } else {
+            multiply_from.template operator()<DType::kBF16>();
+        }
+    }
     template <bool kHides>
     static void multiply_tiles(const float* lanes, const Rows& rows, int64 words, LaneScores out) {
         for (int64 r = 0; r < rows.num_runs;) {
@@ -221,9 +273,8 @@ class RunOperand {
     template <class Add>
     void for_each_part(const float* p, LaneFactors factors, const RunCopies<Dot>& copies,
                        const Add& add) const {
-        const bool in_place = adds_in_place(dtype_, extent_);
-        const int64 spread = in_place && lie_apart_ ? 2 : 1;
-        const int64 parts = num_parts(num_runs_, value_bytes() * spread);
+        const bool in_place = adds_in_place(dtype_, extent_) || converts(dtype_, extent_);
+        const int64 parts = num_value_parts(num_runs_);
         for (int64 part = 0; part < parts; ++part) {
             const int64 begin = first_run(part, parts);
             const Rows rows = rows_of_part(part, parts, in_place, copies);
@@ -256,46 +307,65 @@ class RunOperand {
     void add_panel(const Weighted& part, int64 c, float* sums, float* panel,
                    const Between& between) const {
         constexpr int kLanes = kPanelLanes<kVecs>;
-        // Of narrower panels several share a line.
-        constexpr bool kAsks = kVecs * kWidth * value_bytes() >= kLineBytes;
-        // Pairs are put together once.
-        constexpr Panel kFirst = Dot::kDepth == 2 ? Panel::kKeeps : Panel::kRows;
-        constexpr Panel kOthers = Dot::kDepth == 2 ? Panel::kKept : Panel::kRows;
-        const auto add = [&]<int kCount, bool kAsksHere, Panel kPanel>(int lane) {
-            lane_values<Dot, kCount, kVecs, kAsksHere, kPanel>(
-                part, lane, c * value_bytes(), panel, sums + lane * columns_ + c, columns_);
+        constexpr bool kPairs = Dot::kDepth == 2;
+        const auto add = [&]<int kCount, bool kAsks, Panel kPanel, DType kType>(int lane) {
+            lane_values<Dot, kCount, kVecs, kAsks, kPanel, kType>(
+                part, lane, c * bytes_of(kType), panel, sums + lane * columns_ + c, columns_);
             between();
         };
-        add.template operator()<kLanes, kAsks, kFirst>(0);
-        int lane = kLanes;
-        for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
-            add.template operator()<kLanes, false, kOthers>(lane);
+        const auto add_others = [&]<Panel kPanel>() {
+            constexpr DType kType = kPairs ? DType::kBF16 : DType::kF32;
+            int lane = kLanes;
+            for (; lane + kLanes <= kGroupLanes; lane += kLanes) {
+                add.template operator()<kLanes, false, kPanel, kType>(lane);
+            }
+            constexpr int kRest = kGroupLanes % kLanes;
+            if constexpr (kRest > 0) add.template operator()<kRest, false, kPanel, kType>(lane);
+        };
+        with_value_type([&]<DType kType>() {
+            // Of narrower panels several share a line.
+            constexpr bool kAsks = kVecs * kWidth * bytes_of(kType) >= kLineBytes;
+            // Pairs are put together once, f32 is made once.
+            constexpr bool kKeeps = kPairs || kType != DType::kF32;
+            add.template operator()<kLanes, kAsks, kKeeps ? Panel::kKeeps : Panel::kRows, kType>(0);
+            add_others.template operator()<kKeeps ? Panel::kKept : Panel::kRows>();
+        });
+    }
+    template <class Visit>
+    void with_value_type(const Visit& visit) const {
+        if constexpr (Dot::kDepth == 2) {
+            visit.template operator()<DType::kBF16>();
+        } else {
+            with_dtype(value_type(), visit);
         }
-        constexpr int kRest = kGroupLanes % kLanes;
-        if constexpr (kRest > 0) add.template operator()<kRest, false, kOthers>(lane);
     }
 
     void add_part_seen(const Weighted& part, const uint64* seen, int64 num_lanes,
                        float* sums) const {
-        for (int64 l = 0; l < num_lanes; ++l) {
-            for (int64 c = 0; c < columns_; c += kWidth) {
-                float* sum = sums + l * columns_ + c;
-                Vec acc = part.alpha == nullptr ? Vec(0.0F) : load(sum) * broadcast(part.alpha + l);
-                for (int64 r = 0; r < part.num_runs; ++r) {
-                    acc = add_run(seen[r] >> l, part.rows[r] + c * value_bytes(), part.stride,
-                                  part.p + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
+        with_value_type([&]<DType kType>() {
+            for (int64 l = 0; l < num_lanes; ++l) {
+                for (int64 c = 0; c < columns_; c += kWidth) {
+                    float* sum = sums + l * columns_ + c;
+                    Vec acc =
+                        part.alpha == nullptr ? Vec(0.0F) : load(sum) * broadcast(part.alpha + l);
+                    for (int64 r = 0; r < part.num_runs; ++r) {
+                        acc = add_run<kType>(
+                            seen[r] >> l, part.rows[r] + c * bytes_of(kType), part.stride,
+                            part.p + r * (kRunKeys / Dot::kDepth) * kGroupLanes + l, acc);
+                    }
+                    store(sum, acc);
                 }
-                store(sum, acc);
             }
-        }
+        });
     }
     /// Bit kGroupLanes * j of seen: key j counts.
+    template <DType kType>
     static Vec add_run(uint64 seen, const char* row, int64 stride, const float* p, Vec acc) {
         for (int j = 0; j < kRunKeys;
              j += Dot::kDepth, p += kGroupLanes, row += Dot::kDepth * stride) {
             const bool first = (seen >> (j * kGroupLanes) & 1) != 0;
             if constexpr (Dot::kDepth == 1) {
-                const Vec x = load(reinterpret_cast<const float*>(row));
+                const Vec x = load_as<kType>(row, kWidth);
                 if (first) acc = Dot::step(acc, broadcast(p), x);
             } else {
                 const bool second = (seen >> ((j + 1) * kGroupLanes) & 1) != 0;
@@ -324,44 +394,6 @@ class RunOperand {
     bool lie_apart_ = false;       // these
     bool one_after_another_ = false;  // runs, which processors foresee
 };
-
-/// Packs a group's rows for RunOperand::multiply: [padded_words][kGroupLanes] words in an order of
-/// the products' own; lanes without a row are zero.
-template <class Dot, class RowOf>
-inline void pack_lanes(DType dtype, const RowOf& row, int64 num_lanes, int64 extent, float* out) {
-    if constexpr (!kHasHalves<Dot>) {
-        pack_transposed<Dot, kGroupLanes>(dtype, row, num_lanes, extent, out);
-    } else if constexpr (Dot::kDepth == 2) {
-        pack_halves<DType::kBF16, Dot>(row, num_lanes, extent, out);
-    } else {
-        with_dtype(dtype,
-                   [&]<DType kType>() { pack_halves<kType, Dot>(row, num_lanes, extent, out); });
-    }
-}
-
-/// Writes sums [kGroupLanes][padded_columns(extent)] times factor_of(lane) to the rows of the
-/// lanes' tokens. Returns whether all of them were finite.
-template <class FactorOf>
-inline bool store_lanes(DType dtype, const TokenRows& rows, const LaneGroup& group,
-                        const float* sums, int64 extent, const FactorOf& factor_of) {
-    const int64 columns = padded_columns(extent);
-    const int64 whole = extent / kWidth * kWidth;
-    Vec finite[2] = {Vec(0.0F), Vec(0.0F)};
-    with_dtype(dtype, [&]<DType kType>() {
-        for (int64 l = 0; l < group.num_lanes; ++l, sums += columns) {
-            char* to = const_cast<char*>(rows.base) + group.tokens[l] * rows.stride;
-            const Vec factor(factor_of(l));
-            const auto put = [&](int64 c, int64 count) {
-                const Vec x = load(sums + c);
-                finite[c / kWidth % 2] = fma(x, Vec(0.0F), finite[c / kWidth % 2]);
-                store_as<kType>(to + c * bytes_of(kType), x * factor, count);
-            };
-            for (int64 c = 0; c < whole; c += kWidth) put(c, kWidth);
-            if (whole < extent) put(whole, extent - whole);
-        }
-    });
-    return !any_nan(finite[0] + finite[1]);
-}
 
 }  // namespace
 }  // namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE

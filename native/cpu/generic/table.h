@@ -75,16 +75,27 @@ void lanes(const LaneTask& task) {
     }
 }
 
+/// Whether 16-bit rows become f32 in the loops of 16 lanes; else they are copied before these.
+constexpr bool lanes_convert(const DenseProblem& problem) {
+    return kWidth == 16 && problem.head_dim % kWidth == 0 && problem.head_dim_v % kWidth == 0;
+}
+
+/// What 16-bit rows cost more than f32 in groups of lanes.
+int32 lane_percent_of_16_bits(const DenseProblem& problem, bool long_rows) {
+    if (lanes_convert(problem)) return 0;
+    if (kWidth == 16) return long_rows ? 22 : 18;
+    return kWidth < 8 ? 25 : long_rows ? 12 : 4;
+}
+
 /// Measured (native/notes/0060-lanes.md); with four lanes as with one. Boxes of long rows leave the
 /// caches between groups.
 int32 lane_percent(const DenseProblem& problem) {
     const bool long_rows = problem.head_dim + problem.head_dim_v > 192;
     if (lanes_use_pairs(problem)) return long_rows ? 118 : 110;
-    const int32 in_place = kWidth == 16 ? (long_rows ? 103 : 100) : kWidth == 8 ? 118 : 195;
-    const int32 copied = in_place + (kWidth == 16 ? (long_rows ? 18 : 11) : 65);
+    int32 alone = kWidth == 16 ? (long_rows ? 103 : 100) : kWidth == 8 ? 118 : 195;
+    if (problem.k.dtype != DType::kF32) alone += lane_percent_of_16_bits(problem, long_rows);
     // Pairs do twice the work of f32 in a time.
-    if (uses_pairs(problem)) return 2 * copied;
-    return problem.k.dtype == DType::kF32 ? in_place : copied;
+    return uses_pairs(problem) ? 2 * alone : alone;
 }
 
 /// What they read in the backward is added as well as multiplied: whole vectors of all of it.
@@ -126,11 +137,14 @@ void lanes_backward(const LaneBackwardTask& task, LaneSide side) {
     }
 }
 
-/// Measured like lane_percent. Rows that are copied are copied seven times; narrower vectors never
-/// won.
+/// Measured like lane_percent. Rows of 16 bits are converted or copied seven times; narrower
+/// vectors never won.
 int32 lane_backward_percent(const DenseProblem& problem) {
     if (lanes_backward_use_pairs(problem)) return 130;
-    const int32 alone = kWidth < 16 ? 200 : problem.k.dtype == DType::kF32 ? 98 : 135;
+    const int32 alone = kWidth < 16                      ? 200
+                        : problem.k.dtype == DType::kF32 ? 98
+                        : lanes_convert(problem)         ? 110
+                                                         : 135;
     return uses_pairs(problem) ? 2 * alone : alone;
 }
 

@@ -74,7 +74,7 @@ TEST(LaneBackward, IsNearTheReferenceOnEveryTarget) {
 TEST(LaneBackward, BitsDoNotDependOnThreads) {
     NeighborhoodSpec spec = backward_spec({{40, 1, 7, 1, false}, {36, 1, 5, 1, false}});
     spec.head_dim = spec.head_dim_v = 32;
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         spec.dtype = dtype;
         for (const KernelTable* table : tables()) {
             NeighborhoodCase one(spec);
@@ -131,7 +131,7 @@ TEST(LaneBackward, WritesTheGradientsThatAreWantedAndNoOther) {
 TEST(LaneBackward, NonFiniteRowsReachOnlyWhatSeesThem) {
     constexpr int64 kToken = 6 * 12 + 5;
     constexpr int64 kTokens = 12 * 12;
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         for (const bool in_key : {false, true}) {
             NeighborhoodSpec spec = backward_spec({{12, 1, 4, 1, false}, {12, 1, 5, 1, true}});
             spec.dtype = dtype;

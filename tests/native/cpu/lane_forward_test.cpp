@@ -50,6 +50,9 @@ std::vector<LaneProblem> lane_problems() {
     wide.head_dim = 18;
     wide.head_dim_v = 224;  // panels of V of every width
     wide.num_kv_heads = 1;
+    NeighborhoodSpec& deep = add({{6, 1, 5, 1, false}, {7, 1, 7, 1, false}}, {{1, 4, 4}});
+    deep.head_dim = 320;  // whose keys are more than a part of values
+    deep.head_dim_v = 16;
     return problems;
 }
 
@@ -66,7 +69,7 @@ TEST(LaneForward, IsNearTheReferenceOnEveryTarget) {
 TEST(LaneForward, BitsDoNotDependOnThreads) {
     NeighborhoodSpec spec = lane_spec({{40, 1, 7, 1, false}, {36, 1, 5, 1, false}});
     spec.head_dim = spec.head_dim_v = 32;
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         spec.dtype = dtype;
         for (const KernelTable* table : tables()) {
             NeighborhoodCase c(spec);
@@ -83,7 +86,7 @@ TEST(LaneForward, BitsDoNotDependOnThreads) {
 /// What is not finite reaches the rows that see it; the others of its group keep their bits.
 TEST(LaneForward, NonFiniteKeysReachOnlyTheRowsThatSeeThem) {
     constexpr int64 kToken = 6 * 12 + 5;
-    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
         for (const bool in_value : {false, true}) {
             NeighborhoodSpec spec = lane_spec({{12, 1, 4, 1, false}, {12, 1, 5, 1, true}});
             spec.dtype = dtype;
