@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <random>
 #include <vector>
 
+#include "core/convert.h"
 #include "fused_attention/fused_attention.h"
 
 namespace fattn::bench {
@@ -32,18 +34,28 @@ struct LineAllocator {
 /// The bytes of a tensor.
 using Bytes = std::vector<uint8_t, LineAllocator<uint8_t>>;
 
-/// Values as f32, or as bf16, which is the upper half of an f32: the rest is cut off.
+/// Writes an element; returns where the next one lies.
+template <class T>
+uint8_t* put(T element, uint8_t* to) {
+    std::memcpy(to, &element, sizeof(element));
+    return to + sizeof(element);
+}
+
+/// Values as f32, f16 or bf16.
 inline Bytes stored(const std::vector<float>& values, fattn_dtype dtype) {
-    const size_t bytes = dtype == FATTN_DTYPE_F32 ? 4 : 2;
-    Bytes data(values.size() * bytes);
-    for (size_t i = 0; i < values.size(); ++i) {
-        const auto* upper = reinterpret_cast<const uint8_t*>(&values[i]) + (4 - bytes);
-        std::copy(upper, upper + bytes, data.data() + i * bytes);
+    Bytes data(values.size() * (dtype == FATTN_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t)));
+    uint8_t* to = data.data();
+    for (const float x : values) {
+        if (dtype == FATTN_DTYPE_F32) {
+            to = put(x, to);
+        } else {
+            to = put(dtype == FATTN_DTYPE_F16 ? to_f16(x).bits : to_bf16(x).bits, to);
+        }
     }
     return data;
 }
 
-/// Unit-normal values as f32 or bf16.
+/// Unit-normal values.
 inline Bytes random_tensor(int64_t count, fattn_dtype dtype, unsigned seed) {
     std::minstd_rand generator(seed);
     std::normal_distribution<float> normal;

@@ -45,7 +45,14 @@ constexpr Shape kShapes[] = {
 };
 constexpr int64_t kDenseLength = 4096;
 
-/// Tensors of one problem, as f32 or bf16.
+struct Type {
+    fattn_dtype dtype;
+    const char* name;
+};
+constexpr Type kTypes[] = {
+    {FATTN_DTYPE_F32, "f32"}, {FATTN_DTYPE_F16, "f16"}, {FATTN_DTYPE_BF16, "bf16"}};
+
+/// Tensors of one problem.
 struct Tensors {
     Tensors(int64_t q_heads, int64_t kv_heads, int64_t tokens, int64_t dim, fattn_dtype dtype)
         : q(random_tensor(q_heads * tokens * dim, dtype, 1)),
@@ -181,12 +188,10 @@ void run_shape(benchmark::State& state, const Shape& s, int64_t dim, fattn_dtype
 int main(int argc, char** argv) {
     for (const Shape& shape : kShapes) {
         for (const int64_t dim : {64, 128}) {
-            for (const fattn_dtype dtype :
-                 {fattn_dtype{FATTN_DTYPE_F32}, fattn_dtype{FATTN_DTYPE_BF16}}) {
+            for (const auto& [dtype, type_name] : kTypes) {
                 for (const int threads : {1, 2}) {
                     const std::string name = std::string(shape.name) + "/d" + std::to_string(dim) +
-                                             (dtype == FATTN_DTYPE_F32 ? "/f32" : "/bf16") +
-                                             "/threads" + std::to_string(threads);
+                                             "/" + type_name + "/threads" + std::to_string(threads);
                     benchmark::RegisterBenchmark(name.c_str(), run_shape, shape, dim, dtype,
                                                  threads)
                         ->UseManualTime()
