@@ -16,10 +16,11 @@ constexpr int kLaneVecs = kGroupLanes / kWidth;
 constexpr int kLaneAccumulators = kMicroRows * kMicroVecs;
 /// Runs of a tile of scores: 24 keys by 16 lanes with 16 lanes a vector.
 constexpr int kTileRuns = max_of(kLaneAccumulators / (kLaneVecs * kRunKeys), 1);
-/// Widest panel of V, in vectors, and lanes of a register tile of so many. Pairs are put together
-/// anew in every tile, so that these are long rather than wide.
+/// Vectors of a panel of V: of one that its first register tile makes or that comes from afar, so
+/// that there is time for it, and of others. Lanes of a register tile of so many.
+constexpr int kNarrowPanel = 2;
 template <class Dot>
-constexpr int kWidePanel = kLaneAccumulators >= 16 && Dot::kDepth == 1 ? 4 : 2;
+constexpr int kWidePanel = kLaneAccumulators >= 16 && Dot::kDepth == 1 ? 4 : kNarrowPanel;
 template <int kVecs>
 constexpr int kPanelLanes = min_of(kLaneAccumulators / kVecs, 8);
 

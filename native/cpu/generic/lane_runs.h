@@ -15,6 +15,8 @@ namespace {
 constexpr int64 kBlockRuns = 96;
 /// Bytes of rows that stay in the first cache beside the scores of a block.
 constexpr int64 kPartBytes = 24 * 1024;
+/// Bytes of rows whose boxes leave the second cache where they lie apart.
+constexpr int64 kFarRowBytes = 512;
 
 /// The tokens of runs: first[r] counts from origin, the keys of a run are step apart.
 struct RunTokens {
@@ -45,7 +47,7 @@ template <class Dot>
 struct RunCopies {
     const char** rows;  // as those of an operand
     /// Rows: a part and one run more, or kRunsKept runs. A panel: in pairs [pairs of keys of a
-    /// block][kWidePanel] vectors, else of a part and one run more.
+    /// block][kNarrowPanel] vectors, else of a part and one run more.
     float* floats;
 
     /// widest: columns of the widest operand that is copied or made f32; 0 when none is.
@@ -56,7 +58,7 @@ struct RunCopies {
 
   private:
     static int64 num_floats(int64 columns) {
-        constexpr int64 kPanelColumns = kWidePanel<Dot> * kWidth;
+        constexpr int64 kPanelColumns = kNarrowPanel * kWidth;
         if (Dot::kDepth == 2) return kBlockRuns * kRunKeys / 2 * kPanelColumns;
         if (columns == 0) return 0;
         const int64 run = kRunKeys * max_of(columns, kPanelColumns);
@@ -142,8 +144,13 @@ class RunOperand {
 
     /// Register tiles that rows of so many runs are added in.
     int64 num_tiles(int64 num_runs) const {
-        return num_value_parts(num_runs) * ceil_div<int64>(columns_, kWidePanel<Dot> * kWidth) *
-               ceil_div(kGroupLanes, kPanelLanes<kWidePanel<Dot>>);
+        const auto tiles = [&]<int kVecs>() {
+            return ceil_div<int64>(columns_, kVecs * kWidth) *
+                   ceil_div(kGroupLanes, kPanelLanes<kVecs>);
+        };
+        return num_value_parts(num_runs) * (has_narrow_panels()
+                                                ? tiles.template operator()<kNarrowPanel>()
+                                                : tiles.template operator()<kWidePanel<Dot>>());
     }
 
     /// sums [kGroupLanes][columns] = alpha sums + P rows, some runs after others, so that their
@@ -178,18 +185,23 @@ class RunOperand {
     }
     /// Parts of so many runs that rows of elements of so many bytes stay in the first cache.
     int64 num_parts(int64 num_runs, int64 bytes) const {
-        if constexpr (Dot::kDepth == 2) return 1;  // rows are read once
         return ceil_div(num_runs * kRunKeys * columns_ * bytes, kPartBytes);
     }
     /// Type of rows where they are added.
     DType value_type() const {
         return Dot::kDepth == 2 || converts(dtype_, extent_) ? dtype_ : DType::kF32;
     }
-    /// Parts that values are added in.
+    bool has_narrow_panels() const {
+        const bool from_afar = lie_apart_ && extent_ * bytes_of(dtype_) >= kFarRowBytes;
+        return Dot::kDepth == 2 || converts(dtype_, extent_) ||
+               (adds_in_place(dtype_, extent_) && from_afar);
+    }
+    /// Parts that values are added in: of narrow panels their columns stay in the first cache.
     int64 num_value_parts(int64 num_runs) const {
-        if (converts(dtype_, extent_)) {
-            const int64 kept = min_of<int64>(columns_, kWidePanel<Dot> * kWidth);
-            return ceil_div(num_runs * kRunKeys * kept * bytes_of(DType::kF32), kPartBytes);
+        if constexpr (Dot::kDepth == 2) return 1;  // rows are read once
+        if (has_narrow_panels()) {
+            const int64 columns = min_of<int64>(columns_, kNarrowPanel * kWidth);
+            return ceil_div(num_runs * kRunKeys * columns * bytes_of(DType::kF32), kPartBytes);
         }
         const int64 spread = adds_in_place(dtype_, extent_) && lie_apart_ ? 2 : 1;
         return num_parts(num_runs, bytes_of(DType::kF32) * spread);
@@ -288,14 +300,15 @@ class RunOperand {
     }
     template <class Between>
     void add_part(const Weighted& part, float* sums, float* panel, const Between& between) const {
+        const bool narrow = has_narrow_panels();
         for (int64 c = 0; c < columns_;) {
             const int64 left = (columns_ - c) / kWidth;
-            if (left >= kWidePanel<Dot>) {
+            if (left >= kWidePanel<Dot> && !narrow) {
                 add_panel<kWidePanel<Dot>>(part, c, sums, panel, between);
                 c += kWidePanel<Dot> * kWidth;
-            } else if (left >= 2) {
-                add_panel<2>(part, c, sums, panel, between);
-                c += 2 * kWidth;
+            } else if (left >= kNarrowPanel) {
+                add_panel<kNarrowPanel>(part, c, sums, panel, between);
+                c += kNarrowPanel * kWidth;
             } else {
                 // Pairs have whole panels of two.
                 if constexpr (Dot::kDepth == 1) add_panel<1>(part, c, sums, panel, between);
