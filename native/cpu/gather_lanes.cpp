@@ -261,7 +261,6 @@ class LaneGatherer::Filler {
 };
 
 LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const {
-    if (n < 2) buffer.lists->shape[0] = -1;
     int64 place[PatchGrid::kAxes];
     for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         place[a] = share.patches.begin[a] + n % share.patches.size(a);
@@ -270,7 +269,8 @@ LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer&
     const BoxPair at = box_pair(schedule_, share.group, place);
     if (at.empty()) return {};
     LaneLists& lists = *buffer.lists;
-    bool known = true;
+    bool known = lists.maker == this;
+    lists.maker = this;
     int64 first_token = 0;
     int64 origin = 0;
     for (int a = 0; a < PatchGrid::kAxes; ++a) {

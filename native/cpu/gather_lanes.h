@@ -22,9 +22,12 @@ struct LaneShare {
     int64 num_groups() const { return patches.size(0) * patches.size(1) * patches.size(2); }
 };
 
+class LaneGatherer;
+
 /// What a buffer knows of the lists that are in it.
 struct LaneLists {
-    int32 shape[PatchGrid::kAxes];  // numbers of PatchShapes; -1 along the first axis: no lists
+    const LaneGatherer* maker;      // null: no lists
+    int32 shape[PatchGrid::kAxes];  // numbers of its PatchShapes
     int64 num_lanes;
     int64 num_runs;
     int64 num_line_runs;
@@ -50,6 +53,9 @@ inline LaneBuffer take_lane_buffer(int64 max_runs, int64 max_axis, WorkspacePart
             .axis = parts.take<uint64>(max_axis)};
 }
 
+/// Makes memory, whatever it holds, a buffer without lists.
+inline void empty_lane_buffer(const LaneBuffer& buffer) { buffer.lists->maker = nullptr; }
+
 class LaneGatherer {
   public:
     /// Lanes are the patches of the schedule, runs its boxes; where lanes are keys, the additional
@@ -63,8 +69,8 @@ class LaneGatherer {
     int64 max_heads() const;
     int64 num_shares() const;
     LaneShare share(int64 index) const;
-    /// Group number n of a share; lists lie in the buffer, in which group 0 or 1 of the share was
-    /// made before any other.
+    /// Group number n of a share; lists lie in the buffer, which was emptied before its first
+    /// group.
     LaneGroup group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const;
 
   private:

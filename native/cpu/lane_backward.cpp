@@ -53,12 +53,19 @@ Status LaneBackward::run(const DenseBackwardArgs& args, int num_threads, const i
     const int64 key_shares = wants_keys ? keys_.num_shares() : 0;
     std::byte* own = workspace + shared.used();
     const uint64 bytes_of_thread = thread_bytes();
-    return parallel_for(query_shares + key_shares, num_threads, cancel, [&](int64 index, int slot) {
+    const auto memory_of = [&](int slot) {
         WorkspaceParts parts(own + static_cast<uint64>(slot) * bytes_of_thread);
+        return take(parts);
+    };
+    const int64 shares = query_shares + key_shares;
+    for (int slot = 0; slot < threads_with_tasks(shares, num_threads); ++slot) {
+        for (const LaneBuffer& lists : memory_of(slot).lists) empty_lane_buffer(lists);
+    }
+    return parallel_for(shares, num_threads, cancel, [&](int64 index, int slot) {
         const bool is_key = index >= query_shares;
         run_share({is_key ? keys_ : queries_, is_key ? LaneSide::kKeys : LaneSide::kQueries,
                    is_key ? index - query_shares : index},
-                  args, wants_scores ? delta : nullptr, take(parts));
+                  args, wants_scores ? delta : nullptr, memory_of(slot));
     });
 }
 

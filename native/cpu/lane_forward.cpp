@@ -32,9 +32,15 @@ uint64 LaneForward::workspace(int num_threads) const {
 Status LaneForward::run(const DenseForwardArgs& args, const AdditionalKeyArgs& additional_args,
                         int num_threads, const int32* cancel, std::byte* workspace) const {
     const uint64 bytes_of_thread = thread_bytes();
-    return parallel_for(gatherer_.num_shares(), num_threads, cancel, [&](int64 index, int slot) {
+    const auto memory_of = [&](int slot) {
         WorkspaceParts parts(workspace + static_cast<uint64>(slot) * bytes_of_thread);
-        const Memory memory = take(parts);
+        return take(parts);
+    };
+    for (int slot = 0; slot < threads_with_tasks(gatherer_.num_shares(), num_threads); ++slot) {
+        for (const LaneBuffer& lists : memory_of(slot).lists) empty_lane_buffer(lists);
+    }
+    return parallel_for(gatherer_.num_shares(), num_threads, cancel, [&](int64 index, int slot) {
+        const Memory memory = memory_of(slot);
         const LaneShare share = gatherer_.share(index);
         for_each_group(gatherer_, share, memory.lists,
                        [&](const LaneGroup& group, const LaneGroup& next) {
