@@ -11,6 +11,13 @@
 namespace fattn::cpu::FATTN_CPU_TARGET_NAMESPACE {
 namespace {
 
+/// Keys that become weights between two times that rows of the next group are asked for, and how
+/// often that is for so many runs.
+constexpr int64 kKeysPerAsk = 32;
+FATTN_HD constexpr int64 weight_asks(int64 num_runs) {
+    return kLaneVecs * ceil_div(num_runs * kRunKeys, kKeysPerAsk);
+}
+
 /// Rows of one head of a tensor by token, for sequences that begin at token 0.
 FATTN_HD inline TokenRows head_rows(const TensorLayout& layout, const void* data,
                                     const Sequence& sequence, int64 head) {
@@ -34,7 +41,8 @@ struct AheadHeads {
 };
 
 /// A group reads the rows of its lanes and writes its results all at once, in places that nothing
-/// foresees: asked for one after the other between register tiles, they are there by then.
+/// foresees: asked for one after the other between register tiles and weights, they are there by
+/// then.
 class RowsAhead {
   public:
     /// calls: how often ask will be called for each head.

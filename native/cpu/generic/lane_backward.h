@@ -80,7 +80,7 @@ class LaneBackwardLoop {
           group_(*task.group),
           rule_(score_rule(problem_)),
           s_(scratch),
-          ahead_(*task.next, heads_ahead(), register_tiles()) {}
+          ahead_(*task.next, heads_ahead(), asks()) {}
 
     void run() {
         fill(s_.ones, 0, kGroupLanes, 1.0F);
@@ -126,11 +126,12 @@ class LaneBackwardLoop {
                 task_.num_heads};
     }
     /// Between which rows are asked for: of a query head, or of all of them for the key head.
-    int64 register_tiles() const {
+    int64 asks() const {
         const int64 runs = group_.num_runs;
-        if constexpr (!kKeys) return s_.runs.num_tiles(runs);
-        return task_.num_heads * ((wants_scores() ? s_.runs.num_tiles(runs) : 0) +
-                                  (wants_values() ? s_.runs_v.num_tiles(runs) : 0));
+        if constexpr (!kKeys) return weight_asks(runs) + s_.runs.num_tiles(runs);
+        return task_.num_heads *
+               (weight_asks(runs) + (wants_scores() ? s_.runs.num_tiles(runs) : 0) +
+                (wants_values() ? s_.runs_v.num_tiles(runs) : 0));
     }
     bool wants_scores() const { return !kKeys || args_.d_k != nullptr; }
     bool wants_values() const { return kKeys && args_.d_v != nullptr; }
@@ -250,6 +251,7 @@ class LaneBackwardLoop {
             Vec shift = load(s_.shift + v * kWidth);
             Vec delta = load(s_.delta + v * kWidth);
             for (int64 key = 0; key < num_runs * kRunKeys; key += 2) {
+                if (key % kKeysPerAsk == 0) ahead_.ask();
                 Vec p[2];
                 Vec g[2];
 #pragma GCC unroll 2

@@ -77,7 +77,7 @@ class LaneLoop {
                   task.sequence,
                   task.first_head,
                   task.num_heads},
-                 s_.v.num_tiles(group_.num_runs)) {}
+                 s_.v.num_tiles(group_.num_runs) + weight_asks(group_.num_runs)) {}
 
     void run() {
         fill(s_.ones, 0, kGroupLanes, 1.0F);
@@ -173,6 +173,7 @@ class LaneLoop {
             const float* x = s_.scores + v * kWidth;
             float* p = s_.scores + v * kWidth;
             for (int64 key = 0; key < num_runs * kRunKeys; key += 2) {
+                if (key % kKeysPerAsk == 0) ahead_.ask();
                 const Vec p0 = exp2(fma(load(x), scale, shift));
                 const Vec p1 = exp2(fma(load(x + kGroupLanes), scale, shift));
                 sum[0] = sum[0] + p0;
