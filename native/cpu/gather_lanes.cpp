@@ -261,6 +261,7 @@ class LaneGatherer::Filler {
 };
 
 LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer& buffer) const {
+    const bool backwards = n % 2 == 1;
     int64 place[PatchGrid::kAxes];
     for (int a = PatchGrid::kAxes - 1; a >= 0; --a) {
         place[a] = share.patches.begin[a] + n % share.patches.size(a);
@@ -295,7 +296,8 @@ LaneGroup LaneGatherer::group(const LaneShare& share, int64 n, const LaneBuffer&
             .step = in_group_step_[2],
             .side_step = in_group_step_[1],
             .num_additional_runs = additional_runs(num_additional()),
-            .additional_step = num_additional() < kRunKeys ? 0 : 1};
+            .additional_step = num_additional() < kRunKeys ? 0 : 1,
+            .backwards = backwards};
 }
 
 }  // namespace fattn::cpu

@@ -202,6 +202,12 @@ template <class Dot, int kLanes, int kVecs, bool kAsks, Panel kPanel, DType kTyp
                 }
             }
         }
+        if constexpr (kPanel == Panel::kKept && Dot::kDepth == 2) {
+            // The second cache is asked for the panel that follows.
+            const char* next = rows + kPanelBytes;
+#pragma GCC unroll 4
+            for (int j = 0; j < kRunKeys; ++j, next += stride) __builtin_prefetch(next, 0, 2);
+        }
 #pragma GCC unroll 4
         for (int j = 0; j < kRunKeys; j += Dot::kDepth) {
             Vec x[kVecs];

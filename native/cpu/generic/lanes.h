@@ -136,7 +136,8 @@ class LaneLoop {
     void run_blocks(const TokenRows& k, const TokenRows& v, const RunTokens& runs,
                     const uint64* seen, Heads heads) {
         const int64 num_blocks = ceil_div(runs.num_runs, kBlockRuns);
-        for (int64 b = 0; b < num_blocks; ++b) {
+        for (int64 n = 0; n < num_blocks; ++n) {
+            const int64 b = group_.backwards ? num_blocks - 1 - n : n;
             const int64 begin = runs.num_runs * b / num_blocks;
             const int64 end = runs.num_runs * (b + 1) / num_blocks;
             s_.k.start_block(k, runs, begin, end);
