@@ -43,8 +43,8 @@ std::vector<LaneProblem> lane_problems() {
     long_window.batch = long_window.num_kv_heads = 1;  // long enough for one key head
     long_window.num_q_heads = 2;
     // Two blocks, in shares of two groups, of which the second takes them from behind.
-    NeighborhoodSpec& turns = add({{2080, 1, 401, 1, false}}, {{1, 1, 16}});
-    turns.batch = turns.num_kv_heads = turns.num_q_heads = 1;
+    NeighborhoodSpec& turns = add({{512, 1, 401, 1, false}}, {{1, 1, 16}});
+    turns.num_q_heads = 2;
     turns.head_dim = turns.head_dim_v = 16;
     NeighborhoodSpec& odd = add({{9, 1, 4, 1, false}, {11, 1, 6, 1, false}}, {{1, 3, 5}});
     odd.head_dim = 33;
