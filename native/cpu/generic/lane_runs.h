@@ -335,14 +335,20 @@ class RunOperand {
             constexpr int kRest = kGroupLanes % kLanes;
             if constexpr (kRest > 0) add.template operator()<kRest, false, kPanel, kType>(lane);
         };
-        with_value_type([&]<DType kType>() {
+        const auto add_all = [&]<DType kType>() {
             // Of narrower panels several share a line.
             constexpr bool kAsks = kVecs * kWidth * bytes_of(kType) >= kLineBytes;
             // Pairs are put together once, f32 is made once.
             constexpr bool kKeeps = kPairs || kType != DType::kF32;
             add.template operator()<kLanes, kAsks, kKeeps ? Panel::kKeeps : Panel::kRows, kType>(0);
             add_others.template operator()<kKeeps ? Panel::kKept : Panel::kRows>();
-        });
+        };
+        // What is converted has narrow panels.
+        if constexpr (kVecs > kNarrowPanel) {
+            add_all.template operator()<DType::kF32>();
+        } else {
+            with_value_type(add_all);
+        }
     }
     template <class Visit>
     void with_value_type(const Visit& visit) const {
