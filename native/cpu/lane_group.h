@@ -36,8 +36,8 @@ struct LaneGroup {
     int64 side_step;  // of the others
     int64 num_additional_runs;
     int64 additional_step;  // 0: runs of one key, its others are the same and seen by nobody
-    /// Blocks of runs are taken from the last to the first, so that those come first which the
-    /// group before this one, whose keys are much the same, left in the caches.
+    /// In the forward, blocks of runs are taken from the last to the first, so that those come
+    /// first which the group before this one, whose keys are much the same, left in the caches.
     bool backwards;
 };
 

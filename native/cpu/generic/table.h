@@ -77,7 +77,9 @@ void lanes(const LaneTask& task) {
 
 /// Whether 16-bit rows become f32 in the loops of 16 lanes; else they are copied before these.
 constexpr bool lanes_convert(const DenseProblem& problem) {
-    return kWidth == 16 && problem.head_dim % kWidth == 0 && problem.head_dim_v % kWidth == 0;
+    using Operand = RunOperand<DotF32>;
+    return kWidth == 16 && Operand::converts(problem.k.dtype, problem.head_dim) &&
+           Operand::converts(problem.v.dtype, problem.head_dim_v);
 }
 
 /// What 16-bit rows cost more than f32 in groups of lanes.
